@@ -1,0 +1,507 @@
+package wxqrcode_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// newStubClient returns a client whose calls all go to f.
+func newStubClient(t *testing.T, f roundTripper, opts ...wxqrcode.ClientOption) *wxqrcode.Client {
+	t.Helper()
+	opts = append([]wxqrcode.ClientOption{wxqrcode.WithHTTPClient(&http.Client{Transport: f})}, opts...)
+	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), opts...)
+	require.NoError(t, err)
+	return client
+}
+
+func respond(status int, body string) (*http.Response, error) {
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
+func TestACallIsTriedAgainOnlyWhereThatMayHelp(t *testing.T) {
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	for _, test := range []struct {
+		name  string
+		fail  func() (*http.Response, error)
+		tries int
+		is    error
+	}{
+		{"a broken connection", func() (*http.Response, error) { return nil, reset }, 3, syscall.ECONNRESET},
+		{"errcode -1", func() (*http.Response, error) { return respond(200, `{"errcode":-1,"errmsg":"system error"}`) }, 3, wxqrcode.ErrSystemBusy},
+		{"status 500", func() (*http.Response, error) { return respond(500, "") }, 3, wxqrcode.ErrUnexpectedResponse},
+		{"status 503", func() (*http.Response, error) { return respond(503, "busy") }, 3, wxqrcode.ErrUnexpectedResponse},
+		{"status 429", func() (*http.Response, error) { return respond(429, "") }, 3, wxqrcode.ErrRateLimited},
+		{"status 500 with an errcode", func() (*http.Response, error) { return respond(500, `{"errcode":40013,"errmsg":"x"}`) }, 3, wxqrcode.ErrInvalidCredential},
+		{"a body cut off", func() (*http.Response, error) {
+			res, err := respond(200, "")
+			res.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"ticket":"gQ`), errReader{io.ErrUnexpectedEOF}))
+			return res, err
+		}, 3, wxqrcode.ErrUnexpectedResponse},
+		{"status 499", func() (*http.Response, error) { return respond(499, "") }, 1, wxqrcode.ErrUnexpectedResponse},
+		{"status 404", func() (*http.Response, error) { return respond(404, "") }, 1, wxqrcode.ErrUnexpectedResponse},
+		{"status 302", func() (*http.Response, error) { return respond(302, "") }, 1, wxqrcode.ErrUnexpectedResponse},
+		{"status 201", func() (*http.Response, error) { return respond(201, goodCode) }, 1, wxqrcode.ErrUnexpectedResponse},
+		{"errcode 45011", func() (*http.Response, error) { return respond(200, `{"errcode":45011,"errmsg":"x"}`) }, 1, wxqrcode.ErrRateLimited},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tries := 0
+				client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+					tries++
+					return test.fail()
+				})
+				_, err := client.Create(t.Context(), aCode)
+				require.ErrorIs(t, err, test.is)
+				assert.Equal(t, test.tries, tries)
+
+				// One try fewer, and the last one succeeds.
+				tries = 0
+				client = newStubClient(t, func(*http.Request) (*http.Response, error) {
+					if tries++; tries < test.tries {
+						return test.fail()
+					}
+					return respond(200, goodCode)
+				})
+				_, err = client.Create(t.Context(), aCode)
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+type errReader struct{ err error }
+
+func (r errReader) Read([]byte) (int, error) { return 0, r.err }
+
+func TestABodyThatEndsEarlySaysSoAndWhy(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+		res, err := respond(200, "")
+		res.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"ticket":"gQ`), errReader{io.ErrUnexpectedEOF}))
+		return res, err
+	}, wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1}))
+	_, err := client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.ErrorContains(t, err, `cut off: "{\"ticket\":\"gQ"`)
+}
+
+func TestWaitsGrowAndAreShortenedAtRandom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const runs = 200
+		limits := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second}
+		longest := make([]time.Duration, len(limits))
+		shortest := []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour, time.Hour}
+		for range runs {
+			var at []time.Time
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+				at = append(at, time.Now())
+				return respond(503, "")
+			}, wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 6, Base: time.Second, Max: 5 * time.Second}))
+			_, err := client.Create(t.Context(), aCode)
+			require.Error(t, err)
+			require.Len(t, at, 6)
+			for i := range limits {
+				wait := at[i+1].Sub(at[i])
+				longest[i], shortest[i] = max(longest[i], wait), min(shortest[i], wait)
+			}
+		}
+		for i, limit := range limits {
+			assert.LessOrEqual(t, longest[i], limit, "wait %d", i+1)
+			assert.Greater(t, longest[i], limit*9/10, "wait %d", i+1)
+			assert.Less(t, shortest[i], limit/10, "wait %d", i+1)
+		}
+	})
+}
+
+func TestTheDefaultRetryIsThreeTriesWithin600ms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var longest time.Duration
+		for range 300 {
+			tries, start := 0, time.Now()
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+				tries++
+				return respond(503, "")
+			}, wxqrcode.WithRetry(wxqrcode.Retry{}))
+			_, err := client.Create(t.Context(), aCode)
+			require.Error(t, err)
+			require.Equal(t, 3, tries)
+			longest = max(longest, time.Since(start))
+		}
+		assert.LessOrEqual(t, longest, 600*time.Millisecond)
+		assert.Greater(t, longest, 400*time.Millisecond)
+	})
+}
+
+func TestTheDefaultWaitIsAtMostTwoSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+			at = append(at, time.Now())
+			return respond(503, "")
+		}, wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 300}))
+		_, err := client.Create(t.Context(), aCode)
+		require.Error(t, err)
+		var longest time.Duration
+		for i := 1; i < len(at); i++ {
+			longest = max(longest, at[i].Sub(at[i-1]))
+		}
+		assert.LessOrEqual(t, longest, 2*time.Second)
+		assert.Greater(t, longest, 1800*time.Millisecond)
+	})
+}
+
+func TestNoWaitOutlastsTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(503, "") },
+			wxqrcode.WithRetry(wxqrcode.Retry{Base: 1000 * time.Hour, Max: 1000 * time.Hour}))
+		_, err := client.Create(ctx, aCode)
+		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse, "the reason, not the deadline")
+		assert.Zero(t, time.Since(start), "returns at once")
+	})
+}
+
+func TestACancelledContextEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+			time.AfterFunc(time.Millisecond, cancel)
+			return respond(503, "")
+		}, wxqrcode.WithRetry(wxqrcode.Retry{Base: 1000 * time.Hour, Max: 1000 * time.Hour}))
+		start := time.Now()
+		_, err := client.Create(ctx, aCode)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+		assert.Equal(t, time.Millisecond, time.Since(start))
+	})
+}
+
+func TestACancelledContextIsNotTriedAgain(t *testing.T) {
+	gone := errors.New("the user has gone")
+	for _, test := range []struct {
+		name   string
+		answer func(*http.Request) (*http.Response, error)
+	}{
+		{"before the answer", func(r *http.Request) (*http.Response, error) { return nil, context.Cause(r.Context()) }},
+		{"within the body", func(r *http.Request) (*http.Response, error) {
+			res, err := respond(200, "")
+			res.Body, res.Request = io.NopCloser(errReader{context.Cause(r.Context())}), r
+			return res, err
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			tries := 0
+			client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
+				tries++
+				cancel(gone)
+				return test.answer(r)
+			})
+			_, err := client.Create(ctx, aCode)
+			require.ErrorIs(t, err, context.Canceled)
+			require.ErrorIs(t, err, gone, "the cause is kept")
+			assert.NotErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+			assert.Equal(t, 1, tries)
+		})
+	}
+}
+
+// hang answers nothing until the request is given up.
+func hang(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// hangInBody sends a header and then nothing.
+func hangInBody(r *http.Request) (*http.Response, error) {
+	res, err := respond(200, "")
+	res.Body = io.NopCloser(hangReader{r.Context()})
+	res.Request = r
+	return res, err
+}
+
+type hangReader struct{ ctx context.Context }
+
+func (r hangReader) Read([]byte) (int, error) {
+	<-r.ctx.Done()
+	return 0, r.ctx.Err()
+}
+
+func TestTimeouts(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		call  func(context.Context, *wxqrcode.Client) error
+		limit time.Duration
+	}{
+		{"an API call has 10 s", func(ctx context.Context, c *wxqrcode.Client) error {
+			_, err := c.Create(ctx, aCode)
+			return err
+		}, 10 * time.Second},
+		{"a picture has 30 s", func(ctx context.Context, c *wxqrcode.Client) error {
+			_, err := c.Image(ctx, "ticket")
+			return err
+		}, 30 * time.Second},
+	} {
+		for where, stub := range map[string]roundTripper{"header": hang, "body": hangInBody} {
+			t.Run(test.name+" to the "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					start := time.Now()
+					client := newStubClient(t, stub, wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1}))
+					err := test.call(t.Context(), client)
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.ErrorContains(t, err, "no answer within "+test.limit.String())
+					assert.Equal(t, test.limit, time.Since(start))
+					timeout, ok := errors.AsType[net.Error](err)
+					assert.True(t, ok && timeout.Timeout())
+
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					start = time.Now()
+					client = newStubClient(t, stub)
+					err = test.call(ctx, client)
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.NotContains(t, err.Error(), "no answer within", "the caller's own limit")
+					assert.Equal(t, time.Second, time.Since(start))
+				})
+			})
+		}
+	}
+}
+
+func dialError(r *http.Request) (*http.Response, error) {
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
+}
+
+func TestAHostThatCannotBeDialledGivesWayToTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		down := map[string]bool{"a": true}
+		client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host)
+			if down[r.URL.Host] {
+				return dialError(r)
+			}
+			return respond(200, goodCode)
+		}, wxqrcode.WithAPIURL("https://a", "https://b", "https://c"), wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1}))
+		create := func() error {
+			asked = nil
+			_, err := client.Create(t.Context(), aCode)
+			return err
+		}
+
+		require.NoError(t, create(), "within one try")
+		assert.Equal(t, []string{"a", "b"}, asked)
+		require.NoError(t, create())
+		assert.Equal(t, []string{"b"}, asked, "the next one stays first")
+		time.Sleep(time.Minute - 1)
+		require.NoError(t, create())
+		assert.Equal(t, []string{"b"}, asked, "for a minute, however often it is used")
+		time.Sleep(1)
+		require.NoError(t, create())
+		assert.Equal(t, []string{"a", "b"}, asked, "then the first has its turn again")
+
+		down["b"] = true
+		require.NoError(t, create())
+		assert.Equal(t, []string{"b", "c"}, asked, "and so on along the list")
+		down["c"], down["a"] = true, false
+		require.NoError(t, create())
+		assert.Equal(t, []string{"c", "a"}, asked, "and round to the first")
+		require.NoError(t, create())
+		assert.Equal(t, []string{"a"}, asked)
+
+		down["a"] = true
+		err := create()
+		assert.Equal(t, []string{"a", "b", "c"}, asked, "each once")
+		dns, ok := errors.AsType[*net.DNSError](err)
+		require.True(t, ok, "%v", err)
+		assert.Equal(t, "c", dns.Name)
+	})
+}
+
+func TestOnlyAHostThatCannotBeReachedGivesWay(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fail  roundTripper
+		asked []string
+	}{
+		{"not after a broken connection", func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "read", Err: syscall.ECONNRESET}
+		}, []string{"a", "a"}},
+		{"not after status 503", func(*http.Request) (*http.Response, error) { return respond(503, "") }, []string{"a", "a"}},
+		{"but after a try that ran out of time", hang, []string{"a", "b"}},
+		{"not after a body that ran out of time", hangInBody, []string{"a", "a"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked []string
+				client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
+					if asked = append(asked, r.URL.Host); len(asked) == 1 {
+						return test.fail(r)
+					}
+					return respond(200, goodCode)
+				}, wxqrcode.WithAPIURL("https://a", "https://b"), wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 2}))
+				_, err := client.Create(t.Context(), aCode)
+				require.NoError(t, err)
+				assert.Equal(t, test.asked, asked)
+			})
+		})
+	}
+}
+
+func TestACallerWhoGivesUpDoesNotMoveTheHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host)
+			if len(asked) == 1 {
+				return hang(r)
+			}
+			return respond(200, goodCode)
+		}, wxqrcode.WithAPIURL("https://a", "https://b"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := client.Create(ctx, aCode)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = client.Create(t.Context(), aCode)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"a", "a"}, asked)
+	})
+}
+
+func TestTheSpareHostStandsInByDefault(t *testing.T) {
+	client, mock := newMockClient(t, wxqrcode.StaticToken("token"))
+	mock.RegisterResponder(http.MethodPost, createURL, dialError)
+	mock.RegisterResponder(http.MethodPost, "https://api2.weixin.qq.com/cgi-bin/qrcode/create", answers(goodCode))
+	_, err := client.Create(t.Context(), aCode)
+	require.NoError(t, err)
+}
+
+// A countingReader gives n blanks and then body, and counts what is taken.
+type countingReader struct {
+	blanks int
+	tail   io.Reader
+	taken  atomic.Int64
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	if r.blanks == 0 {
+		return r.tail.Read(p)
+	}
+	n := min(len(p), r.blanks)
+	copy(p, bytes.Repeat([]byte(" "), n))
+	r.blanks -= n
+	r.taken.Add(int64(n))
+	return n, nil
+}
+
+func TestEveryReadIsBounded(t *testing.T) {
+	const megabyte = 1 << 20
+	create := func(c *wxqrcode.Client) error { _, err := c.Create(t.Context(), aCode); return err }
+	image := func(c *wxqrcode.Client) error { _, err := c.Image(t.Context(), "t"); return err }
+	for _, test := range []struct {
+		name   string
+		call   func(*wxqrcode.Client) error
+		header string
+		status int
+		size   int
+		tail   string
+		ok     bool
+		limit  int64
+	}{
+		{"JSON of 1 MiB", create, "", 200, megabyte, goodCode, true, megabyte},
+		{"JSON of a byte more", create, "", 200, megabyte + 1, goodCode, false, megabyte + 1},
+		{"JSON without end", create, "", 200, 1 << 40, goodCode, false, megabyte + 1},
+		{"an error page without end", create, "", 503, 1 << 40, "", false, megabyte + 1},
+		{"a picture of 4 MiB", image, "\xff\xd8\xff", 200, 4 * megabyte, "", true, 4 * megabyte},
+		{"a picture of a byte more", image, "\xff\xd8\xff", 200, 4*megabyte + 1, "", false, 4*megabyte + 1},
+		{"a picture without end", image, "\xff\xd8\xff", 200, 1 << 40, "", false, 4*megabyte + 1},
+		{"no picture, without end", image, "", 200, 1 << 40, "", false, 2 * megabyte},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			body := &countingReader{blanks: test.size - len(test.header) - len(test.tail), tail: strings.NewReader(test.tail)}
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+				res, err := respond(test.status, "")
+				res.Body = io.NopCloser(io.MultiReader(strings.NewReader(test.header), body))
+				return res, err
+			}, wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1}))
+			err := test.call(client)
+			if test.ok {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+			}
+			assert.LessOrEqual(t, body.taken.Load(), test.limit)
+		})
+	}
+}
+
+func TestAnUnexpectedAnswerIsQuotedInPart(t *testing.T) {
+	page := "<p>一二三</p>\n" + strings.Repeat("x", 176) + "四"
+	for _, test := range []struct{ name, body, quoted string }{
+		{"200 bytes whole", page + "yyyyyyyy"[:200-len(page)], page + "yyyyyyyy"[:200-len(page)]},
+		{"the first 200 of more", strings.Repeat("y", 201), strings.Repeat("y", 200) + "…"},
+		{"never half a character", strings.Repeat("y", 199) + "四", strings.Repeat("y", 199) + "…"},
+		{"invalid UTF-8 is replaced", "a\xffb", "a\uFFFDb"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(404, test.body) })
+			_, err := client.Create(t.Context(), aCode)
+			got, ok := errors.AsType[*wxqrcode.APIError](err)
+			require.True(t, ok)
+			assert.Equal(t, 404, got.HTTPStatus)
+			assert.Equal(t, `an error page: "`+strings.ReplaceAll(test.quoted, "\n", " ")+`"`, got.Message)
+		})
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	mock := httpmock.NewMockTransport()
+	mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
+		res := httpmock.NewStringResponse(http.StatusFound, "")
+		res.Header.Set("Location", "https://elsewhere.example"+r.URL.RequestURI())
+		res.Request = r
+		return res, nil
+	})
+	asked := errors.New("the client's own CheckRedirect was asked")
+	own := &http.Client{Transport: mock, CheckRedirect: func(*http.Request, []*http.Request) error { return asked }}
+	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), wxqrcode.WithHTTPClient(own))
+	require.NoError(t, err)
+	_, err = client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+	_, err = client.Image(t.Context(), "t")
+	require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+	assert.Equal(t, 2, mock.GetTotalCallCount())
+	assert.ErrorIs(t, own.CheckRedirect(nil, nil), asked, "the user's client is left as it was")
+}
+
+func TestTriesAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(503, "") },
+			wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		_, err := client.Create(t.Context(), aCode)
+		require.Error(t, err)
+		assert.Equal(t, 2, strings.Count(log.String(), "trying again"), "once for each try that follows")
+		assert.Contains(t, log.String(), "op=create attempt=1 wait=")
+		assert.Contains(t, log.String(), "503")
+	})
+}
