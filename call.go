@@ -259,34 +259,27 @@ func (r *call) broken(ctx context.Context, host string, err error) error {
 	} else if ctx.Err() != nil && !errors.Is(err, ctx.Err()) { // net/http returns the cause
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
-	return &transportError{
-		text:   fmt.Sprintf("wxqrcode: %s: %s %s%s: %s", r.op, r.method, host, r.path, r.secrets.excerpt(err.Error())),
-		cause:  err,
-		hidden: r.secrets.in(err),
+	e := &transportError{
+		text:  fmt.Sprintf("wxqrcode: %s: %s %s%s: %s", r.op, r.method, host, r.path, r.secrets.excerpt(err.Error())),
+		cause: err,
 	}
+	if r.secrets.in(err) {
+		e.cause = nil
+		e.is = func(target error) bool { return errors.Is(err, target) }
+	}
+	return e
 }
 
 // A transportError is a failure below HTTP.
 type transportError struct {
-	text   string
-	cause  error
-	hidden bool // cause would show a secret
+	text  string
+	cause error            // nil if it would show a secret
+	is    func(error) bool // stands for that cause: fmt looks into errors, but not into functions
 }
 
-func (e *transportError) Error() string { return e.text }
-
-// Is lets a cause be recognized that may not be shown.
-func (e *transportError) Is(target error) bool { return e.hidden && errors.Is(e.cause, target) }
-
-func (e *transportError) Unwrap() error {
-	if e.hidden {
-		return nil
-	}
-	return e.cause
-}
-
-// Format keeps %#v from looking into a hidden cause.
-func (e *transportError) Format(f fmt.State, _ rune) { formatOpaque(f, e.text) }
+func (e *transportError) Error() string        { return e.text }
+func (e *transportError) Unwrap() error        { return e.cause }
+func (e *transportError) Is(target error) bool { return e.is != nil && e.is(target) }
 
 // A timeoutError says that a time limit of this package's ran out, rather than
 // the caller's.

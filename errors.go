@@ -80,7 +80,7 @@ func (e *ValidationError) Is(target error) bool { return target == ErrInvalidReq
 
 // An APIError is an answer of WeChat's that brings no result: an errcode, or
 // something that the API should not answer at all (Code 0, [ErrUnexpectedResponse]
-// as a rule). It matches the error of this package that Code stands for.
+// as a rule). It matches the one error of this package that Code stands for.
 //
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
 type APIError struct {
@@ -112,12 +112,11 @@ func (e *APIError) Error() string {
 
 // Is reports whether target is the error that the answer stands for.
 func (e *APIError) Is(target error) bool {
-	k, ok := e.known()
-	return ok && k.is == target
+	return target == e.kind().is
 }
 
 func (e *APIError) advice() string {
-	k, _ := e.known()
+	k := e.kind()
 	if k.is == ErrIPNotAllowed {
 		if ip := allowIP(e.Message); ip != "" {
 			return strings.Replace(k.advice, "this machine's IP address", ip, 1)
@@ -140,6 +139,7 @@ const (
 	codeInvalidCredential = 40001 // the access token, or the secret of a token call
 	codeInvalidToken      = 40014
 	codeTokenExpired      = 42001
+	codeMinuteLimit       = 45011
 )
 
 // A kind of failure: the error that it matches, and what to do about it.
@@ -148,19 +148,23 @@ type kind struct {
 	advice string
 }
 
-func (e *APIError) known() (kind, bool) {
-	switch {
-	case e.Code == codeInvalidCredential && (e.Op == opToken || e.Op == opStableToken):
-		return kind{ErrInvalidCredential, "the AppSecret is wrong: correct the configuration"}, true
-	case e.Code != 0:
-		k, ok := codes[e.Code]
-		return k, ok
-	case e.HTTPStatus == http.StatusTooManyRequests:
-		return codes[45011], true
-	case e.HTTPStatus == http.StatusNotFound && e.Op == opImage:
-		return kind{ErrTicketNotFound, "the ticket is wrong, or its code is dead: make a new one"}, true
+func (e *APIError) kind() kind {
+	if e.Code == codeInvalidCredential && (e.Op == opToken || e.Op == opStableToken) {
+		return kind{ErrInvalidCredential, "the AppSecret is wrong: " + adviceConfig}
 	}
-	return kind{is: ErrUnexpectedResponse}, true
+	if e.Code != 0 {
+		if k, ok := codes[e.Code]; ok {
+			return k
+		}
+		return kind{ErrUnexpectedResponse, "look the code up in WeChat's table of errcodes"}
+	}
+	switch {
+	case e.HTTPStatus == http.StatusTooManyRequests:
+		return codes[codeMinuteLimit]
+	case e.HTTPStatus == http.StatusNotFound && e.Op == opImage:
+		return kind{ErrTicketNotFound, "the ticket is wrong, or its code is dead: make a new one"}
+	}
+	return kind{is: ErrUnexpectedResponse}
 }
 
 const (
@@ -212,7 +216,7 @@ var codes = map[int]kind{
 	45009: {ErrQuotaExceeded, "the calls of the day are used up: wait for the next day, or clear the quota (10 times a month)"},
 	45029: {ErrQuotaExceeded, "the account's permanent codes are used up: use temporary codes"},
 
-	45011: {ErrRateLimited, "too many calls within a minute: wait for the next one"},
+	codeMinuteLimit: {ErrRateLimited, "too many calls within a minute: wait for the next one"},
 
 	48001: {ErrUnauthorized, adviceAccount},
 	48004: {ErrUnauthorized, "the API is banned for this account: " + adviceAccount},

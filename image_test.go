@@ -1,0 +1,327 @@
+package wxqrcode_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+const (
+	jpegHead = "\xff\xd8\xff\xe0 the rest of a picture"
+	pngHead  = "\x89PNG\r\n\x1a\n the rest of a picture"
+	gifHead  = "GIF89a the rest of a picture"
+)
+
+func respondTyped(status int, contentType, body string) (*http.Response, error) {
+	res, err := respond(status, body)
+	if contentType != "" {
+		res.Header.Set("Content-Type", contentType)
+	}
+	return res, err
+}
+
+func TestImageTakesPicturesAlone(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		status      int
+		contentType string
+		body        string
+		want        string // content type
+		is          error
+		says        string
+	}{
+		{"a JPEG as WeChat sends it", 200, "image/jpg", jpegHead, "image/jpeg", nil, ""},
+		{"a JPEG by its registered type", 200, "image/jpeg", jpegHead, "image/jpeg", nil, ""},
+		{"a JPEG by a type in capitals", 200, "Image/JPEG; q=1", jpegHead, "image/jpeg", nil, ""},
+		{"a JPEG without a type", 200, "", jpegHead, "image/jpeg", nil, ""},
+		{"a JPEG of three bytes", 200, "", "\xff\xd8\xff", "image/jpeg", nil, ""},
+		{"a PNG", 200, "image/png", pngHead, "image/png", nil, ""},
+		{"a GIF", 200, "image/gif", gifHead, "image/gif", nil, ""},
+		{"an old GIF", 200, "image/gif", "GIF87a", "image/gif", nil, ""},
+		{"a GIF by the type of a JPEG", 200, "image/jpg", gifHead, "image/gif", nil, ""},
+
+		{"no such ticket", 404, "text/html", "<html>", "", wxqrcode.ErrTicketNotFound, "make a new one"},
+		{"no such ticket, without a body", 404, "", "", "", wxqrcode.ErrTicketNotFound, ""},
+		{"a picture with status 404", 404, "image/jpg", jpegHead, "", wxqrcode.ErrTicketNotFound, ""},
+		{"a picture with status 403", 403, "image/jpg", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "403"},
+		{"a page", 200, "text/html", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "<html>log in</html>"},
+		{"a page that says it is a picture", 200, "image/jpg", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "<html>"},
+		{"a picture that says it is a page", 200, "text/html", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "no picture"},
+		{"a picture of another kind", 200, "image/bmp", "BM and the rest", "", wxqrcode.ErrUnexpectedResponse, "no picture"},
+		{"an empty body", 200, "image/jpg", "", "", wxqrcode.ErrUnexpectedResponse, "an empty body"},
+		{"a body too short to tell", 200, "image/jpg", "\xff\xd8", "", wxqrcode.ErrUnexpectedResponse, "no picture"},
+		{"an error code", 200, "text/plain", `{"errcode":45009,"errmsg":"reach max rid: 5f69b2e4-1-2"}`, "", wxqrcode.ErrQuotaExceeded, "rid 5f69b2e4-1-2"},
+		{"an error code by the type of a picture", 200, "image/jpg", `{"errcode":48001,"errmsg":"api unauthorized"}`, "", wxqrcode.ErrUnauthorized, "48001"},
+		{"errcode 0", 200, "text/plain", `{"errcode":0,"errmsg":"ok"}`, "", wxqrcode.ErrUnexpectedResponse, "errcode"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
+				assert.Equal(t, "https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=a%2Bb%2Fc%3D%3D", r.URL.String())
+				assert.Equal(t, http.MethodGet, r.Method)
+				return respondTyped(test.status, test.contentType, test.body)
+			})
+			image, err := client.Image(t.Context(), "a+b/c==")
+			var w bytes.Buffer
+			n, werr := client.WriteImage(t.Context(), &w, "a+b/c==")
+			if test.is == nil {
+				require.NoError(t, err)
+				require.NoError(t, werr)
+				assert.Equal(t, &wxqrcode.Image{ContentType: test.want, Data: []byte(test.body)}, image)
+				assert.Equal(t, test.body, w.String())
+				assert.EqualValues(t, len(test.body), n)
+				return
+			}
+			require.ErrorIs(t, err, test.is)
+			assert.ErrorContains(t, err, "wxqrcode: image: ")
+			assert.ErrorContains(t, err, test.says)
+			assert.Nil(t, image)
+			require.ErrorIs(t, werr, test.is)
+			assert.Zero(t, n)
+			assert.Zero(t, w.Len(), "nothing is written of what is no picture")
+		})
+	}
+}
+
+func TestATicketThatWentThroughAURLBeforeIsNamed(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+		t.Error("sent something")
+		return respond(200, jpegHead)
+	})
+	for ticket, says := range map[wxqrcode.Ticket]string{
+		"":        "ticket is empty",
+		"a%2Bb":   "URL-escaped already",
+		"gQ a b=": "blank",
+	} {
+		_, err := client.Image(t.Context(), ticket)
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+		assert.ErrorContains(t, err, says)
+		_, err = client.WriteImage(t.Context(), io.Discard, ticket)
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+		err = client.SaveImage(t.Context(), filepath.Join(t.TempDir(), "x.jpg"), ticket)
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+	}
+}
+
+// cutPicture answers with the beginning of a picture and breaks off.
+func cutPicture(at string) (*http.Response, error) {
+	res, err := respond(200, "")
+	res.Body = io.NopCloser(io.MultiReader(strings.NewReader(at), errReader{io.ErrUnexpectedEOF}))
+	return res, err
+}
+
+func TestAPictureThatBreaksOffIsFetchedAgain(t *testing.T) {
+	whole := jpegHead + strings.Repeat("x", 10_000)
+	for _, at := range []int{0, 1, 3, 511, 512, 513, 9_999, len(whole)} {
+		tries := 0
+		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+			if tries++; tries < 3 {
+				return cutPicture(whole[:at])
+			}
+			return respond(200, whole)
+		}, fastRetry)
+		image, err := client.Image(t.Context(), "ticket")
+		require.NoError(t, err, "cut at byte %d", at)
+		assert.Equal(t, whole, string(image.Data))
+		assert.Equal(t, 3, tries)
+	}
+}
+
+var fastRetry = wxqrcode.WithRetry(wxqrcode.Retry{Base: 1, Max: 1})
+
+func TestWriteImageHasNoSecondTryOnceItHasWritten(t *testing.T) {
+	whole := jpegHead + strings.Repeat("x", 10_000)
+	for _, test := range []struct {
+		name  string
+		at    int
+		tries int
+		n     int
+	}{
+		{"broken off within what is looked at first", 511, 3, 0},
+		{"broken off later", 700, 1, 700},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tries := 0
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+				tries++
+				return cutPicture(whole[:test.at])
+			}, fastRetry)
+			var w bytes.Buffer
+			n, err := client.WriteImage(t.Context(), &w, "ticket")
+			require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			assert.Equal(t, test.tries, tries)
+			assert.EqualValues(t, test.n, n)
+			assert.Equal(t, whole[:test.n], w.String())
+		})
+	}
+}
+
+// A shortWriter takes so many bytes and then fails.
+type shortWriter struct {
+	room int
+	err  error
+}
+
+func (w *shortWriter) Write(p []byte) (int, error) {
+	n := min(len(p), w.room)
+	w.room -= n
+	if n < len(p) {
+		return n, w.err
+	}
+	return n, nil
+}
+
+func TestWriteImageReturnsTheErrorOfTheWriter(t *testing.T) {
+	full := errors.New("no space left")
+	for _, room := range []int{0, 5, 600} {
+		tries := 0
+		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+			tries++
+			return respond(200, jpegHead+strings.Repeat("x", 1000))
+		}, fastRetry)
+		n, err := client.WriteImage(t.Context(), &shortWriter{room, full}, "ticket")
+		require.ErrorIs(t, err, full)
+		assert.ErrorContains(t, err, "wxqrcode: write image: ")
+		assert.EqualValues(t, room, n)
+		assert.Equal(t, 1, tries)
+	}
+}
+
+func TestWriteImageStreamsInConstantMemory(t *testing.T) {
+	fetch := func(size int) float64 {
+		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+			res, err := respond(200, "")
+			res.Body = io.NopCloser(io.MultiReader(strings.NewReader(jpegHead), &countingReader{blanks: size, tail: strings.NewReader("")}))
+			return res, err
+		})
+		sizes := &largestWrite{}
+		_, err := client.WriteImage(t.Context(), sizes, "ticket")
+		require.NoError(t, err)
+		return float64(sizes.largest)
+	}
+	assert.LessOrEqual(t, fetch(4_000_000), 64.0*1024, "written piece by piece")
+}
+
+type largestWrite struct{ largest int }
+
+func (w *largestWrite) Write(p []byte) (int, error) {
+	w.largest = max(w.largest, len(p))
+	return len(p), nil
+}
+
+func TestSaveImageWritesTheWholeFileWithTheUsualMode(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
+	dir := t.TempDir()
+	path := filepath.Join(dir, "code.jpg")
+	require.NoError(t, client.SaveImage(t.Context(), path, "ticket"))
+	assertFiles(t, dir, map[string]string{"code.jpg": jpegHead})
+
+	plain := filepath.Join(dir, "plain") // what the umask makes of 0666
+	require.NoError(t, os.WriteFile(plain, nil, 0o666))
+	assert.Equal(t, modeOf(t, plain), modeOf(t, path))
+}
+
+func TestSaveImageKeepsTheModeOfTheFileThatItReplaces(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
+	dir := t.TempDir()
+	path := filepath.Join(dir, "code.jpg")
+	require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
+	require.NoError(t, os.Chmod(path, 0o640))
+	link := filepath.Join(dir, "link.jpg")
+	require.NoError(t, os.Symlink(path, link))
+
+	require.NoError(t, client.SaveImage(t.Context(), link, "ticket"))
+	assert.Equal(t, fs.FileMode(0o640), modeOf(t, path))
+	target, err := os.Readlink(link)
+	require.NoError(t, err, "a link stays one")
+	assert.Equal(t, path, target)
+	assertFiles(t, dir, map[string]string{"code.jpg": jpegHead, "link.jpg": jpegHead})
+}
+
+func TestSaveImageLeavesTheOldFileAfterAnyFailureOfTheCall(t *testing.T) {
+	for name, stub := range map[string]roundTripper{
+		"not found":  func(*http.Request) (*http.Response, error) { return respond(404, "") },
+		"a page":     func(*http.Request) (*http.Response, error) { return respond(200, "<html>") },
+		"broken off": func(*http.Request) (*http.Response, error) { return cutPicture(jpegHead + strings.Repeat("x", 1000)) },
+		"no answer":  dialError,
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newStubClient(t, stub, fastRetry)
+			dir := t.TempDir()
+			path := filepath.Join(dir, "code.jpg")
+			require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
+			require.Error(t, client.SaveImage(t.Context(), path, "ticket"))
+			require.Error(t, client.SaveImage(t.Context(), filepath.Join(dir, "new.jpg"), "ticket"))
+			assertFiles(t, dir, map[string]string{"code.jpg": "old"})
+		})
+	}
+}
+
+func TestSaveImageFailsWhereItCannotWrite(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
+	for name, path := range map[string]string{
+		"no path":                  "",
+		"a folder that is missing": filepath.Join(dir, "missing", "code.jpg"),
+		"a folder":                 filepath.Join(dir, "folder"),
+		"a device":                 os.DevNull,
+		"a name that is too long":  filepath.Join(dir, strings.Repeat("x", 300)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := client.SaveImage(t.Context(), path, "ticket")
+			require.Error(t, err)
+			assert.ErrorContains(t, err, "wxqrcode: save image: ")
+			_, ok := errors.AsType[*fs.PathError](err)
+			assert.True(t, ok, "%v names the file", err)
+		})
+	}
+	assertFiles(t, dir, map[string]string{})
+	device, err := os.Stat(os.DevNull)
+	require.NoError(t, err)
+	assert.False(t, device.Mode().IsRegular())
+}
+
+func TestSaveImageStopsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	client := newStubClient(t, hang)
+	dir := t.TempDir()
+	require.ErrorIs(t, client.SaveImage(ctx, filepath.Join(dir, "code.jpg"), "ticket"), context.Canceled)
+	assertFiles(t, dir, map[string]string{})
+}
+
+// assertFiles checks that the files in dir are these and no others.
+func assertFiles(t *testing.T, dir string, want map[string]string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	got := map[string]string{}
+	for _, e := range entries {
+		if !e.IsDir() {
+			b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			require.NoError(t, err)
+			got[e.Name()] = string(b)
+		}
+	}
+	assert.Equal(t, want, got)
+}
+
+func modeOf(t *testing.T, path string) fs.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	return info.Mode()
+}

@@ -1,0 +1,321 @@
+package wxqrcode_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// The secrets of these tests have characters that every form writes in its own
+// way, and a part of plain letters that all forms have in common.
+const (
+	hiddenToken  = "T0k/+=&%<plainlettersoftoken>"
+	hiddenSecret = "S3c/+=&%<plainlettersofsecret>"
+	hiddenNew    = "N3w/+=&%<plainlettersofnewtoken>"
+)
+
+// hiddenParts are what no output may contain.
+var hiddenParts = []string{"plainlettersof", "lettersoftoken", "lettersofsecret", "lettersofnewtoken", "T0k/", "T0k%", "S3c/", "S3c%"}
+
+func assertHidden(t *testing.T, what string, text string) {
+	t.Helper()
+	for _, part := range hiddenParts {
+		assert.NotContains(t, text, part, what)
+	}
+}
+
+// assertShowsNothing prints err, and all that it wraps, in every way there is.
+func assertShowsNothing(t *testing.T, err error) {
+	t.Helper()
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%p", "%T"} {
+		text := fmt.Sprintf(verb, err)
+		assertHidden(t, verb, text)
+		for _, secret := range []string{hiddenToken, hiddenSecret, hiddenNew} {
+			assert.NotContains(t, strings.ToLower(text), fmt.Sprintf("%x", secret), verb)
+		}
+	}
+	assertHidden(t, "inside a struct", fmt.Sprintf("%+v %#v", struct{ err error }{err}, struct{ Err error }{err}))
+	for _, h := range []func(io.Writer) slog.Handler{
+		func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
+		func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+	} {
+		var b bytes.Buffer
+		slog.New(h(&b)).Error("failed", "err", err)
+		assertHidden(t, "slog", b.String())
+	}
+	switch w := err.(type) { //nolint:errorlint // each link of the chain is looked at by itself
+	case interface{ Unwrap() error }:
+		if next := w.Unwrap(); next != nil {
+			assertShowsNothing(t, next)
+		}
+	case interface{ Unwrap() []error }:
+		for _, next := range w.Unwrap() {
+			assertShowsNothing(t, next)
+		}
+	}
+}
+
+// urlError is an error that tells the whole request, as some transports do, in a
+// type whose fields %#v would print.
+type urlError struct{ URL, Body string }
+
+func (e urlError) Error() string { return "no route for " + e.URL + " with " + e.Body }
+
+// Every way in which a call can fail. Each of them echoes all that it was sent.
+var failures = map[string]roundTripper{
+	"the transport tells the URL": func(r *http.Request) (*http.Response, error) {
+		return nil, urlError{r.URL.String(), sentBody(r)}
+	},
+	"the transport tells the URL decoded": func(r *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("no route: %w", errors.New(strings.Join(r.URL.Query()["access_token"], "")+sentBody(r)))
+	},
+	"the transport wraps an error of net/http": func(r *http.Request) (*http.Response, error) {
+		return nil, &url.Error{Op: "Get", URL: r.URL.String() + sentBody(r), Err: io.ErrUnexpectedEOF}
+	},
+	"the transport joins errors": func(r *http.Request) (*http.Response, error) {
+		return nil, errors.Join(io.EOF, urlError{r.URL.String(), sentBody(r)})
+	},
+	"the host cannot be dialled": func(r *http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: urlError{r.URL.String(), sentBody(r)}}
+	},
+	"the context ends": func(r *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("%s %s: %w", r.URL, sentBody(r), context.Canceled)
+	},
+	"a redirect": func(r *http.Request) (*http.Response, error) {
+		res, err := respond(302, `<a href="`+html.EscapeString(r.URL.String())+`">Found</a>`+sentBody(r))
+		res.Header.Set("Location", "https://elsewhere.example/"+r.URL.RequestURI())
+		return res, err
+	},
+	"a redirect to what is no URL": func(r *http.Request) (*http.Response, error) {
+		res, err := respond(302, "")
+		res.Header.Set("Location", "https://else where.example:x/?"+r.URL.RawQuery+sentBody(r))
+		return res, err
+	},
+	"a page": func(r *http.Request) (*http.Response, error) {
+		return respond(200, r.URL.String()+sentBody(r))
+	},
+	"an error page": func(r *http.Request) (*http.Response, error) {
+		return respond(503, html.EscapeString(r.URL.RequestURI())+sentBody(r))
+	},
+	"a page that ends within the secret": func(r *http.Request) (*http.Response, error) {
+		s := sentSecret(r)
+		return respond(400, s[:len(s)-1])
+	},
+	"a page that ends within the escaped secret": func(r *http.Request) (*http.Response, error) {
+		s := strings.NewReplacer("%2F", "%2f", "%2B", "%2b", "%3D", "%3d", "%3C", "%3c", "%3E", "%3e").Replace(url.QueryEscape(sentSecret(r)))
+		return respond(400, s[:len(s)-2])
+	},
+	"a secret across the end of what is quoted": func(r *http.Request) (*http.Response, error) {
+		return respond(400, strings.Repeat("x", 190)+sentSecret(r))
+	},
+	"a body that breaks off": func(r *http.Request) (*http.Response, error) {
+		res, err := respond(200, "")
+		res.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"ticket":"`+newToken(r)+sentSecret(r)),
+			errReader{urlError{r.URL.String(), sentBody(r)}}))
+		return res, err
+	},
+	"a token answer cut off": func(r *http.Request) (*http.Response, error) {
+		return respond(200, `{"access_token":"`+newToken(r))
+	},
+	"a token answer without a lifetime": func(r *http.Request) (*http.Response, error) {
+		return respond(200, `{"access_token":"`+newToken(r)+`"}`)
+	},
+	"a token answer with a bad lifetime": func(r *http.Request) (*http.Response, error) {
+		return respond(200, `{"access_token":"`+newToken(r)+`","expires_in":"`+newToken(r)+`"}`)
+	},
+	"a token answer with another status": func(r *http.Request) (*http.Response, error) {
+		return respond(500, `{"access_token":"`+newToken(r)+`","expires_in":7200}`)
+	},
+	"an errmsg that tells everything": func(r *http.Request) (*http.Response, error) {
+		return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":%q,"access_token":%q}`,
+			"bad "+sentSecret(r)+" "+newToken(r)+" "+r.URL.RawQuery+" "+url.PathEscape(sentSecret(r))+" rid: "+sentSecret(r), newToken(r)))
+	},
+	"a hint that tells the secret": func(r *http.Request) (*http.Response, error) {
+		return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":"hint: [%s]","ticket":"t"}`, sentSecret(r)))
+	},
+	"an errmsg that refuses the token": func(r *http.Request) (*http.Response, error) {
+		return respond(200, fmt.Sprintf(`{"errcode":40001,"errmsg":"invalid %s"}`, sentSecret(r)))
+	},
+}
+
+// sentSecret returns the secret that the call was sent with.
+func sentSecret(r *http.Request) string {
+	if strings.HasSuffix(r.URL.Path, "create") {
+		return hiddenToken
+	}
+	return hiddenSecret
+}
+
+// newToken returns what stands for the token in an answer that brings one.
+func newToken(r *http.Request) string {
+	if strings.HasSuffix(r.URL.Path, "create") {
+		return ""
+	}
+	return hiddenNew
+}
+
+func sentBody(r *http.Request) string {
+	if r.Body == nil {
+		return ""
+	}
+	b, _ := io.ReadAll(r.Body)
+	return string(b)
+}
+
+func TestNoErrorAndNoLogLineShowsASecret(t *testing.T) {
+	calls := map[string]func(roundTripper, wxqrcode.Option) error{
+		"create": func(stub roundTripper, logger wxqrcode.Option) error {
+			client, err := wxqrcode.NewClient(wxqrcode.StaticToken(hiddenToken),
+				wxqrcode.WithHTTPClient(&http.Client{Transport: stub}), fastRetry, logger)
+			require.NoError(t, err)
+			_, err = client.Create(t.Context(), aCode)
+			return err
+		},
+		"stable_token": func(stub roundTripper, logger wxqrcode.Option) error { return fetchHidden(t, stub, logger) },
+		"token": func(stub roundTripper, logger wxqrcode.Option) error {
+			return fetchHidden(t, stub, logger, wxqrcode.WithLegacyToken())
+		},
+		"create with a TokenSource": func(stub roundTripper, logger wxqrcode.Option) error {
+			source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: stub}), fastRetry, logger)
+			require.NoError(t, err)
+			client, err := wxqrcode.NewClient(source)
+			require.NoError(t, err)
+			_, err = client.Create(t.Context(), aCode)
+			return err
+		},
+	}
+	for call, run := range calls {
+		for failure, stub := range failures {
+			t.Run(call+": "+failure, func(t *testing.T) {
+				var log bytes.Buffer
+				err := run(stub, wxqrcode.WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+				require.Error(t, err)
+				assertShowsNothing(t, err)
+				assertHidden(t, "log", log.String())
+			})
+		}
+	}
+}
+
+// fetchHidden lets a source know a token and then fail in replacing it.
+func fetchHidden(t *testing.T, stub roundTripper, opts ...wxqrcode.TokenOption) error {
+	t.Helper()
+	n := 0
+	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		if n++; n == 1 {
+			return tokenAnswer(hiddenToken, 7200)
+		}
+		return stub(r)
+	})}
+	source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, append(opts, wxqrcode.WithHTTPClient(client), fastRetry)...)
+	require.NoError(t, err)
+	wantToken(t, source, hiddenToken)
+	source.InvalidateToken(t.Context(), hiddenToken)
+	_, err = source.AccessToken(t.Context())
+	return err
+}
+
+func TestACauseThatMayNotBeShownIsRecognizedAllTheSame(t *testing.T) {
+	client, err := wxqrcode.NewClient(wxqrcode.StaticToken(hiddenToken), wxqrcode.WithHTTPClient(&http.Client{
+		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("%s: %w", r.URL, io.ErrClosedPipe)
+		}),
+	}), fastRetry)
+	require.NoError(t, err)
+	_, err = client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	assert.NotErrorIs(t, err, io.EOF)
+	assert.ErrorContains(t, err, "[redacted]")
+	assert.ErrorContains(t, err, "POST https://api.weixin.qq.com/cgi-bin/qrcode/create: ")
+}
+
+func TestAnErrorOverARealConnectionShowsNothing(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere?"+r.URL.RawQuery, http.StatusFound)
+	}))
+	for name, base := range map[string]string{"redirect": server.URL, "refused": closedServer(), "https to http": strings.Replace(server.URL, "http:", "https:", 1)} {
+		t.Run(name, func(t *testing.T) {
+			client, err := wxqrcode.NewClient(wxqrcode.StaticToken(hiddenToken), wxqrcode.WithAPIURL(base),
+				wxqrcode.WithImageURL(base), wxqrcode.WithHTTPClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}), fastRetry)
+			require.NoError(t, err)
+			_, err = client.Create(t.Context(), aCode)
+			require.Error(t, err)
+			assertShowsNothing(t, err)
+			require.Error(t, client.SaveImage(t.Context(), filepath.Join(t.TempDir(), "x"), "t"))
+
+			source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithAPIURL(base), wxqrcode.WithLegacyToken(),
+				wxqrcode.WithHTTPClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}), fastRetry)
+			require.NoError(t, err)
+			_, err = source.AccessToken(t.Context())
+			require.Error(t, err)
+			assertShowsNothing(t, err)
+		})
+	}
+	server.Close()
+}
+
+// closedServer returns the address of a server that is no more.
+func closedServer() string {
+	server := httptest.NewServer(nil)
+	server.Close()
+	return server.URL
+}
+
+func TestWhatHoldsASecretPrintsWithoutIt(t *testing.T) {
+	server := &tokenServer{answer: always(hiddenToken, 7200)}
+	source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}))
+	require.NoError(t, err)
+	wantToken(t, source, hiddenToken)
+	static := wxqrcode.StaticToken(hiddenToken)
+	client, err := wxqrcode.NewClient(static)
+	require.NoError(t, err)
+	token := wxqrcode.Token{Value: hiddenToken}
+
+	for name, value := range map[string]any{
+		"wxqrcode.Token":       token,
+		"wxqrcode.Token{":      &token,
+		"wxqrcode.TokenSource": source,
+		"wxqrcode.StaticToken": static,
+		"wxqrcode.Client":      client,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+				text := fmt.Sprintf(verb, value)
+				assertHidden(t, verb, text)
+				assert.Contains(t, text, name)
+			}
+			for _, h := range []func(io.Writer) slog.Handler{
+				func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
+				func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+			} {
+				var b bytes.Buffer
+				slog.New(h(&b)).Info("look", "value", value, slog.Group("in", "group", value))
+				assertHidden(t, "slog", b.String())
+				assert.Equal(t, 2, strings.Count(b.String(), name))
+			}
+		})
+	}
+	// fmt does not call the methods of what stands in an unexported field.
+	assertHidden(t, "in a struct", fmt.Sprintf("%+v %#v", struct {
+		tokens wxqrcode.TokenProvider
+		source *wxqrcode.TokenSource
+		client *wxqrcode.Client
+	}{static, source, client}, struct{ tokens wxqrcode.TokenProvider }{static}))
+	assert.Contains(t, fmt.Sprint(source), testAppID, "the AppID is no secret")
+}

@@ -1,0 +1,745 @@
+package wxqrcode_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+const (
+	testAppID  = "wxba5fad812f8e6fb9"
+	testSecret = "5fad812f8e6fb9ba5fad812f8e6fb9aa"
+)
+
+// tokenServer answers the token calls of one test, in memory.
+type tokenServer struct {
+	mu     sync.Mutex
+	answer func(n int, force bool) (*http.Response, error) // the n-th call, from 1
+	calls  []bool                                          // whether each was by force
+}
+
+func (s *tokenServer) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	force := strings.Contains(string(body), "force_refresh")
+	s.calls = append(s.calls, force)
+	n := len(s.calls)
+	s.mu.Unlock()
+	return s.answer(n, force)
+}
+
+func (s *tokenServer) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.calls)
+}
+
+func tokenAnswer(token string, expiresIn any) (*http.Response, error) {
+	return respond(200, fmt.Sprintf(`{"access_token":%q,"expires_in":%v}`, token, expiresIn))
+}
+
+// numbered answers token-1, token-2 and so on, each living for two hours.
+func numbered(n int, _ bool) (*http.Response, error) {
+	return tokenAnswer(fmt.Sprintf("token-%d", n), 7200)
+}
+
+func always(token string, expiresIn any) func(int, bool) (*http.Response, error) {
+	return func(int, bool) (*http.Response, error) { return tokenAnswer(token, expiresIn) }
+}
+
+func newSource(t *testing.T, s *tokenServer, opts ...wxqrcode.TokenOption) *wxqrcode.TokenSource {
+	t.Helper()
+	opts = append([]wxqrcode.TokenOption{
+		wxqrcode.WithHTTPClient(&http.Client{Transport: s}),
+		wxqrcode.WithRetry(wxqrcode.Retry{Base: 1, Max: 1}),
+	}, opts...)
+	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, opts...)
+	require.NoError(t, err)
+	return source
+}
+
+func wantToken(t *testing.T, source *wxqrcode.TokenSource, want string) {
+	t.Helper()
+	got, err := source.AccessToken(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+func TestNewTokenSourceRefusesEmptyValuesAlone(t *testing.T) {
+	_, err := wxqrcode.NewTokenSource("", testSecret)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+	assert.ErrorContains(t, err, "appid is empty")
+	_, err = wxqrcode.NewTokenSource(testAppID, "")
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+	assert.ErrorContains(t, err, "secret is empty")
+	_, err = wxqrcode.NewTokenSource("x", "y", nil, wxqrcode.WithTokenStore(nil), wxqrcode.WithHTTPClient(nil))
+	require.NoError(t, err)
+	_, err = wxqrcode.NewTokenSource("x", "y", wxqrcode.WithAPIURL("x"))
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+}
+
+func TestTokenCallsAreThoseOfTheProtocol(t *testing.T) {
+	t.Run("stable_token", func(t *testing.T) {
+		client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			assert.Equal(t, http.MethodPost, r.Method)
+			assert.Equal(t, "https://api.weixin.qq.com/cgi-bin/stable_token", r.URL.String())
+			assert.Equal(t, "application/json", r.Header.Get("Content-Type"))
+			body, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			assert.Equal(t, `{"grant_type":"client_credential","appid":"wx<&>","secret":"s+/="}`, strings.TrimSpace(string(body)))
+			return tokenAnswer("token", 7200)
+		})}
+		source, err := wxqrcode.NewTokenSource("wx<&>", "s+/=", wxqrcode.WithHTTPClient(client))
+		require.NoError(t, err)
+		wantToken(t, source, "token")
+	})
+	t.Run("token", func(t *testing.T) {
+		client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			assert.Equal(t, http.MethodGet, r.Method)
+			assert.Equal(t, "api.weixin.qq.com/cgi-bin/token", r.URL.Host+r.URL.Path)
+			assert.Equal(t, url.Values{"grant_type": {"client_credential"}, "appid": {"wx<&>"}, "secret": {"s+/="}}, r.URL.Query())
+			return tokenAnswer("token", 7200)
+		})}
+		source, err := wxqrcode.NewTokenSource("wx<&>", "s+/=", wxqrcode.WithHTTPClient(client), wxqrcode.WithLegacyToken())
+		require.NoError(t, err)
+		wantToken(t, source, "token")
+	})
+}
+
+func TestTenThousandCallersMakeOneRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+			time.Sleep(time.Second)
+			return numbered(n, force)
+		}}
+		source := newSource(t, server)
+		var callers sync.WaitGroup
+		for range 10_000 {
+			callers.Go(func() {
+				token, err := source.AccessToken(t.Context())
+				assert.NoError(t, err)
+				assert.Equal(t, "token-1", token)
+			})
+		}
+		callers.Wait()
+		assert.Equal(t, 1, server.count())
+	})
+}
+
+func TestATokenIsRenewedInTheBackgroundBeforeItsEnd(t *testing.T) {
+	for _, test := range []struct {
+		expiresIn        int
+		earliest, latest time.Duration // before the end
+	}{
+		{7200, 5 * time.Minute, 270 * time.Second},
+		{1800, 5 * time.Minute, 270 * time.Second},
+		{1500, 5 * time.Minute, 270 * time.Second},
+		{300, time.Minute, 54 * time.Second},
+		{100, 20 * time.Second, 18 * time.Second},
+	} {
+		t.Run(fmt.Sprintf("of %d s", test.expiresIn), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				life := time.Duration(test.expiresIn) * time.Second
+				var first, last time.Duration = 0, life
+				for range 200 {
+					server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+						time.Sleep(time.Millisecond)
+						return tokenAnswer(fmt.Sprintf("token-%d", n), test.expiresIn)
+					}}
+					source := newSource(t, server)
+					start := time.Now()
+					wantToken(t, source, "token-1")
+					time.Sleep(life - test.earliest - time.Second - time.Since(start))
+					for server.count() == 1 {
+						time.Sleep(100 * time.Millisecond)
+						wantToken(t, source, "token-1") // nobody waits
+						synctest.Wait()
+					}
+					left := life - time.Since(start)
+					first, last = max(first, left), min(last, left)
+					time.Sleep(time.Millisecond)
+					synctest.Wait()
+					wantToken(t, source, "token-2")
+					assert.Equal(t, 2, server.count())
+				}
+				spread := test.earliest - test.latest
+				assert.LessOrEqual(t, first, test.earliest)
+				assert.GreaterOrEqual(t, last, test.latest-100*time.Millisecond)
+				assert.Greater(t, first, test.earliest-spread/5-100*time.Millisecond)
+				assert.Less(t, last, test.latest+spread/5)
+			})
+		})
+	}
+}
+
+func TestARenewalThatBringsNothingNewWaits20Seconds(t *testing.T) {
+	for name, second := range map[string]func() (*http.Response, error){
+		"the same token": func() (*http.Response, error) { return tokenAnswer("token-1", 60) },
+		"a failure":      func() (*http.Response, error) { return respond(400, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+					if n == 2 || n == 3 {
+						return second()
+					}
+					return numbered(n, force)
+				}}
+				source := newSource(t, server)
+				wantToken(t, source, "token-1")
+				time.Sleep(2*time.Hour - 4*time.Minute)
+				for _, calls := range []int{2, 3} {
+					wantToken(t, source, "token-1")
+					synctest.Wait()
+					assert.Equal(t, calls, server.count())
+					time.Sleep(20*time.Second - 1)
+					wantToken(t, source, "token-1")
+					synctest.Wait()
+					assert.Equal(t, calls, server.count(), "not within 20 s")
+					time.Sleep(1)
+				}
+				wantToken(t, source, "token-1")
+				synctest.Wait()
+				wantToken(t, source, "token-4")
+			})
+		})
+	}
+}
+
+func TestADeadTokenIsNeverGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+			if n > 1 && n < 5 {
+				return respond(400, "")
+			}
+			return numbered(n, force)
+		}}
+		source := newSource(t, server)
+		wantToken(t, source, "token-1")
+		time.Sleep(2*time.Hour - 10*time.Second)
+		wantToken(t, source, "token-1") // its renewal fails
+		synctest.Wait()
+		time.Sleep(10*time.Second - 1)
+		wantToken(t, source, "token-1")
+		time.Sleep(1)
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+		time.Sleep(time.Second)
+		_, err = source.AccessToken(t.Context())
+		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse, "a failure like this is not remembered")
+		assert.Equal(t, 4, server.count())
+		wantToken(t, source, "token-5")
+	})
+}
+
+func TestTheSameTokenMayBeGivenANewLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: always("token", 100)}
+		source := newSource(t, server)
+		wantToken(t, source, "token")
+		time.Sleep(100 * time.Second)
+		wantToken(t, source, "token")
+		assert.Equal(t, 2, server.count())
+		time.Sleep(70 * time.Second)
+		wantToken(t, source, "token")
+		synctest.Wait()
+		assert.Equal(t, 2, server.count(), "the new life counts")
+	})
+}
+
+func TestACallerWhoGivesUpLeavesTheFetchToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+			time.Sleep(5 * time.Second)
+			return numbered(n, force)
+		}}
+		source := newSource(t, server)
+		var others sync.WaitGroup
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		others.Go(func() {
+			_, err := source.AccessToken(ctx)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorContains(t, err, "wxqrcode: stable_token: ")
+		})
+		synctest.Wait()
+		others.Go(func() {
+			token, err := source.AccessToken(t.Context())
+			assert.NoError(t, err)
+			assert.Equal(t, "token-1", token)
+		})
+		others.Wait()
+		assert.Equal(t, 1, server.count())
+
+		_, err := newSource(t, server).AccessToken(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 1, server.count(), "a caller who has given up before starts no fetch")
+	})
+}
+
+func TestAFetchTakes15SecondsAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: roundTripper(hang)}))
+		require.NoError(t, err)
+		start := time.Now()
+		_, err = source.AccessToken(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorContains(t, err, "no answer within 15s")
+		assert.Equal(t, 15*time.Second, time.Since(start))
+	})
+}
+
+func TestExpiresIn(t *testing.T) {
+	for _, test := range []struct {
+		expiresIn any
+		life      time.Duration // 0: refused
+	}{
+		{"0", 0},
+		{"-1", 0},
+		{"-7200", 0},
+		{"0.5", 0},
+		{"null", 0},
+		{`"7200"`, 0},
+		{"1", time.Second},
+		{"300", 300 * time.Second},
+		{"7199", 7199 * time.Second},
+		{"7200", 7200 * time.Second},
+		{"7201", 7200 * time.Second},
+		{"1e30", 7200 * time.Second},
+		{"99999999999999999999", 7200 * time.Second},
+	} {
+		t.Run(fmt.Sprint(test.expiresIn), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+					if n > 1 {
+						return respond(400, "")
+					}
+					return tokenAnswer("token", test.expiresIn)
+				}}
+				source := newSource(t, server)
+				_, err := source.AccessToken(t.Context())
+				if test.life == 0 {
+					require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+					return
+				}
+				require.NoError(t, err)
+				time.Sleep(test.life - 1)
+				wantToken(t, source, "token")
+				time.Sleep(1)
+				_, err = source.AccessToken(t.Context())
+				require.Error(t, err)
+			})
+		})
+	}
+}
+
+func TestALifeCountsFromBeforeTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+			if n > 1 {
+				return respond(400, "")
+			}
+			time.Sleep(9 * time.Second)
+			return tokenAnswer("token", 100)
+		}}
+		source := newSource(t, server)
+		wantToken(t, source, "token")
+		time.Sleep(91 * time.Second)
+		_, err := source.AccessToken(t.Context())
+		require.Error(t, err)
+	})
+}
+
+func TestTokenErrors(t *testing.T) {
+	for _, test := range []struct {
+		name, body string
+		is         error
+		remembered bool
+	}{
+		{"a wrong secret", `{"errcode":40001,"errmsg":"invalid credential rid: 5f69b2e4-1-2"}`, wxqrcode.ErrInvalidCredential, true},
+		{"a wrong appid", `{"errcode":40013,"errmsg":"invalid appid"}`, wxqrcode.ErrInvalidCredential, true},
+		{"an IP that is not allowed", `{"errcode":40164,"errmsg":"invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist"}`, wxqrcode.ErrIPNotAllowed, true},
+		{"a frozen account", `{"errcode":50007,"errmsg":"account frozen"}`, wxqrcode.ErrUnauthorized, true},
+		{"a quota used up", `{"errcode":45009,"errmsg":"reach max"}`, wxqrcode.ErrQuotaExceeded, true},
+		{"too many calls a minute", `{"errcode":45011,"errmsg":"api minute-quota"}`, wxqrcode.ErrRateLimited, false},
+		{"a busy system", `{"errcode":-1,"errmsg":"system error"}`, wxqrcode.ErrSystemBusy, false},
+		{"no token in the answer", `{"expires_in":7200}`, wxqrcode.ErrUnexpectedResponse, false},
+		{"an empty token", `{"access_token":"","expires_in":7200}`, wxqrcode.ErrUnexpectedResponse, false},
+		{"half an answer", `{"access_token":"tok`, wxqrcode.ErrUnexpectedResponse, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				down := true
+				server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+					if down {
+						return respond(200, test.body)
+					}
+					return numbered(n, force)
+				}}
+				source := newSource(t, server)
+				token, err := source.AccessToken(t.Context())
+				require.ErrorIs(t, err, test.is)
+				assert.Empty(t, token)
+				assert.ErrorContains(t, err, "wxqrcode: stable_token: ")
+				calls := server.count()
+
+				down = false
+				time.Sleep(10*time.Second - 1)
+				token, err = source.AccessToken(t.Context())
+				if !test.remembered {
+					require.NoError(t, err)
+					return
+				}
+				require.ErrorIs(t, err, test.is, "for 10 s")
+				assert.Empty(t, token)
+				assert.Equal(t, calls, server.count())
+				time.Sleep(1)
+				_, err = source.AccessToken(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+func TestARefusedTokenIsFetchedAnew(t *testing.T) {
+	server := &tokenServer{answer: numbered}
+	source := newSource(t, server)
+	ctx := t.Context()
+	source.InvalidateToken(ctx, "") // nothing to drop
+	wantToken(t, source, "token-1")
+	source.InvalidateToken(ctx, "another")
+	source.InvalidateToken(ctx, "")
+	wantToken(t, source, "token-1")
+	assert.Equal(t, 1, server.count())
+
+	source.InvalidateToken(ctx, "token-1")
+	wantToken(t, source, "token-2")
+	source.InvalidateToken(ctx, "token-1") // a late one
+	wantToken(t, source, "token-2")
+	assert.Equal(t, []bool{false, false}, server.calls, "without force")
+}
+
+func TestTheVerySameTokenIsReplacedByForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		current := 1
+		server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+			if force {
+				current++
+			}
+			return tokenAnswer(fmt.Sprintf("token-%d", current), 7200)
+		}}
+		source := newSource(t, server)
+		ctx := t.Context()
+		wantToken(t, source, "token-1")
+		source.InvalidateToken(ctx, "token-1")
+		wantToken(t, source, "token-2")
+		assert.Equal(t, []bool{false, false, true}, server.calls, "a plain fetch first")
+
+		source.InvalidateToken(ctx, "token-2")
+		time.Sleep(15 * time.Second)
+		_, err := source.AccessToken(ctx)
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "not by force within 30 s")
+		assert.Equal(t, []bool{false, false, true, false}, server.calls)
+		time.Sleep(10*time.Second - 1)
+		_, err = source.AccessToken(ctx)
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+		assert.Equal(t, 4, server.count(), "which is remembered for 10 s")
+		time.Sleep(1)
+		_, err = source.AccessToken(ctx)
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+		time.Sleep(10 * time.Second)
+		wantToken(t, source, "token-3")
+		assert.Equal(t, []bool{false, false, true, false, false, false, true}, server.calls)
+	})
+}
+
+func TestTheBarOnForceIsThirtySeconds(t *testing.T) {
+	for wait, forced := range map[time.Duration]bool{30*time.Second - 1: false, 30 * time.Second: true} {
+		synctest.Test(t, func(t *testing.T) {
+			server := &tokenServer{answer: always("token", 7200)}
+			source := newSource(t, server)
+			wantToken(t, source, "token")
+			source.InvalidateToken(t.Context(), "token")
+			_, err := source.AccessToken(t.Context())
+			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "even force gives the same token")
+			time.Sleep(wait)
+			_, err = source.AccessToken(t.Context())
+			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+			assert.Equal(t, forced, server.calls[len(server.calls)-1], "after %v", wait)
+		})
+	}
+}
+
+func TestForceIsNotTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+			if force {
+				return respond(503, "")
+			}
+			return tokenAnswer("token", 7200)
+		}}
+		source := newSource(t, server)
+		wantToken(t, source, "token")
+		source.InvalidateToken(t.Context(), "token")
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+		_, err = source.AccessToken(t.Context())
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "one that may have worked counts")
+		assert.Equal(t, []bool{false, false, true, false}, server.calls)
+	})
+}
+
+func TestALegacyTokenIsNeverForced(t *testing.T) {
+	calls := 0
+	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		calls++
+		assert.Equal(t, "/cgi-bin/token", r.URL.Path)
+		return tokenAnswer("token", 7200)
+	})}
+	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(client), wxqrcode.WithLegacyToken())
+	require.NoError(t, err)
+	wantToken(t, source, "token")
+	source.InvalidateToken(t.Context(), "token")
+	_, err = source.AccessToken(t.Context())
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+	assert.ErrorContains(t, err, "wxqrcode: token: ")
+	assert.Equal(t, 2, calls)
+}
+
+func TestATokenThatIsRefusedWhileItIsRenewedIsNotGivenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+			if n == 2 { // the renewal, which is slow and brings the old token
+				time.Sleep(time.Second)
+			}
+			if force {
+				return tokenAnswer("new", 7200)
+			}
+			return tokenAnswer("old", 7200)
+		}}
+		source := newSource(t, server)
+		wantToken(t, source, "old")
+		time.Sleep(2*time.Hour - time.Minute)
+		wantToken(t, source, "old")
+		synctest.Wait()
+		source.InvalidateToken(t.Context(), "old")
+		wantToken(t, source, "new")
+		assert.Equal(t, []bool{false, false, false, true}, server.calls)
+	})
+}
+
+// stubStore is a TokenStore whose functions a test sets.
+type stubStore struct {
+	load  func(key string) (wxqrcode.Token, error)
+	renew func(key, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error)
+	kept  wxqrcode.Token // what fetch is given
+}
+
+func (s *stubStore) Load(_ context.Context, key string) (wxqrcode.Token, error) {
+	if s.load == nil {
+		return wxqrcode.Token{}, wxqrcode.ErrNoToken
+	}
+	return s.load(key)
+}
+
+func (s *stubStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	return s.renew(key, refused, func() (wxqrcode.Token, error) { return fetch(ctx, s.kept) })
+}
+
+func TestATokenStoreIsAskedFirst(t *testing.T) {
+	for legacy, key := range map[bool]string{false: testAppID + ":stable", true: testAppID + ":legacy"} {
+		server := &tokenServer{answer: numbered}
+		store := &stubStore{
+			load: func(got string) (wxqrcode.Token, error) {
+				assert.Equal(t, key, got)
+				return wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}, nil
+			},
+			renew: func(got, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+				assert.Equal(t, key, got)
+				assert.Equal(t, "kept", refused)
+				return fetch()
+			},
+		}
+		opts := []wxqrcode.TokenOption{wxqrcode.WithTokenStore(store)}
+		if legacy {
+			opts = append(opts, wxqrcode.WithLegacyToken())
+		}
+		source := newSource(t, server, opts...)
+		wantToken(t, source, "kept")
+		assert.Zero(t, server.count())
+		source.InvalidateToken(t.Context(), "kept")
+		wantToken(t, source, "token-1")
+	}
+}
+
+func TestWhatAStoreKeepsIsLookedAt(t *testing.T) {
+	alive := time.Now().Add(time.Hour)
+	for _, test := range []struct {
+		name string
+		kept wxqrcode.Token
+		want string
+	}{
+		{"another live token", wxqrcode.Token{Value: "another", ExpiresAt: alive}, "another"},
+		{"a dead token", wxqrcode.Token{Value: "dead", ExpiresAt: time.Now()}, "token-1"},
+		{"no value", wxqrcode.Token{ExpiresAt: alive}, "token-1"},
+		{"the zero Token", wxqrcode.Token{}, "token-1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := &tokenServer{answer: numbered}
+			source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
+				renew: func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) { return test.kept, nil },
+			}))
+			wantToken(t, source, test.want)
+		})
+	}
+}
+
+func TestATokenFromAStoreIsKeptTwoHoursAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		renewals := 0
+		source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
+			renew: func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+				renewals++
+				return wxqrcode.Token{Value: fmt.Sprintf("kept-%d", renewals), ExpiresAt: time.Now().Add(1000 * time.Hour)}, nil
+			},
+		}))
+		wantToken(t, source, "kept-1")
+		time.Sleep(2 * time.Hour)
+		wantToken(t, source, "kept-2")
+	})
+}
+
+func TestAStoreThatFails(t *testing.T) {
+	down := errors.New("store down")
+	fails := func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+		return wxqrcode.Token{}, down
+	}
+	loses := func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+		if _, err := fetch(); err != nil {
+			return wxqrcode.Token{}, err
+		}
+		return wxqrcode.Token{}, down
+	}
+	load := func(string) (wxqrcode.Token, error) { return wxqrcode.Token{}, down }
+	t.Run("is gone past with stable_token, which gives everybody the same token", func(t *testing.T) {
+		server := &tokenServer{answer: numbered}
+		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, renew: fails}))
+		wantToken(t, source, "token-1")
+		wantToken(t, source, "token-1")
+		assert.Equal(t, 1, server.count())
+	})
+	t.Run("is an error with the legacy token, whose fetch would knock the others out", func(t *testing.T) {
+		server := &tokenServer{answer: numbered}
+		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, renew: fails}), wxqrcode.WithLegacyToken())
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, down)
+		assert.ErrorContains(t, err, "wxqrcode: token: token store: ")
+		assert.Zero(t, server.count())
+	})
+	t.Run("does not lose a token that was fetched", func(t *testing.T) {
+		for _, opts := range [][]wxqrcode.TokenOption{nil, {wxqrcode.WithLegacyToken()}} {
+			server := &tokenServer{answer: numbered}
+			source := newSource(t, server, append(opts, wxqrcode.WithTokenStore(&stubStore{renew: loses}))...)
+			wantToken(t, source, "token-1")
+			assert.Equal(t, 1, server.count())
+		}
+	})
+	t.Run("and WeChat too: the error is WeChat's", func(t *testing.T) {
+		for _, renew := range []func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error){fails, loses} {
+			server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+				return respond(200, `{"errcode":40013,"errmsg":"invalid appid"}`)
+			}}
+			source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{renew: renew}))
+			_, err := source.AccessToken(t.Context())
+			require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
+			assert.Equal(t, 1, server.count())
+		}
+	})
+}
+
+func TestForceHeedsWhatOtherInstancesForced(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		forced time.Duration // ago
+		allow  bool
+	}{
+		{"just now", 0, false},
+		{"29 s ago", 29 * time.Second, false},
+		{"30 s ago", 30 * time.Second, true},
+		{"never", 1000 * time.Hour, true},
+		{"29 s ahead, by a clock that differs", -29 * time.Second, false},
+		{"an hour ahead, by a clock that was set back", -time.Hour, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+					if force {
+						return tokenAnswer("new", 7200)
+					}
+					return tokenAnswer("refused", 7200)
+				}}
+				var stored wxqrcode.Token
+				store := &stubStore{renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+					var err error
+					stored, err = fetch()
+					return stored, err
+				}}
+				source := newSource(t, server, wxqrcode.WithTokenStore(store))
+				wantToken(t, source, "refused")
+				store.kept.ForcedAt = time.Now().Add(-test.forced)
+				source.InvalidateToken(t.Context(), "refused")
+				_, err := source.AccessToken(t.Context())
+				if !test.allow {
+					require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, time.Now(), stored.ForcedAt, "the store is told")
+			})
+		})
+	}
+}
+
+func TestAPlainFetchKeepsTheTimeOfTheLastForce(t *testing.T) {
+	forced := time.Now().Add(-time.Hour)
+	var stored wxqrcode.Token
+	store := &stubStore{
+		kept: wxqrcode.Token{Value: "dead", ForcedAt: forced},
+		renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			var err error
+			stored, err = fetch()
+			return stored, err
+		},
+	}
+	source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(store))
+	wantToken(t, source, "token-1")
+	assert.True(t, stored.ForcedAt.Equal(forced))
+	assert.WithinDuration(t, time.Now().Add(2*time.Hour), stored.ExpiresAt, time.Minute)
+}
+
+func TestATokenKeepsItsValueInJSON(t *testing.T) {
+	token := wxqrcode.Token{Value: "v", ExpiresAt: time.Unix(1700000000, 0).UTC(), ForcedAt: time.Unix(1600000000, 0).UTC()}
+	b, err := json.Marshal(token)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"value":"v","expires_at":"2023-11-14T22:13:20Z","forced_at":"2020-09-13T12:26:40Z"}`, string(b))
+	var back wxqrcode.Token
+	require.NoError(t, json.Unmarshal(b, &back))
+	assert.Equal(t, token, back)
+}
