@@ -97,5 +97,19 @@ func (s secrets) in(err error) bool {
 	return false
 }
 
+// A hidden is a secret that is kept. It is a function because fmt, where it cannot
+// call Format (in an unexported field), prints everything but what a function knows.
+type hidden func() string
+
+func hide(secret string) hidden { return func() string { return secret } }
+
+// reveal returns the secret; "" if there is none.
+func (h hidden) reveal() string {
+	if h == nil {
+		return ""
+	}
+	return h()
+}
+
 // formatOpaque prints text for every verb of fmt.
 func formatOpaque(f fmt.State, text string) { _, _ = io.WriteString(f, text) }

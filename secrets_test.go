@@ -311,11 +311,16 @@ func TestWhatHoldsASecretPrintsWithoutIt(t *testing.T) {
 			}
 		})
 	}
-	// fmt does not call the methods of what stands in an unexported field.
-	assertHidden(t, "in a struct", fmt.Sprintf("%+v %#v", struct {
+	// fmt calls no methods on what stands in an unexported field.
+	inside := struct {
 		tokens wxqrcode.TokenProvider
 		source *wxqrcode.TokenSource
 		client *wxqrcode.Client
-	}{static, source, client}, struct{ tokens wxqrcode.TokenProvider }{static}))
+	}{static, source, client}
+	source.InvalidateToken(t.Context(), hiddenToken)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d", "%t", "%p"} {
+		assertHidden(t, verb, fmt.Sprintf(verb, inside))
+		assertHidden(t, verb, fmt.Sprintf(verb, &inside))
+	}
 	assert.Contains(t, fmt.Sprint(source), testAppID, "the AppID is no secret")
 }

@@ -43,15 +43,13 @@ func (f TokenProviderFunc) AccessToken(ctx context.Context) (string, error) {
 
 // StaticToken returns a provider of the one token, for tests and short programs.
 // Tokens live two hours at most; see [NewTokenSource] for more than that.
-func StaticToken(token string) TokenProvider { return &staticToken{token} }
+func StaticToken(token string) TokenProvider { return staticToken(hide(token)) }
 
-// staticToken is used as a pointer, which fmt prints as an address where it cannot
-// call Format (in the unexported field of somebody's struct).
-type staticToken struct{ token string }
+type staticToken hidden
 
-func (t *staticToken) AccessToken(context.Context) (string, error) { return t.token, nil }
-func (t *staticToken) Format(f fmt.State, _ rune)                  { formatOpaque(f, "wxqrcode.StaticToken") }
-func (t *staticToken) LogValue() slog.Value                        { return slog.StringValue("wxqrcode.StaticToken") }
+func (t staticToken) AccessToken(context.Context) (string, error) { return t(), nil }
+func (t staticToken) Format(f fmt.State, _ rune)                  { formatOpaque(f, "wxqrcode.StaticToken") }
+func (t staticToken) LogValue() slog.Value                        { return slog.StringValue("wxqrcode.StaticToken") }
 
 // A Token is an access token as a [TokenStore] keeps it. Its JSON holds the value;
 // fmt and slog do not show it.
@@ -128,17 +126,18 @@ const (
 // very same one again. Errors that no second try mends, such as a wrong secret, are
 // remembered for 10 s.
 type TokenSource struct {
-	caller        *caller
-	appID, secret string
-	legacy        bool
-	store         TokenStore
-	start         time.Time // the clock of cachedToken counts from here
+	caller *caller
+	appID  string
+	secret hidden
+	legacy bool
+	store  TokenStore
+	start  time.Time // the clock of cachedToken counts from here
 
 	current atomic.Pointer[cachedToken]
 
 	mu        sync.Mutex // guards what follows, and writing current
 	flight    *flight    // the fetch under way, if any
-	refused   string     // the token that WeChat refused last
+	refused   hidden     // the token that WeChat refused last; nil if none
 	forcedAt  time.Time  // this source's last force_refresh
 	failure   error      // remembered
 	failureTo time.Duration
@@ -188,7 +187,7 @@ func NewTokenSource(appID, appSecret string, opts ...TokenOption) (*TokenSource,
 	return &TokenSource{
 		caller: set.caller(set.apiHosts),
 		appID:  appID,
-		secret: appSecret,
+		secret: hide(appSecret),
 		legacy: set.legacy,
 		store:  set.store,
 		start:  time.Now(),
@@ -222,7 +221,7 @@ func (s *TokenSource) InvalidateToken(_ context.Context, token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.current.Load(); c != nil && c.value == token {
-		s.refused = token
+		s.refused = hide(token)
 		s.current.Store(nil)
 	}
 }
@@ -305,7 +304,7 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
 	defer cancel()
 	for {
 		s.mu.Lock()
-		refused := s.refused
+		refused := s.refused.reveal()
 		s.mu.Unlock()
 		t, err := s.obtain(ctx, old, refused)
 		if s.land(f, t, err, refused) {
@@ -320,7 +319,7 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
 func (s *TokenSource) land(f *flight, t Token, err error, refused string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil && s.refused != refused && t.Value == s.refused {
+	if now := s.refused.reveal(); err == nil && now != refused && t.Value == now {
 		return false
 	}
 	s.flight = nil
@@ -455,7 +454,7 @@ func (s *TokenSource) request(ctx context.Context, force bool) (Token, error) {
 		r.path = "/cgi-bin/token"
 		r.query = "?"
 		r.value = url.Values{
-			"grant_type": {"client_credential"}, "appid": {s.appID}, "secret": {s.secret},
+			"grant_type": {"client_credential"}, "appid": {s.appID}, "secret": {s.secret()},
 		}.Encode()
 	} else {
 		r.method = http.MethodPost
@@ -483,7 +482,7 @@ func (s *TokenSource) stableTokenBody(force bool) []byte {
 		AppID        string `json:"appid"`
 		Secret       string `json:"secret"`
 		ForceRefresh bool   `json:"force_refresh,omitempty"`
-	}{"client_credential", s.appID, s.secret, force})
+	}{"client_credential", s.appID, s.secret(), force})
 	return b.Bytes()
 }
 
@@ -530,13 +529,13 @@ func (s *TokenSource) key() string {
 
 // secrets returns what this source knows and no error may show.
 func (s *TokenSource) secrets() secrets {
-	known := secrets{s.secret}
+	known := secrets{s.secret()}
 	if c := s.current.Load(); c != nil {
 		known[1] = c.value
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known[2] = s.refused
+	known[2] = s.refused.reveal()
 	return known
 }
 

@@ -1,0 +1,240 @@
+package wxcrypt
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// push holds the worked examples of the official page.
+type push struct {
+	Token          string
+	EncodingAESKey string      `json:"encoding_aes_key"`
+	AppID          string      `json:"app_id"`
+	VerifyURL      pushExample `json:"verify_url"`
+	Plain          pushExample
+	Secure         pushExample
+}
+
+type pushExample struct {
+	Timestamp, Nonce, Signature      string
+	MsgSignature                     string `json:"msg_signature"`
+	Encrypt, Random, Message, OpenID string
+}
+
+func loadPush(t testing.TB) push {
+	t.Helper()
+	b, err := os.ReadFile("../../testdata/push.json")
+	require.NoError(t, err)
+	var p push
+	require.NoError(t, json.Unmarshal(b, &p))
+	return p
+}
+
+func TestSignaturesAreThoseOfTheOfficialPage(t *testing.T) {
+	p := loadPush(t)
+	tests := map[string]struct {
+		parts []string
+		want  string
+	}{
+		"setting the URL up":       {[]string{p.Token, p.VerifyURL.Timestamp, p.VerifyURL.Nonce}, p.VerifyURL.Signature},
+		"a plain push":             {[]string{p.Token, p.Plain.Timestamp, p.Plain.Nonce}, p.Plain.Signature},
+		"the query of a sealed":    {[]string{p.Token, p.Secure.Timestamp, p.Secure.Nonce}, p.Secure.Signature},
+		"the body of a sealed":     {[]string{p.Token, p.Secure.Timestamp, p.Secure.Nonce, p.Secure.Encrypt}, p.Secure.MsgSignature},
+		"the parts in other order": {[]string{p.Secure.Encrypt, p.Secure.Nonce, p.Token, p.Secure.Timestamp}, p.Secure.MsgSignature},
+		"nothing at all":           {nil, "da39a3ee5e6b4b0d3255bfef95601890afd80709"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			require.NotEmpty(t, tt.want)
+			before := slices.Clone(tt.parts)
+			assert.Equal(t, tt.want, Signature(tt.parts...))
+			assert.Equal(t, before, tt.parts, "the caller's slice stays as it is")
+		})
+	}
+}
+
+func TestPartsAreSortedAsStrings(t *testing.T) {
+	// As numbers, 9 would come before 10.
+	assert.Equal(t, Signature("109"), Signature("9", "10"))
+	// "B" comes before "a": bytes, not letters.
+	assert.Equal(t, Signature("Ba"), Signature("a", "B"))
+}
+
+func TestSealMakesTheEnvelopeOfTheOfficialPage(t *testing.T) {
+	p := loadPush(t)
+	key, err := ParseKey(p.EncodingAESKey)
+	require.NoError(t, err)
+	require.Len(t, p.Secure.Random, randomLen)
+
+	sealed, err := key.seal([randomLen]byte([]byte(p.Secure.Random)), []byte(p.Secure.Message), p.AppID)
+	require.NoError(t, err)
+	assert.Equal(t, p.Secure.Encrypt, sealed)
+}
+
+func TestWhateverIsSealedCanBeOpened(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	paddings := map[int]bool{}
+	for length := range 201 {
+		raw := randomBytes(r, 32)
+		message := randomBytes(r, length)
+		before := bytes.Clone(message)
+		appID := string(randomBytes(r, r.IntN(25)))
+		key, err := ParseKey(base64.RawStdEncoding.EncodeToString(raw))
+		require.NoError(t, err)
+
+		sealed, err := key.Seal(message, appID)
+		require.NoError(t, err)
+		require.Equal(t, before, message, "the caller's slice stays as it is")
+
+		b, err := base64.StdEncoding.Strict().DecodeString(sealed)
+		require.NoError(t, err)
+		require.Zero(t, len(b)%32)
+		block, err := aes.NewCipher(raw)
+		require.NoError(t, err)
+		cipher.NewCBCDecrypter(block, raw[:16]).CryptBlocks(b, b)
+
+		padding := int(b[len(b)-1])
+		require.True(t, padding >= 1 && padding <= 32, "padding is %d", padding)
+		require.Equal(t, bytes.Repeat([]byte{byte(padding)}, padding), b[len(b)-padding:])
+		b = b[16 : len(b)-padding]
+		require.Equal(t, uint32(length), binary.BigEndian.Uint32(b))
+		require.Equal(t, string(message), string(b[4:4+length]))
+		require.Equal(t, appID, string(b[4+length:]))
+		paddings[padding] = true
+	}
+	assert.Len(t, paddings, 32, "every padding from 1 to 32 has been seen")
+}
+
+func TestTheSameMessageIsSealedDifferentlyEachTime(t *testing.T) {
+	p := loadPush(t)
+	key, err := ParseKey(p.EncodingAESKey)
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for range 100 {
+		sealed, err := key.Seal([]byte("hello"), p.AppID)
+		require.NoError(t, err)
+		seen[sealed] = true
+	}
+	assert.Len(t, seen, 100)
+}
+
+func TestASealWithoutAKeyIsAnError(t *testing.T) {
+	_, err := Key{}.Seal([]byte("hello"), "wx1")
+	assert.EqualError(t, err, "wxqrcode: seal a message: there is no key")
+}
+
+func TestSpareBitsOfAKeyDoNotCount(t *testing.T) {
+	const stem = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEF" // 42 characters
+	var random [randomLen]byte
+	seal := func(last string) string {
+		key, err := ParseKey(stem + last)
+		require.NoError(t, err, last)
+		sealed, err := key.seal(random, []byte("hello"), "wx1")
+		require.NoError(t, err)
+		return sealed
+	}
+	for _, last := range []string{"B", "C", "D"} {
+		assert.Equal(t, seal("A"), seal(last), "the last two bits of %q are spare", last)
+	}
+	assert.NotEqual(t, seal("A"), seal("E"), "the first four are not")
+}
+
+func TestABadKeyIsRefused(t *testing.T) {
+	good := loadPush(t).EncodingAESKey
+	tests := map[string]struct{ key, err string }{
+		"empty":                   {"", "wxqrcode: EncodingAESKey has 0 characters; it must have 43"},
+		"one character too short": {good[1:], "wxqrcode: EncodingAESKey has 42 characters; it must have 43"},
+		"one character too long":  {good + "A", "wxqrcode: EncodingAESKey has 44 characters; it must have 43"},
+		"with the equals sign":    {good + "=", "wxqrcode: EncodingAESKey has 44 characters; it must have 43"},
+		"not base64":              {"Sesame-" + good[7:], "wxqrcode: EncodingAESKey: illegal base64 data at input byte 6"},
+		"padded inside":           {good[:42] + "=", "wxqrcode: EncodingAESKey: illegal base64 data at input byte 42"},
+		"a line break":            {good[:42] + "\n", "wxqrcode: EncodingAESKey holds 31 bytes; it must hold 32"},
+		"line breaks that leave a key for AES-192": {good[:32] + strings.Repeat("\n", 11),
+			"wxqrcode: EncodingAESKey holds 24 bytes; it must hold 32"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			key, err := ParseKey(tt.key)
+			assert.EqualError(t, err, tt.err)
+			assert.Zero(t, key)
+		})
+	}
+}
+
+func TestAKeyDoesNotShowInPrint(t *testing.T) {
+	const text = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+	raw, err := base64.RawStdEncoding.DecodeString(text)
+	require.NoError(t, err)
+	key, err := ParseKey(text)
+	require.NoError(t, err)
+
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
+		assert.Equal(t, "wxcrypt.Key(hidden)", fmt.Sprintf(verb, key), verb)
+		assert.Equal(t, "wxcrypt.Key(hidden)", fmt.Sprintf(verb, &key), verb)
+
+		// In an unexported field fmt cannot call Format.
+		inside := fmt.Sprintf(verb, struct{ key Key }{key})
+		for _, form := range []string{"%s", "%x", "%X", "%d", "%q"} {
+			for _, secret := range [][]byte{raw, []byte(text)} {
+				part := strings.Trim(fmt.Sprintf(form, secret[:8]), `[]"`)
+				assert.NotContains(t, inside, part, verb)
+			}
+		}
+	}
+	b, err := json.Marshal(key)
+	require.NoError(t, err)
+	assert.Equal(t, "{}", string(b))
+}
+
+func FuzzParseKey(f *testing.F) {
+	f.Add(strings.Repeat("A", 43))
+	f.Add(strings.Repeat("\n", 43))
+	f.Add("码")
+	f.Fuzz(func(t *testing.T, text string) {
+		key, err := ParseKey(text)
+		_, sealErr := key.Seal([]byte("hello"), "wx1")
+		assert.Equal(t, err == nil, sealErr == nil, "a key that parses seals, another does not")
+	})
+}
+
+func BenchmarkSeal(b *testing.B) {
+	p := loadPush(b)
+	key, err := ParseKey(p.EncodingAESKey)
+	require.NoError(b, err)
+	message := []byte(p.Secure.Message)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := key.Seal(message, p.AppID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSignature(b *testing.B) {
+	p := loadPush(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		Signature(p.Token, p.Secure.Timestamp, p.Secure.Nonce, p.Secure.Encrypt)
+	}
+}
+
+func randomBytes(r *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}

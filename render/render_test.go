@@ -1,0 +1,492 @@
+package render_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"rsc.io/qr/coding"
+
+	"github.com/seed-0142d113/wxqrcode/render"
+)
+
+// url is what WeChat answers with: 43 bytes, 33 modules at level M.
+const url = "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"
+
+var levels = []render.Level{render.LevelL, render.LevelM, render.LevelQ, render.LevelH}
+
+func TestThePictureHasTheSizeAndTheMarginAskedFor(t *testing.T) {
+	tests := map[string]struct {
+		options       render.Options
+		size          int
+		before, after int // margin in pixels: above and left, below and right
+		scale         int
+	}{
+		"zero options are 430 pixels, level M and 4 modules": {
+			size: 430, before: 50, after: 50, scale: 10,
+		},
+		"a size that fits exactly has no more margin than the quiet zone": {
+			options: render.Options{Size: 410}, size: 410, before: 40, after: 40, scale: 10,
+		},
+		"a pixel less than fits makes the modules smaller and the margin wider": {
+			options: render.Options{Size: 409}, size: 409, before: 56, after: 56, scale: 9,
+		},
+		"an odd pixel goes below and right": {
+			options: render.Options{Size: 411}, size: 411, before: 40, after: 41, scale: 10,
+		},
+		"the smallest picture has one pixel a module": {
+			options: render.Options{Size: 41}, size: 41, before: 4, after: 4, scale: 1,
+		},
+		"a narrower quiet zone leaves more for the modules": {
+			options: render.Options{QuietZone: 1}, size: 430, before: 17, after: 17, scale: 12,
+		},
+		"a wider quiet zone leaves less for the modules": {
+			options: render.Options{QuietZone: 10}, size: 430, before: 83, after: 83, scale: 8,
+		},
+		"the narrowest quiet zone fits exactly": {
+			options: render.Options{Size: 35, QuietZone: 1}, size: 35, before: 1, after: 1, scale: 1,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := drawPNG(t, url, tt.options)
+			assert.Equal(t, tt.size, p.size)
+			assert.Equal(t, tt.before, p.left, "left")
+			assert.Equal(t, tt.before, p.top, "above")
+			assert.Equal(t, tt.after, p.right, "right")
+			assert.Equal(t, tt.after, p.bottom, "below")
+			assert.Equal(t, tt.scale, p.scale, "scale")
+			assert.Len(t, p.modules, 33)
+		})
+	}
+}
+
+func TestAPNGIsBlackAndWhiteAndSharp(t *testing.T) {
+	for _, o := range []render.Options{{}, {Size: 41}, {Size: 300, Level: render.LevelH}, {Size: 1279, Level: render.LevelL, QuietZone: 2}} {
+		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
+			var b bytes.Buffer
+			require.NoError(t, render.PNG(&b, url, o))
+
+			// Bytes 24 and 25 of a PNG are the bits a pixel and the colour type,
+			// of which 3 is a palette.
+			assert.Equal(t, []byte{1, 3}, b.Bytes()[24:26])
+
+			img, err := png.Decode(&b)
+			require.NoError(t, err)
+			require.IsType(t, &image.Paletted{}, img)
+			palette := img.(*image.Paletted).Palette
+			require.Len(t, palette, 2)
+			for i, want := range []color.RGBA{{255, 255, 255, 255}, {0, 0, 0, 255}} {
+				assert.Equal(t, want, color.RGBAModel.Convert(palette[i]))
+			}
+			measure(t, img) // fails where a module is not of one colour
+		})
+	}
+}
+
+func TestAJPEGShowsWhatThePNGShows(t *testing.T) {
+	for _, level := range levels {
+		for _, size := range []int{0, 45, 101, 430, 1000} {
+			t.Run(fmt.Sprintf("level %v, size %d", level, size), func(t *testing.T) {
+				o := render.Options{Size: size, Level: level}
+				var p, j bytes.Buffer
+				require.NoError(t, render.PNG(&p, url, o))
+				require.NoError(t, render.JPEG(&j, url, o))
+				want, err := png.Decode(&p)
+				require.NoError(t, err)
+				got, err := jpeg.Decode(&j)
+				require.NoError(t, err)
+
+				require.IsType(t, &image.Gray{}, got)
+				require.Equal(t, want.Bounds(), got.Bounds())
+				worst := 0.0
+				for y := range want.Bounds().Dy() {
+					for x := range want.Bounds().Dx() {
+						w := color.GrayModel.Convert(want.At(x, y)).(color.Gray).Y
+						g := got.(*image.Gray).GrayAt(x, y).Y
+						worst = max(worst, math.Abs(float64(w)-float64(g)))
+					}
+				}
+				assert.Less(t, worst, 64.0, "noise, in steps of 255")
+			})
+		}
+	}
+}
+
+func TestTheLevelIsInTheCode(t *testing.T) {
+	tests := map[string]struct {
+		level   render.Level
+		bits    string // in the standard
+		name    string
+		modules int // that the URL takes
+	}{
+		"L takes the fewest modules":   {render.LevelL, "01", "L", 29},
+		"M is the zero Level":          {0, "00", "M", 33},
+		"Q takes more modules than M":  {render.LevelQ, "11", "Q", 33},
+		"H takes the largest symbol":   {render.LevelH, "10", "H", 37},
+		"M by its name is the same":    {render.LevelM, "00", "M", 33},
+		"Options without a Level is M": {render.Options{}.Level, "00", "M", 33},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := drawPNG(t, url, render.Options{Level: tt.level})
+			assert.Equal(t, tt.bits, p.format()[:2])
+			assert.Len(t, p.modules, tt.modules)
+			assert.Equal(t, tt.name, tt.level.String())
+		})
+	}
+	assert.Equal(t, "Level(4)", render.Level(4).String())
+}
+
+func TestTheMaskIsTheOneTheStandardPrefers(t *testing.T) {
+	masks := map[coding.Mask]bool{}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 60 {
+		content := fmt.Sprintf("http://weixin.qq.com/q/%0*x", 10+r.IntN(60), r.Uint64())
+		p := drawPNG(t, content, render.Options{Size: 100})
+
+		var best, chosen coding.Mask
+		least := math.MaxInt
+		for mask := range coding.Mask(8) {
+			plan, err := coding.NewPlan(coding.Version(len(p.modules)-17)/4, coding.M, mask)
+			require.NoError(t, err)
+			code, err := plan.Encode(coding.String(content))
+			require.NoError(t, err)
+			rows := make([]string, code.Size)
+			for y := range rows {
+				for x := range code.Size {
+					rows[y] += module(code.Black(x, y))
+				}
+			}
+			if n := penalty(rows); n < least {
+				best, least = mask, n
+			}
+			if strings.Join(rows, "\n") == strings.Join(p.modules, "\n") {
+				chosen = mask
+			}
+		}
+		require.Equal(t, best, chosen, content)
+		require.Equal(t, fmt.Sprintf("%03b", chosen), p.format()[2:], content)
+		masks[chosen] = true
+	}
+	assert.Greater(t, len(masks), 3, "different contents want different masks")
+}
+
+func TestLimitsHoldOnBothSides(t *testing.T) {
+	tests := map[string]struct {
+		content string
+		options render.Options
+		err     string // "" where it is within the limit
+	}{
+		"empty content": {"", render.Options{}, "content is empty"},
+		"one byte":      {"a", render.Options{}, ""},
+
+		"the longest content at level L": {strings.Repeat("a", 2953), render.Options{Level: render.LevelL}, ""},
+		"the longest content at level M": {strings.Repeat("a", 2331), render.Options{Level: render.LevelM}, ""},
+		"the longest content at level Q": {strings.Repeat("a", 1663), render.Options{Level: render.LevelQ}, ""},
+		"the longest content at level H": {strings.Repeat("a", 1273), render.Options{Level: render.LevelH}, ""},
+		"too long at level L": {strings.Repeat("a", 2954), render.Options{Level: render.LevelL},
+			"content is 2954 bytes; a code at level L holds at most 2953"},
+		"too long at level M": {strings.Repeat("a", 2332), render.Options{},
+			"content is 2332 bytes; a code at level M holds at most 2331"},
+		"too long at level Q": {strings.Repeat("a", 1664), render.Options{Level: render.LevelQ},
+			"content is 1664 bytes; a code at level Q holds at most 1663"},
+		"too long at level H": {strings.Repeat("a", 1274), render.Options{Level: render.LevelH},
+			"content is 1274 bytes; a code at level H holds at most 1273"},
+		"characters are counted in bytes": {strings.Repeat("码", 778), render.Options{},
+			"content is 2334 bytes; a code at level M holds at most 2331"},
+
+		"one pixel a module": {url, render.Options{Size: 41}, ""},
+		"less than a pixel a module": {url, render.Options{Size: 40},
+			"size is 40; this content at level M needs at least 41 pixels, for 33 modules and a quiet zone of 4 on either side"},
+		"one pixel": {url, render.Options{Size: 1},
+			"size is 1; this content at level M needs at least 41 pixels, for 33 modules and a quiet zone of 4 on either side"},
+		"a negative size": {url, render.Options{Size: -1},
+			"size is -1; 1 to 8192 pixels are allowed, and 0 means 430"},
+		"the largest size": {url, render.Options{Size: render.MaxSize}, ""},
+		"a size too large": {url, render.Options{Size: render.MaxSize + 1},
+			"size is 8193; 1 to 8192 pixels are allowed, and 0 means 430"},
+		"the largest integer as size": {url, render.Options{Size: math.MaxInt},
+			fmt.Sprintf("size is %d; 1 to 8192 pixels are allowed, and 0 means 430", math.MaxInt)},
+
+		"a level below the known ones": {url, render.Options{Level: -1},
+			"level is -1; LevelL, LevelM, LevelQ and LevelH are allowed"},
+		"a level above the known ones": {url, render.Options{Level: 4},
+			"level is 4; LevelL, LevelM, LevelQ and LevelH are allowed"},
+
+		"the narrowest quiet zone": {url, render.Options{QuietZone: 1}, ""},
+		"a negative quiet zone": {url, render.Options{QuietZone: -1},
+			"quiet zone is -1; 1 to 8192 modules are allowed, and 0 means 4"},
+		"the widest quiet zone that fits": {url, render.Options{Size: 433, QuietZone: 200}, ""},
+		"a quiet zone too wide for the size": {url, render.Options{Size: 433, QuietZone: 201},
+			"size is 433; this content at level M needs at least 435 pixels, for 33 modules and a quiet zone of 201 on either side"},
+		"a quiet zone too wide for any size": {url, render.Options{QuietZone: 8193},
+			"quiet zone is 8193; 1 to 8192 modules are allowed, and 0 means 4"},
+		"the largest integer as quiet zone": {url, render.Options{QuietZone: math.MaxInt},
+			fmt.Sprintf("quiet zone is %d; 1 to 8192 modules are allowed, and 0 means 4", math.MaxInt)},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, format := range formats {
+				var b bytes.Buffer
+				err := format.draw(&b, tt.content, tt.options)
+				if tt.err == "" {
+					require.NoError(t, err)
+					config, _, err := image.DecodeConfig(&b)
+					require.NoError(t, err)
+					assert.Equal(t, config.Width, config.Height)
+					continue
+				}
+				require.EqualError(t, err, "wxqrcode: render "+format.name+": "+tt.err)
+				assert.Zero(t, b.Len(), "nothing is written")
+			}
+		})
+	}
+}
+
+func TestTheWritersErrorComesBack(t *testing.T) {
+	full := errors.New("disk full")
+	for _, format := range formats {
+		t.Run(format.name+" at once", func(t *testing.T) {
+			assert.ErrorIs(t, format.draw(&failingWriter{err: full}, url, render.Options{}), full)
+		})
+		t.Run(format.name+" halfway", func(t *testing.T) {
+			err := format.draw(&failingWriter{room: 200, err: full}, url, render.Options{})
+			require.ErrorIs(t, err, full)
+			assert.EqualError(t, err, "wxqrcode: render "+format.name+": disk full")
+		})
+		t.Run(format.name+" without a writer", func(t *testing.T) {
+			assert.EqualError(t, format.draw(nil, url, render.Options{}), "wxqrcode: render "+format.name+": the writer is nil")
+		})
+	}
+}
+
+func TestDrawingAtTheSameTimeChangesNothing(t *testing.T) {
+	for _, format := range formats {
+		t.Run(format.name, func(t *testing.T) {
+			var wg sync.WaitGroup
+			for i := range 8 {
+				o := render.Options{Size: 100 + i}
+				var want bytes.Buffer
+				require.NoError(t, format.draw(&want, url, o))
+				for range 4 {
+					wg.Go(func() {
+						var got bytes.Buffer
+						assert.NoError(t, format.draw(&got, url, o))
+						assert.True(t, bytes.Equal(want.Bytes(), got.Bytes()))
+					})
+				}
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// The laws: whatever comes in, there is either a picture of the size asked for
+// or an error, never a panic; and equal calls draw equal pictures.
+func FuzzPNG(f *testing.F) {
+	f.Add(url, 0, 0, 0)
+	f.Add("", 430, 1, 4)
+	f.Add("\xff\x00码", 41, 2, 1)
+	f.Add(strings.Repeat("1", 4000), 8192, 3, math.MaxInt)
+	f.Add("A", math.MinInt, -1, math.MinInt)
+	f.Fuzz(func(t *testing.T, content string, size, level, quiet int) {
+		if size > 1000 && size <= render.MaxSize {
+			size %= 1000 // larger ones are drawn the same way, only slower
+		}
+		o := render.Options{Size: size, Level: render.Level(level), QuietZone: quiet}
+		var b, again bytes.Buffer
+		if err := render.PNG(&b, content, o); err != nil {
+			require.ErrorContains(t, err, "wxqrcode: render PNG: ")
+			require.Zero(t, b.Len())
+			return
+		}
+		require.NoError(t, render.PNG(&again, content, o))
+		require.Equal(t, b.Bytes(), again.Bytes())
+		img, err := png.Decode(&b)
+		require.NoError(t, err)
+		if size == 0 {
+			size = 430
+		}
+		require.Equal(t, image.Rect(0, 0, size, size), img.Bounds())
+		p := measure(t, img)
+		if quiet == 0 {
+			quiet = 4
+		}
+		require.GreaterOrEqual(t, min(p.left, p.top, p.right, p.bottom), quiet*p.scale)
+	})
+}
+
+func BenchmarkPNG(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := render.PNG(io.Discard, url, render.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkJPEG(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := render.JPEG(io.Discard, url, render.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+var formats = []struct {
+	name string
+	draw func(io.Writer, string, render.Options) error
+}{
+	{"PNG", render.PNG},
+	{"JPEG", render.JPEG},
+}
+
+// picture is what can be read off a picture of a code.
+type picture struct {
+	size, scale              int // in pixels
+	left, top, right, bottom int // margins, in pixels
+	modules                  []string
+}
+
+func drawPNG(t *testing.T, content string, o render.Options) picture {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, render.PNG(&b, content, o))
+	img, err := png.Decode(&b)
+	require.NoError(t, err)
+	return measure(t, img)
+}
+
+// measure takes a picture apart. It fails if a pixel is neither black nor
+// white, or a module is not of one colour.
+func measure(t *testing.T, img image.Image) picture {
+	t.Helper()
+	size := img.Bounds().Dx()
+	require.Equal(t, image.Rect(0, 0, size, size), img.Bounds())
+	black := make([][]bool, size)
+	p := picture{size: size, left: size, top: size, right: size, bottom: size}
+	for y := range black {
+		black[y] = make([]bool, size)
+		for x := range size {
+			c := color.RGBAModel.Convert(img.At(x, y)).(color.RGBA)
+			black[y][x] = c == color.RGBA{A: 255}
+			if !black[y][x] {
+				if c != (color.RGBA{255, 255, 255, 255}) {
+					t.Fatalf("pixel %d,%d is %v", x, y, c)
+				}
+				continue
+			}
+			p.left, p.right = min(p.left, x), min(p.right, size-1-x)
+			p.top, p.bottom = min(p.top, y), min(p.bottom, size-1-y)
+		}
+	}
+
+	// The finder pattern above and left is seven modules wide.
+	width := 0
+	for p.left+width < size && black[p.top][p.left+width] {
+		width++
+	}
+	require.Zero(t, width%7, "the finder pattern is %d pixels wide", width)
+	p.scale = width / 7
+	inner := size - p.left - p.right
+	require.Zero(t, inner%p.scale, "%d pixels are not whole modules of %d", inner, p.scale)
+	p.modules = make([]string, inner/p.scale)
+	for i := range p.modules {
+		for j := range p.modules {
+			first := black[p.top+i*p.scale][p.left+j*p.scale]
+			p.modules[i] += module(first)
+			for y := range p.scale {
+				for x := range p.scale {
+					if black[p.top+i*p.scale+y][p.left+j*p.scale+x] != first {
+						t.Fatalf("module %d,%d is not of one colour", j, i)
+					}
+				}
+			}
+		}
+	}
+	return p
+}
+
+// format returns the five bits that tell the level (two) and the mask (three).
+func (p picture) format() string {
+	const mask = "10101"
+	bits := ""
+	for i := range mask {
+		bits += module(p.modules[8][i] != mask[i])
+	}
+	return bits
+}
+
+func module(black bool) string {
+	if black {
+		return "1"
+	}
+	return "0"
+}
+
+// penalty is the standard's score, written as the standard words it and not as
+// the package computes it.
+func penalty(rows []string) (points int) {
+	size := len(rows)
+	columns := make([]string, size)
+	for _, row := range rows {
+		for x := range row {
+			columns[x] += row[x : x+1]
+		}
+	}
+	dark := 0
+	for _, s := range append(append([]string{}, rows...), columns...) {
+		for rest := s; rest != ""; {
+			same := len(rest) - len(strings.TrimLeft(rest, rest[:1]))
+			if same >= 5 {
+				points += 3 + same - 5
+			}
+			rest = rest[same:]
+		}
+		for i := range s {
+			if strings.HasPrefix(s[i:], "10111010000") || strings.HasPrefix(s[i:], "00001011101") {
+				points += 40
+			}
+		}
+		dark += strings.Count(s, "1") // each module twice
+	}
+	for y := range size - 1 {
+		for x := range size - 1 {
+			if block := rows[y][x:x+2] + rows[y+1][x:x+2]; block == "0000" || block == "1111" {
+				points += 3
+			}
+		}
+	}
+	percent := 100 * float64(dark/2) / float64(size*size)
+	return points + int(math.Abs(percent-50)/5)*10
+}
+
+// failingWriter takes room bytes and fails then.
+type failingWriter struct {
+	room int
+	err  error
+}
+
+func (w *failingWriter) Write(b []byte) (int, error) {
+	if len(b) > w.room {
+		n := w.room
+		w.room = 0
+		return n, w.err
+	}
+	w.room -= len(b)
+	return len(b), nil
+}

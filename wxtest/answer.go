@@ -1,0 +1,135 @@
+package wxtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// An apiCall is one endpoint of the API. It returns what is answered as JSON, or
+// the code of WeChat's refusal.
+type apiCall func(r *http.Request, body []byte) (answer any, errcode int)
+
+func (s *Server) api(w http.ResponseWriter, r *http.Request, body []byte, do apiCall) {
+	answer, errcode := do(r, body)
+	if errcode != 0 {
+		s.refuse(w, http.StatusOK, errcode)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// refuse answers as WeChat says no: JSON with a code and a text, usually with
+// HTTP status 200.
+func (s *Server) refuse(w http.ResponseWriter, status, errcode int) {
+	writeJSON(w, status, struct {
+		Code    int    `json:"errcode"`
+		Message string `json:"errmsg"`
+	}{errcode, errorText(errcode) + requestID(s.now())})
+}
+
+func writeJSON(w http.ResponseWriter, status int, answer any) {
+	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
+	w.WriteHeader(status)
+	// WeChat escapes the slashes of its answers.
+	w.Write(bytes.ReplaceAll(marshal(answer), []byte("/"), []byte(`\/`)))
+}
+
+// page answers with a status and a small HTML page, as WeChat's front servers do.
+func page(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<html>\r\n<head><title>%d %[2]s</title></head>\r\n<body>\r\n<center><h1>%[1]d %s</h1></center>\r\n</body>\r\n</html>\r\n",
+		status, http.StatusText(status))
+}
+
+// marshal returns v as JSON in which <, > and & stand for themselves. Strings,
+// numbers and structs of them are always JSON.
+func marshal(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// requestID returns what ends an errmsg. Its first eight digits are the Unix time
+// of the call.
+func requestID(now time.Time) string {
+	return fmt.Sprintf(" rid: %08x-%s-%s", uint32(now.Unix()), randomHex(8), randomHex(8))
+}
+
+// The codes that the server gives by itself.
+const (
+	errInvalidCredential = 40001
+	errInvalidGrantType  = 40002
+	errInvalidAppID      = 40013
+	errInvalidToken      = 40014
+	errInvalidCharacters = 40033
+	errInvalidAction     = 40052
+	errInvalidActionInfo = 40053
+	errInvalidSecret     = 40125
+	errNoToken           = 41001
+	errNoAppID           = 41002
+	errNoSecret          = 41004
+	errTokenExpired      = 42001
+	errRequireGet        = 43001
+	errRequirePost       = 43002
+	errEmptyBody         = 44002
+	errTooManyCodes      = 45029
+	errBadJSON           = 47001
+)
+
+// errorTexts has what WeChat says with a code, without the request id.
+// See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
+var errorTexts = map[int]string{
+	-1:                   "system error",
+	errInvalidCredential: "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r",
+	errInvalidGrantType:  "invalid grant_type",
+	errInvalidAppID:      "invalid appid",
+	errInvalidToken:      "invalid access_token",
+	errInvalidCharacters: "invalid charset. please check your request, if include \\uxxxx will create fail!",
+	40035:                "invalid parameter",
+	40038:                "invalid request format",
+	errInvalidAction:     "invalid action name",
+	errInvalidActionInfo: "invalid action info",
+	40066:                "invalid url",
+	errInvalidSecret:     "invalid appsecret",
+	40164:                "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist",
+	40243:                "invalid appsecret, it is frozen",
+	errNoToken:           "access_token missing",
+	errNoAppID:           "appid missing",
+	errNoSecret:          "appsecret missing",
+	errTokenExpired:      "access_token expired",
+	errRequireGet:        "require GET method",
+	errRequirePost:       "require POST method",
+	43003:                "require https",
+	errEmptyBody:         "empty post data",
+	45009:                "reach max api daily quota limit",
+	45011:                "api minute-quota reach limit, must slower, retry next minute",
+	errTooManyCodes:      "qrcode count out of limit",
+	45103:                "This API has been unsupported",
+	errBadJSON:           "data format error",
+	47002:                "data format error, do NOT use json unicode encode (\\uxxxx\\uxxxx), please use utf8 encoded text!",
+	48001:                "api unauthorized",
+	48004:                "api forbidden for irregularities",
+	50001:                "user unauthorized",
+	50002:                "user limited",
+	50004:                "access_token api forbidden",
+	50007:                "account frozen",
+	61004:                "access clientip is not registered requestIP: 127.0.0.1",
+	61024:                "need component access_token",
+	89501:                "this ip call was refused by the administrator, requestIP: 127.0.0.1",
+	89503:                "this ip call needs the confirmation of the administrator, requestIP: 127.0.0.1",
+	89506:                "this ip call was refused twice by the administrator, retry after 24 hours, requestIP: 127.0.0.1",
+	89507:                "this ip call was refused by the administrator, retry after 1 hour, requestIP: 127.0.0.1",
+}
+
+func errorText(errcode int) string {
+	if text, ok := errorTexts[errcode]; ok {
+		return text
+	}
+	return "unknown error"
+}

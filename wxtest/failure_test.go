@@ -1,0 +1,230 @@
+package wxtest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+func TestFailuresAnswerAsOrdered(t *testing.T) {
+	srv := newServer(t)
+	for name, test := range map[string]struct {
+		failure     wxtest.Failure
+		wantStatus  int
+		wantErrcode int
+		wantBody    string // what the body begins with
+	}{
+		"a code":                         {wxtest.Failure{Code: 45009}, 200, 45009, `{"errcode":45009,"errmsg":"reach max api daily quota limit rid: `},
+		"busy":                           {wxtest.Failure{Code: -1}, 200, -1, `{"errcode":-1,"errmsg":"system error rid: `},
+		"a code that has no text":        {wxtest.Failure{Code: 99999}, 200, 99999, `{"errcode":99999,"errmsg":"unknown error rid: `},
+		"a code with a status":           {wxtest.Failure{Code: 45011, Status: 429}, 429, 45011, `{"errcode":45011,`},
+		"a code beats a body":            {wxtest.Failure{Code: 48001, Body: "x"}, 200, 48001, `{"errcode":48001,`},
+		"a status":                       {wxtest.Failure{Status: 502}, 502, 0, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>"},
+		"a status with a body":           {wxtest.Failure{Status: 502, Body: "oh"}, 502, 0, "oh"},
+		"a body":                         {wxtest.Failure{Body: "<html>proxy</html>"}, 200, 0, "<html>proxy</html>"},
+		"the lowest status":              {wxtest.Failure{Status: 200, Body: "oh"}, 200, 0, "oh"},
+		"the highest status":             {wxtest.Failure{Status: 999}, 999, 0, "<html>"},
+		"a status that HTTP has not":     {wxtest.Failure{Status: 1000, Body: "oh"}, 200, 0, "oh"},
+		"an informational status":        {wxtest.Failure{Status: 199, Body: "oh"}, 200, 0, "oh"},
+		"a negative status":              {wxtest.Failure{Status: -1, Code: 40001}, 200, 40001, `{"errcode":40001,`},
+		"a status that allows no body":   {wxtest.Failure{Status: 204, Body: "oh"}, 204, 0, ""},
+		"nothing at all":                 {wxtest.Failure{}, 200, 0, `{"access_token":"`},
+		"a delay alone":                  {wxtest.Failure{Delay: time.Millisecond}, 200, 0, `{"access_token":"`},
+		"a negative delay":               {wxtest.Failure{Delay: -time.Hour, Body: "oh"}, 200, 0, "oh"},
+		"an unusable status and no more": {wxtest.Failure{Status: 42}, 200, 0, `{"access_token":"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv.Fail("token", 1, test.failure)
+			r := send(t, http.MethodGet, legacyURL(srv), "")
+			assert.Equal(t, test.wantStatus, r.status)
+			assert.Equal(t, test.wantErrcode, r.Errcode)
+			assert.True(t, strings.HasPrefix(r.body, test.wantBody), r.body)
+			legacyToken(t, srv) // the next call is as usual
+		})
+	}
+}
+
+func TestOrdersQueueUpForEachEndpoint(t *testing.T) {
+	srv := newServer(t)
+	srv.Fail("token", 2, wxtest.Failure{Code: 45009})
+	srv.Fail("/cgi-bin/stable_token", 1, wxtest.Failure{Code: 50004})
+	srv.Fail("cgi-bin/token", 1, wxtest.Failure{}) // lets one through
+	srv.Fail("token/", 1, wxtest.Failure{Code: -1})
+	srv.Fail("token", 0, wxtest.Failure{Code: 48001})
+	srv.Fail("token", -1, wxtest.Failure{Code: 48001})
+	srv.Fail("en", 9, wxtest.Failure{Code: 48001})      // the end of no path at a slash
+	srv.Fail("", 9, wxtest.Failure{Code: 48001})        // names nothing
+	srv.Fail("/", 9, wxtest.Failure{Code: 48001})       // nor does this
+	srv.Fail("x/token", 9, wxtest.Failure{Code: 48001}) // another path
+
+	var got []int
+	for range 5 {
+		got = append(got, send(t, http.MethodGet, legacyURL(srv), "").Errcode)
+	}
+	assert.Equal(t, []int{45009, 45009, 0, -1, 0}, got)
+	stable := srv.URL() + "/cgi-bin/stable_token"
+	assert.Equal(t, 50004, send(t, http.MethodPost, stable, "").Errcode)
+	assert.Equal(t, 44002, send(t, http.MethodPost, stable, "").Errcode)
+}
+
+func TestCallsCountsWhateverArrives(t *testing.T) {
+	srv := newServer(t)
+	assert.Zero(t, srv.Calls("token"))
+	srv.Fail("token", 1, wxtest.Failure{Status: 500})
+	send(t, http.MethodGet, legacyURL(srv), "")
+	send(t, http.MethodPost, legacyURL(srv), "")
+	legacyToken(t, srv)
+	stableToken(t, srv, false)
+	create(t, srv, someCode)
+	send(t, http.MethodGet, srv.URL()+"/cgi-bin/user/info", "")
+	imageStatus(t, srv, "x")
+
+	assert.Equal(t, 3, srv.Calls("token"), "not those of stable_token")
+	assert.Equal(t, 2, srv.Calls("stable_token"))
+	assert.Equal(t, 1, srv.Calls("create"))
+	assert.Equal(t, 1, srv.Calls("qrcode/create"))
+	assert.Equal(t, 1, srv.Calls("/cgi-bin/qrcode/create"))
+	assert.Equal(t, 1, srv.Calls("showqrcode"))
+	assert.Equal(t, 1, srv.Calls("user/info"))
+	assert.Zero(t, srv.Calls(""))
+	assert.Zero(t, srv.Calls("cgi-bin"))
+}
+
+func TestAnyOtherPathMayFailToo(t *testing.T) {
+	srv := newServer(t)
+	srv.Fail("user/info", 1, wxtest.Failure{Code: 48001})
+	assert.Equal(t, 48001, send(t, http.MethodGet, srv.URL()+"/cgi-bin/user/info", "").Errcode)
+	assert.Equal(t, 404, send(t, http.MethodGet, srv.URL()+"/cgi-bin/user/info", "").status)
+}
+
+func TestACutCallHasNoAnswer(t *testing.T) {
+	srv := newServer(t)
+	for _, failure := range []wxtest.Failure{
+		{Cut: true},
+		{Cut: true, Code: 45009, Status: 500},
+		{Cut: true, Delay: time.Millisecond},
+	} {
+		srv.Fail("token", 1, failure)
+		_, err := trySend(t.Context(), http.MethodGet, legacyURL(srv), "")
+		assert.ErrorIs(t, err, io.EOF)
+	}
+	legacyToken(t, srv)
+}
+
+func TestACutCallWithABodyIsCutWithinTheAnswer(t *testing.T) {
+	srv := newServer(t)
+	srv.Fail("token", 1, wxtest.Failure{Cut: true, Body: `{"access_token":"`})
+	srv.Fail("token", 1, wxtest.Failure{Cut: true, Body: "x", Status: 503})
+	r, err := trySend(t.Context(), http.MethodGet, legacyURL(srv), "")
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.Equal(t, 200, r.status)
+	assert.Equal(t, `{"access_token":"`, r.body)
+
+	r, err = trySend(t.Context(), http.MethodGet, legacyURL(srv), "")
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.Equal(t, 503, r.status)
+}
+
+func TestACutIsNotHiddenByGoOnAConnectionThatWasKept(t *testing.T) {
+	srv := newServer(t)
+	tokens, err := wxqrcode.NewTokenSource(srv.AppID(), srv.AppSecret(), srv.TokenOptions()...)
+	require.NoError(t, err)
+	once := wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1})
+	client, err := wxqrcode.NewClient(tokens, append(srv.ClientOptions(), once)...)
+	require.NoError(t, err)
+	code, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(1)))
+	require.NoError(t, err)
+
+	srv.Fail("showqrcode", 1, wxtest.Failure{Cut: true})
+	_, err = client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(2)))
+	require.NoError(t, err)
+	_, err = client.Image(t.Context(), code.Ticket)
+	require.Error(t, err)
+	assert.Equal(t, 1, srv.Calls("showqrcode"))
+	_, err = client.Image(t.Context(), code.Ticket)
+	require.NoError(t, err)
+}
+
+// waitForCall returns once a call of the endpoint has arrived.
+func waitForCall(t *testing.T, srv *wxtest.Server, endpoint string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return srv.Calls(endpoint) > 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestADelayedCallCountsAtOnceAndEndsWhenTheClientLeaves(t *testing.T) {
+	for endpoint, call := range map[string]func(context.Context, *wxtest.Server) (reply, error){
+		"token": func(ctx context.Context, srv *wxtest.Server) (reply, error) {
+			return trySend(ctx, http.MethodGet, legacyURL(srv), "")
+		},
+		"qrcode/create": func(ctx context.Context, srv *wxtest.Server) (reply, error) {
+			return trySend(ctx, http.MethodPost, createURL(srv, "x"), someCode)
+		},
+	} {
+		t.Run(endpoint, func(t *testing.T) {
+			srv := newServer(t)
+			srv.Fail(endpoint, 1, wxtest.Failure{Delay: time.Hour})
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() {
+				_, err := call(ctx, srv)
+				done <- err
+			}()
+			waitForCall(t, srv, endpoint)
+			cancel()
+			require.ErrorIs(t, <-done, context.Canceled)
+			srv.Close() // would wait for an hour if the call were still there
+		})
+	}
+}
+
+func TestADelayIsWaitedBeforeTheAnswer(t *testing.T) {
+	srv := newServer(t)
+	const delay = 30 * time.Millisecond
+	srv.Fail("token", 1, wxtest.Failure{Delay: delay, Code: -1})
+	start := time.Now()
+	r := send(t, http.MethodGet, legacyURL(srv), "")
+	assert.Equal(t, -1, r.Errcode)
+	assert.GreaterOrEqual(t, time.Since(start), delay)
+}
+
+func TestClientMeetsFailures(t *testing.T) {
+	request := wxqrcode.Temporary(wxqrcode.SceneStr("door"), time.Hour)
+	for name, test := range map[string]struct {
+		failure wxtest.Failure
+		want    error
+	}{
+		"quota used up": {wxtest.Failure{Code: 45009}, wxqrcode.ErrQuotaExceeded},
+		"too fast":      {wxtest.Failure{Code: 45011}, wxqrcode.ErrRateLimited},
+		"not verified":  {wxtest.Failure{Code: 48001}, wxqrcode.ErrUnauthorized},
+		"a proxy":       {wxtest.Failure{Body: "<html>log in</html>"}, wxqrcode.ErrUnexpectedResponse},
+		"a wrong IP":    {wxtest.Failure{Code: 40164}, wxqrcode.ErrIPNotAllowed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := newServer(t)
+			srv.Fail("qrcode/create", 1, test.failure)
+			_, err := srv.Client().Create(t.Context(), request)
+			require.ErrorIs(t, err, test.want)
+			var refused *wxqrcode.APIError
+			if errors.As(err, &refused) && test.failure.Code != 0 {
+				assert.Equal(t, test.failure.Code, refused.Code)
+				assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$`, refused.RequestID)
+			}
+		})
+	}
+
+	srv := newServer(t)
+	srv.Fail("qrcode/create", 1, wxtest.Failure{Cut: true})
+	_, err := srv.Client().Create(t.Context(), request)
+	require.NoError(t, err, "the client tries again")
+	assert.Equal(t, 2, srv.Calls("qrcode/create"))
+}

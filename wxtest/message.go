@@ -1,0 +1,77 @@
+package wxtest
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A message is what a push carries: fields in WeChat's order, ToUserName first.
+// See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_event_pushes.html.
+type message []field
+
+type field struct {
+	name   string
+	text   string
+	number bool
+}
+
+func (s *Server) newMessage(openID string, e userEvent, now time.Time) message {
+	m := message{
+		{name: "ToUserName", text: s.account},
+		{name: "FromUserName", text: openID},
+		{name: "CreateTime", text: strconv.FormatInt(now.Unix(), 10), number: true},
+		{name: "MsgType", text: "event"},
+		{name: "Event", text: string(e.kind)},
+		{name: "EventKey", text: e.key},
+	}
+	if e.ticket != "" {
+		m = append(m, field{name: "Ticket", text: string(e.ticket)})
+	}
+	return m
+}
+
+func (m message) encode(asJSON bool) []byte {
+	if asJSON {
+		return m.json()
+	}
+	return m.xml()
+}
+
+// xml writes a field a line. A CDATA section cannot hold ]]>: text with that is
+// split over two.
+func (m message) xml() []byte {
+	b := bytes.NewBufferString("<xml>")
+	for i, f := range m {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString("<" + f.name + ">")
+		if f.number {
+			b.WriteString(f.text)
+		} else {
+			b.WriteString("<![CDATA[" + strings.ReplaceAll(f.text, "]]>", "]]]]><![CDATA[>") + "]]>")
+		}
+		b.WriteString("</" + f.name + ">")
+	}
+	b.WriteString("</xml>")
+	return b.Bytes()
+}
+
+func (m message) json() []byte {
+	b := bytes.NewBufferString("{")
+	for i, f := range m {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`"` + f.name + `":`)
+		if f.number {
+			b.WriteString(f.text)
+		} else {
+			b.Write(marshal(f.text))
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}

@@ -1,0 +1,174 @@
+package wxtest_test
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+func TestEachServerHasAnAccountOfItsOwn(t *testing.T) {
+	a, b := newServer(t), newServer(t)
+	assert.Regexp(t, `^http://127\.0\.0\.1:\d+$`, a.URL())
+	assert.Regexp(t, `^wx[0-9a-f]{16}$`, a.AppID())
+	assert.Regexp(t, `^[0-9a-f]{32}$`, a.AppSecret())
+	assert.NotEqual(t, a.URL(), b.URL())
+	assert.NotEqual(t, a.AppID(), b.AppID())
+	assert.NotEqual(t, a.AppSecret(), b.AppSecret())
+}
+
+func TestEachClientHasATokenSourceOfItsOwn(t *testing.T) {
+	srv := newServer(t)
+	request := wxqrcode.Permanent(wxqrcode.SceneID(1))
+	for range 2 {
+		client := srv.Client()
+		for range 2 {
+			_, err := client.Create(t.Context(), request)
+			require.NoError(t, err)
+		}
+	}
+	assert.Equal(t, 2, srv.Calls("stable_token"))
+	assert.Equal(t, 4, srv.Calls("qrcode/create"))
+}
+
+func TestManyUseTheServerAtOnce(t *testing.T) {
+	srv := newServer(t)
+	c := newCallback(t, nil)
+	client := srv.Client()
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			srv.SetCallback(c.URL, wxtest.CallbackConfig{Token: "token", EncodingAESKey: aesKey, Mode: wxtest.Mode(i % 3)})
+			srv.Fail("qrcode/create", 1, wxtest.Failure{Code: -1})
+			code, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(uint32(i%4+1))))
+			if err != nil {
+				assert.ErrorIs(t, err, wxqrcode.ErrSystemBusy)
+				return
+			}
+			_, err = srv.Scan(t.Context(), code.Ticket, "o-"+strconv.Itoa(i))
+			assert.NoError(t, err)
+			_, err = srv.Unfollow(t.Context(), "o-"+strconv.Itoa(i))
+			assert.NoError(t, err)
+			_, err = client.Image(t.Context(), code.Ticket)
+			assert.NoError(t, err)
+			srv.Calls("qrcode/create")
+		})
+	}
+	wg.Wait()
+}
+
+// noLeak fails the test if it ends with more goroutines than it began with.
+func noLeak(t *testing.T) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		if assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, // the poll itself is one
+			10*time.Second, time.Millisecond) {
+			return
+		}
+		stacks := make([]byte, 1<<20)
+		t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
+	})
+}
+
+func TestCloseLeavesNoGoroutineBehind(t *testing.T) {
+	noLeak(t)
+	srv := wxtest.NewServer()
+	c := newCallback(t, nil)
+	srv.SetCallback(c.URL, wxtest.CallbackConfig{Token: "token"})
+	client := srv.Client()
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			code, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(uint32(i+1))))
+			if assert.NoError(t, err) {
+				_, err = srv.Scan(t.Context(), code.Ticket, openID)
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+	srv.Close()
+	srv.Close() // once more does nothing
+	c.Close()
+}
+
+func TestCloseEndsADelay(t *testing.T) {
+	noLeak(t)
+	srv := wxtest.NewServer()
+	srv.Fail("token", 1, wxtest.Failure{Delay: time.Hour, Code: -1})
+	done := make(chan error)
+	go func() {
+		_, err := trySend(t.Context(), http.MethodGet, legacyURL(srv), "")
+		done <- err
+	}()
+	waitForCall(t, srv, "token")
+	srv.Close()
+	assert.Error(t, <-done, "no answer, not even the one that was ordered")
+}
+
+func TestCloseEndsAPush(t *testing.T) {
+	noLeak(t)
+	entered := make(chan struct{})
+	srv, c, ticket := newScene(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+	}, wxtest.WithPushTimeout(time.Hour))
+	type result struct {
+		delivery *wxtest.Delivery
+		err      error
+	}
+	done := make(chan result)
+	go func() {
+		d, err := srv.Scan(t.Context(), ticket, openID)
+		done <- result{d, err}
+	}()
+	<-entered
+	go srv.Close() // two at once
+	srv.Close()
+	got := <-done
+	require.ErrorIs(t, got.err, http.ErrServerClosed)
+	assert.Equal(t, &wxtest.Delivery{Tries: 1}, got.delivery)
+	assert.Len(t, c.pushes(), 1)
+	c.Close()
+}
+
+func TestACallbackMayCloseTheServer(t *testing.T) {
+	noLeak(t)
+	var srv *wxtest.Server
+	closed := make(chan struct{})
+	var c *callback
+	var ticket wxqrcode.Ticket
+	srv, c, ticket = newScene(t, func(http.ResponseWriter, *http.Request) {
+		srv.Close()
+		close(closed)
+	})
+	_, err := srv.Scan(t.Context(), ticket, openID)
+	require.ErrorIs(t, err, http.ErrServerClosed)
+	<-closed
+	c.Close()
+}
+
+func TestAClosedServerDoesNothingMore(t *testing.T) {
+	srv, _, ticket := newScene(t, nil)
+	srv.Close()
+	d, err := srv.Scan(t.Context(), ticket, openID)
+	require.ErrorIs(t, err, http.ErrServerClosed)
+	assert.Nil(t, d)
+	_, err = srv.Unfollow(t.Context(), openID)
+	require.ErrorIs(t, err, http.ErrServerClosed)
+	_, err = trySend(t.Context(), http.MethodGet, legacyURL(srv), "")
+	require.Error(t, err)
+	srv.SetCallback("http://127.0.0.1:1", wxtest.CallbackConfig{})
+	srv.Fail("token", 1, wxtest.Failure{Cut: true})
+	srv.RevokeTokens()
+	assert.Equal(t, 1, srv.Calls("qrcode/create"))
+}
