@@ -42,15 +42,15 @@ func TestShowQRCodeAnswers404WithAPage(t *testing.T) {
 	good := url.QueryEscape(string(code.Ticket))
 	show := srv.URL() + "/cgi-bin/showqrcode"
 	for name, test := range map[string]struct{ method, address string }{
-		"no ticket":                {"GET", show},
-		"an empty ticket":          {"GET", show + "?ticket="},
-		"an unknown ticket":        {"GET", show + "?ticket=gQH47joAAAAAAAAAASxodHRw"},
-		"a ticket escaped twice":   {"GET", show + "?ticket=" + url.QueryEscape(good)},
-		"a ticket cut short":       {"GET", show + "?ticket=" + good[:len(good)-1]},
-		"POST":                     {"POST", show + "?ticket=" + good},
-		"another path":             {"GET", srv.URL() + "/cgi-bin/user/info"},
-		"the root":                 {"GET", srv.URL() + "/"},
-		"a path that goes on":      {"GET", show + "/?ticket=" + good},
+		"no ticket":              {"GET", show},
+		"an empty ticket":        {"GET", show + "?ticket="},
+		"an unknown ticket":      {"GET", show + "?ticket=gQH47joAAAAAAAAAASxodHRw"},
+		"a ticket escaped twice": {"GET", show + "?ticket=" + url.QueryEscape(good)},
+		"a ticket cut short":     {"GET", show + "?ticket=" + good[:len(good)-1]},
+		"POST":                   {"POST", show + "?ticket=" + good},
+		"another path":           {"GET", srv.URL() + "/cgi-bin/user/info"},
+		"the root":               {"GET", srv.URL() + "/"},
+		"a path that goes on":    {"GET", show + "/?ticket=" + good},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := send(t, test.method, test.address, "")

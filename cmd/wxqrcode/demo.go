@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+	"github.com/spf13/cobra"
+)
+
+// The environment variables with the credentials of a real account.
+const (
+	envAppID  = "WXQRCODE_APPID"
+	envSecret = "WXQRCODE_SECRET"
+)
+
+func newDemoCommand() *cobra.Command {
+	var d demo
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the whole story, from a scene to a scanned event",
+		Long: `Demo makes one code of each of the four kinds, saves their pictures, and lets a
+stranger and a follower scan them. All of it goes over real HTTP, to a WeChat that
+runs inside this program: no account and no phone are needed.
+
+With --live the first half, the codes and their pictures, is done with WeChat
+itself, by the credentials in ` + envAppID + ` and ` + envSecret + `. Two of the codes
+are permanent; they are the same two however often you run it.`,
+		Example: `  wxqrcode demo
+  wxqrcode demo --out /tmp/codes --json
+  WXQRCODE_APPID=wx… WXQRCODE_SECRET=… wxqrcode demo --live`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d.stdout = cmd.OutOrStdout()
+			if d.live {
+				d.appID, d.secret = os.Getenv(envAppID), os.Getenv(envSecret)
+			}
+			return d.run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&d.dir, "out", "wxqrcode-demo", "the `folder` for the pictures; made if need be")
+	cmd.Flags().BoolVar(&d.live, "live", false, "make the codes with WeChat itself")
+	cmd.Flags().BoolVar(&d.json, "json", false, "print JSON in place of tables")
+	return cmd
+}
+
+// A demo is one run of the command.
+type demo struct {
+	dir        string
+	live, json bool
+	stdout     io.Writer
+
+	appID, secret string                  // of the real account
+	clientOptions []wxqrcode.ClientOption // for tests of --live
+	tokenOptions  []wxqrcode.TokenOption
+
+	report report
+}
+
+// A report is what happened, as --json prints it.
+type report struct {
+	Live  bool         `json:"live"`
+	API   string       `json:"api"`
+	Codes []codeReport `json:"codes"`
+	Scans []scanReport `json:"scans,omitempty"`
+}
+
+type codeReport struct {
+	Action wxqrcode.Action  `json:"action"`
+	Scene  string           `json:"scene"`
+	Code   *wxqrcode.QRCode `json:"code"`
+	File   string           `json:"file"`
+}
+
+type scanReport struct {
+	Who      string             `json:"who"`
+	File     string             `json:"file"` // the picture that was scanned
+	Event    wxqrcode.EventType `json:"event"`
+	EventKey string             `json:"event_key"`
+	Scene    string             `json:"scene"`
+}
+
+// step names what was being done when err happened.
+func step(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("demo failed at step %q: %w", name, err)
+}
+
+func (d *demo) run(ctx context.Context) error {
+	d.report.Live = d.live
+	if d.live {
+		if err := d.runLive(ctx); err != nil {
+			return err
+		}
+	} else if err := d.runSandbox(ctx); err != nil {
+		return err
+	}
+	if d.json {
+		enc := json.NewEncoder(d.stdout)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return step("print", enc.Encode(d.report))
+	}
+	return step("print", d.say("\nAll went well. The pictures are in the folder %s.\n", d.dir))
+}
+
+// runLive makes the codes with WeChat itself.
+func (d *demo) runLive(ctx context.Context) error {
+	if d.appID == "" || d.secret == "" {
+		return step("credentials", fmt.Errorf("--live needs the account's AppID in %s and its AppSecret in %s", envAppID, envSecret))
+	}
+	d.report.API = "https://api.weixin.qq.com"
+	return d.makeCodes(ctx)
+}
+
+// runSandbox makes the codes with a WeChat in this process, and lets people scan
+// them.
+func (d *demo) runSandbox(ctx context.Context) error {
+	server, err := startWeChat()
+	if err != nil {
+		return step("start a WeChat", err)
+	}
+	defer server.Close()
+	d.report.API = server.URL()
+	d.appID, d.secret = server.AppID(), server.AppSecret()
+	d.clientOptions, d.tokenOptions = server.ClientOptions(), server.TokenOptions()
+	if err := d.makeCodes(ctx); err != nil {
+		return err
+	}
+	return d.letScan(ctx, server)
+}
+
+// startWeChat makes an error of the panic with which wxtest, like httptest, meets a
+// machine that has no port left.
+func startWeChat() (server *wxtest.Server, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return wxtest.NewServer(), nil
+}
+
+// makeCodes fetches a token, makes one code of each kind and saves the pictures.
+func (d *demo) makeCodes(ctx context.Context) error {
+	tokens, err := wxqrcode.NewTokenSource(d.appID, d.secret, d.tokenOptions...)
+	if err != nil {
+		return step("set up the token source", err)
+	}
+	token, err := tokens.AccessToken(ctx)
+	if err != nil {
+		return step("fetch an access token", err)
+	}
+	if err := d.say("WeChat     %s\nToken      %d characters, fetched once and kept\n\n", d.report.API, len(token)); err != nil {
+		return step("print", err)
+	}
+	client, err := wxqrcode.NewClient(tokens, d.clientOptions...)
+	if err != nil {
+		return step("set up the client", err)
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil { //nolint:gosec // pictures to be looked at, like any others
+		return step("make the folder", err)
+	}
+
+	for _, c := range []struct {
+		request wxqrcode.Request
+		file    string
+	}{
+		{wxqrcode.Temporary(wxqrcode.SceneID(20261120), time.Hour), "temporary-id.jpg"},
+		{wxqrcode.Temporary(wxqrcode.RandomScene("login-"), 5*time.Minute), "temporary-text.jpg"},
+		{wxqrcode.Permanent(wxqrcode.SceneID(99_999)), "permanent-id.jpg"},
+		{wxqrcode.Permanent(wxqrcode.SceneStr("海报-地铁站&展位=7")), "permanent-text.jpg"},
+	} {
+		code, err := client.Create(ctx, c.request)
+		if err != nil {
+			return step("make the code "+string(c.request.Action()), err)
+		}
+		file := filepath.Join(d.dir, c.file)
+		if err := client.SaveImage(ctx, file, code.Ticket); err != nil {
+			return step("save the picture of "+string(c.request.Action()), err)
+		}
+		d.report.Codes = append(d.report.Codes, codeReport{c.request.Action(), c.request.Scene().Key(), code, file})
+	}
+
+	rows := make([]table.Row, 0, len(d.report.Codes))
+	for _, c := range d.report.Codes {
+		dies := "never"
+		if !c.Code.ExpiresAt.IsZero() {
+			dies = c.Code.ExpiresAt.Local().Format(time.DateTime)
+		}
+		rows = append(rows, table.Row{c.Action, c.Scene, dies, filepath.Base(c.File)})
+	}
+	return step("print", d.table(table.Row{"action", "scene", "dies", "picture"}, rows))
+}
+
+// letScan starts a callback server and lets a stranger and a follower scan.
+func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
+	const token = "demo-callback-token"
+	callback, err := listen(token)
+	if err != nil {
+		return step("start the callback server", err)
+	}
+	defer callback.close()
+	server.SetCallback(callback.url, wxtest.CallbackConfig{Token: token})
+
+	poster, login := d.report.Codes[3], d.report.Codes[1]
+	const stranger, follower = "o-stranger", "o-follower"
+	if _, err := scan(ctx, server, callback, poster, follower, wxqrcode.EventSubscribe); err != nil {
+		return step("gain a follower", err)
+	}
+	for _, s := range []struct {
+		who, openID string
+		code        codeReport
+		want        wxqrcode.EventType
+	}{
+		{"stranger", stranger, poster, wxqrcode.EventSubscribe},
+		{"follower", follower, login, wxqrcode.EventScan},
+	} {
+		event, err := scan(ctx, server, callback, s.code, s.openID, s.want)
+		if err != nil {
+			return step("let a "+s.who+" scan", err)
+		}
+		scene, _ := event.Scene()
+		d.report.Scans = append(d.report.Scans, scanReport{s.who, s.code.File, event.Type, event.EventKey, scene})
+	}
+
+	rows := make([]table.Row, 0, len(d.report.Scans))
+	for _, s := range d.report.Scans {
+		rows = append(rows, table.Row{s.Who, filepath.Base(s.File), s.Event, s.Scene})
+	}
+	if err := d.say("\nCallback   %s\n\n", callback.url); err != nil {
+		return step("print", err)
+	}
+	return step("print", d.table(table.Row{"who", "scans", "event", "scene of the event"}, rows))
+}
+
+// scan lets somebody scan a code, and returns the event that the callback server
+// heard of if it is the right one.
+func scan(ctx context.Context, server *wxtest.Server, callback *callbackServer, c codeReport, openID string, want wxqrcode.EventType) (*wxqrcode.Event, error) {
+	delivery, err := server.Scan(ctx, c.Code.Ticket, openID)
+	if err != nil {
+		return nil, err
+	}
+	if delivery.Status != http.StatusOK {
+		return nil, fmt.Errorf("the callback server answered %d: %s", delivery.Status, delivery.Body)
+	}
+	event := <-callback.events // there before the answer was
+	if scene, ok := event.Scene(); !ok || event.Type != want || scene != c.Scene || event.OpenID != openID {
+		return nil, fmt.Errorf("heard of %s %q by %s; expected %s of scene %q by %s",
+			event.Type, event.EventKey, event.OpenID, want, c.Scene, openID)
+	}
+	return event, nil
+}
+
+// say prints for people.
+func (d *demo) say(format string, args ...any) error {
+	if d.json {
+		return nil
+	}
+	_, err := fmt.Fprintf(d.stdout, format, args...)
+	return err
+}
+
+func (d *demo) table(header table.Row, rows []table.Row) error {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(header)
+	t.AppendRows(rows)
+	return d.say("%s\n", t.Render())
+}

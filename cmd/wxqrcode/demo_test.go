@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"image/jpeg"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// runDemo runs the command as a shell would.
+func runDemo(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), append([]string{"demo"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestDemoTellsTheWholeStory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "folder")
+	code, out, errs := runDemo(t, "--out", dir)
+	require.Zero(t, code, errs)
+	assert.Empty(t, errs)
+	for _, text := range []string{
+		"QR_SCENE ", "QR_STR_SCENE ", "QR_LIMIT_SCENE ", "QR_LIMIT_STR_SCENE ",
+		"20261120", "login-", "99999", "海报-地铁站&展位=7", "never", "stranger", "follower", "subscribe", "SCAN",
+		"All went well. The pictures are in the folder " + dir,
+	} {
+		assert.Contains(t, out, text)
+	}
+	assertTableIsEven(t, out)
+}
+
+// assertTableIsEven checks that wide characters do not bend the tables. A terminal
+// gives each Chinese character two columns.
+func assertTableIsEven(t *testing.T, out string) {
+	t.Helper()
+	width := 0
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "│") && !strings.HasPrefix(line, "┌") {
+			width = 0
+			continue
+		}
+		columns := 0
+		for _, r := range strings.TrimSuffix(line, "\n") {
+			columns++
+			if r >= 0x4E00 && r <= 0x9FFF {
+				columns++
+			}
+		}
+		if width != 0 && strings.HasPrefix(line, "│") {
+			assert.Equal(t, width, columns, line)
+		}
+		width = columns
+	}
+}
+
+func TestDemoReportsAsJSONAndAPhoneCanReadItsPictures(t *testing.T) {
+	dir := t.TempDir()
+	code, out, errs := runDemo(t, "--out", dir, "--json")
+	require.Zero(t, code, errs)
+	var r report
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
+	assertCodes(t, r, dir)
+	assert.False(t, r.Live)
+	require.Len(t, r.Scans, 2)
+	assert.Equal(t, scanReport{"stranger", r.Codes[3].File, wxqrcode.EventSubscribe, "qrscene_海报-地铁站&展位=7", "海报-地铁站&展位=7"}, r.Scans[0])
+	assert.Equal(t, scanReport{"follower", r.Codes[1].File, wxqrcode.EventScan, r.Codes[1].Scene, r.Codes[1].Scene}, r.Scans[1])
+}
+
+// assertCodes reads the pictures with a decoder that is not ours.
+func assertCodes(t *testing.T, r report, dir string) {
+	t.Helper()
+	require.Len(t, r.Codes, 4)
+	urls := map[string]bool{}
+	for i, action := range []wxqrcode.Action{
+		wxqrcode.ActionTemporaryID, wxqrcode.ActionTemporaryStr, wxqrcode.ActionPermanentID, wxqrcode.ActionPermanentStr,
+	} {
+		c := r.Codes[i]
+		assert.Equal(t, action, c.Action)
+		assert.Equal(t, i >= 2, c.Code.ExpiresAt.IsZero())
+		assert.Equal(t, dir, filepath.Dir(c.File))
+		data, err := os.ReadFile(c.File)
+		require.NoError(t, err)
+		picture, err := jpeg.Decode(bytes.NewReader(data))
+		require.NoError(t, err)
+		assert.Equal(t, 430, picture.Bounds().Dx())
+		assert.Equal(t, 430, picture.Bounds().Dy())
+		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
+		require.NoError(t, err)
+		result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
+		require.NoError(t, err)
+		assert.Equal(t, c.Code.URL, result.GetText())
+		urls[result.GetText()] = true
+	}
+	assert.Len(t, urls, 4, "four codes")
+}
+
+func TestDemoLiveMakesTheCodesWithTheAccount(t *testing.T) {
+	server := wxtest.NewServer() // stands for WeChat itself
+	defer server.Close()
+	var out bytes.Buffer
+	dir := t.TempDir()
+	d := demo{
+		dir: dir, live: true, json: true, stdout: &out,
+		appID: server.AppID(), secret: server.AppSecret(),
+		clientOptions: server.ClientOptions(), tokenOptions: server.TokenOptions(),
+	}
+	require.NoError(t, d.run(t.Context()))
+	var r report
+	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
+	assert.True(t, r.Live)
+	assert.Empty(t, r.Scans)
+	assertCodes(t, r, dir)
+	assert.Equal(t, 1, server.Calls("stable_token"))
+	assert.Equal(t, 4, server.Calls("qrcode/create"))
+	assert.Equal(t, 4, server.Calls("showqrcode"))
+}
+
+func TestDemoSaysWhichStepFailed(t *testing.T) {
+	for _, test := range []struct {
+		name, endpoint, step string
+		failure              wxtest.Failure
+	}{
+		{"no token", "stable_token", "fetch an access token", wxtest.Failure{Code: 40164}},
+		{"no code", "qrcode/create", "make the code QR_SCENE", wxtest.Failure{Code: 48001}},
+		{"no picture", "showqrcode", "save the picture of QR_SCENE", wxtest.Failure{Status: 404}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := wxtest.NewServer()
+			defer server.Close()
+			server.Fail(test.endpoint, 1, test.failure)
+			var out bytes.Buffer
+			d := demo{
+				dir: t.TempDir(), live: true, stdout: &out, appID: server.AppID(), secret: server.AppSecret(),
+				clientOptions: server.ClientOptions(), tokenOptions: server.TokenOptions(),
+			}
+			err := d.run(t.Context())
+			require.ErrorContains(t, err, `demo failed at step "`+test.step+`": wxqrcode: `)
+			_, is := errors.AsType[*wxqrcode.APIError](err)
+			assert.True(t, is)
+			assert.NotContains(t, err.Error(), server.AppSecret())
+			assert.NotContains(t, out.String(), "All went well")
+		})
+	}
+}
+
+func TestDemoEndsWithOneAfterAFailure(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	t.Setenv(envAppID, "")
+	t.Setenv(envSecret, "")
+	for _, test := range []struct {
+		name, says string
+		args       []string
+	}{
+		{"a folder that cannot be made", `step "make the folder"`, []string{"--out", filepath.Join(file, "folder")}},
+		{"--live without credentials", envAppID, []string{"--live"}},
+		{"an unknown flag", "unknown flag", []string{"--nonsense"}},
+		{"an argument", "unknown command", []string{"nonsense"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code, _, errs := runDemo(t, test.args...)
+			assert.Equal(t, 1, code)
+			assert.Contains(t, errs, test.says)
+			assert.Equal(t, 1, strings.Count(errs, "\n"), "one line: %s", errs)
+		})
+	}
+}
+
+func TestDemoStopsWhenItIsInterruptedOrCannotPrint(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d := demo{dir: t.TempDir(), stdout: &bytes.Buffer{}}
+	require.ErrorIs(t, d.run(ctx), context.Canceled)
+
+	for _, json := range []bool{false, true} {
+		d := demo{dir: t.TempDir(), json: json, stdout: brokenPipe{}}
+		require.ErrorContains(t, d.run(t.Context()), `step "print"`)
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, os.ErrClosed }
