@@ -123,7 +123,7 @@ func (r Retry) wait(attempt int) time.Duration {
 	for ; attempt > 1 && limit < r.Max; attempt-- {
 		limit *= 2
 	}
-	return rand.N(min(limit, r.Max) + 1)
+	return rand.N(min(limit, r.Max) + 1) //nolint:gosec // jitter, no secret
 }
 
 // isTransient reports whether the same call may succeed a moment later.
@@ -209,7 +209,7 @@ func (r *call) readAll(res *http.Response, limit int) ([]byte, error) {
 		switch {
 		case len(b) > limit:
 			return nil, r.unexpected(res, fmt.Sprintf("over %d bytes", limit), b)
-		case err == io.EOF: //nolint:errorlint // a reader returns io.EOF itself
+		case err == io.EOF:
 			return b, nil
 		case err != nil:
 			return nil, r.cut(res, b, err)

@@ -117,7 +117,7 @@ func (e *APIError) Is(target error) bool {
 
 func (e *APIError) advice() string {
 	k := e.kind()
-	if k.is == ErrIPNotAllowed {
+	if errors.Is(k.is, ErrIPNotAllowed) {
 		if ip := allowIP(e.Message); ip != "" {
 			return strings.Replace(k.advice, "this machine's IP address", ip, 1)
 		}

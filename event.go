@@ -64,13 +64,14 @@ const followPrefix = "qrscene_"
 func (e *Event) Scene() (key string, ok bool) {
 	switch e.Type {
 	case EventSubscribe:
-		// One prefix: a scene may itself begin with it.
-		key, ok = strings.CutPrefix(e.EventKey, followPrefix)
-		return key, ok && key != ""
+		key, ok = strings.CutPrefix(e.EventKey, followPrefix) // one: a scene may itself begin with it
 	case EventScan:
-		return e.EventKey, e.EventKey != ""
+		key, ok = e.EventKey, true
 	}
-	return "", false
+	if !ok || key == "" {
+		return "", false
+	}
+	return key, true
 }
 
 // SceneID returns the scene as the number that [SceneID] was given. It reports

@@ -155,7 +155,7 @@ func (b *imageBody) Read(p []byte) (int, error) {
 	case b.read > maxImage:
 		b.err = b.call.unexpected(b.res, fmt.Sprintf("a picture of over %d bytes", maxImage), nil)
 		return n - 1, b.err
-	case err != nil && err != io.EOF: //nolint:errorlint // a reader returns io.EOF itself
+	case err != nil && err != io.EOF:
 		b.err = b.call.cut(b.res, nil, err)
 		return n, b.err
 	}
@@ -176,8 +176,9 @@ func replaceFile(path string, content io.Reader) (err error) {
 		mode, replaced = old.Mode().Perm(), true
 	}
 	// Not os.CreateTemp, whose files have mode 0600 whatever the umask.
-	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strconv.FormatUint(rand.Uint64(), 36)+".tmp")
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the umask decides, as for any file
+	unique := strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // O_EXCL tells if it is not
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+unique+".tmp")
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}

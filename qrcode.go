@@ -1,3 +1,25 @@
+// Package wxqrcode makes WeChat parametric QR codes (带参数二维码), fetches their
+// pictures and reads the events of their scans.
+//
+// A [Client] makes a code that carries a [Scene]: a temporary one for a login or a
+// binding, a permanent one for a poster or a shop.
+//
+//	tokens, err := wxqrcode.NewTokenSource(appID, appSecret)
+//	client, err := wxqrcode.NewClient(tokens)
+//	code, err := client.Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
+//	err = client.SaveImage(ctx, "poster-7.jpg", code.Ticket)
+//
+// When somebody scans it, WeChat pushes an event to the account's callback URL.
+// [ParseEvent] reads it, and [Event.Scene] gives the scene back.
+//
+// The account must be a verified service account. Package wxtest is a WeChat to test
+// against, without an account.
+//
+// Errors match the variables of this package, such as [ErrQuotaExceeded], with
+// [errors.Is]; their texts say what to do. No error, log line or fmt verb shows an
+// access token or a secret.
+//
+// See https://developers.weixin.qq.com/doc/service/guide/product/qrcode/qrcodes.html.
 package wxqrcode
 
 import (

@@ -59,7 +59,7 @@ type TicketInfo struct {
 func (t Ticket) Inspect() (TicketInfo, error) {
 	info, err := parseTicket(string(t))
 	if err != nil {
-		return TicketInfo{}, fmt.Errorf("wxqrcode: inspect ticket %q: %w: %s", secrets{}.excerpt(string(t)), ErrMalformedTicket, err)
+		return TicketInfo{}, fmt.Errorf("wxqrcode: inspect ticket %q: %w: %w", secrets{}.excerpt(string(t)), ErrMalformedTicket, err)
 	}
 	return info, nil
 }

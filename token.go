@@ -360,7 +360,7 @@ func isLasting(err error) bool {
 func newCachedToken(t Token, now time.Duration) *cachedToken {
 	left := min(time.Until(t.ExpiresAt), maxTokenLife)
 	margin := min(maxMargin, left/marginPart)
-	margin -= time.Duration(float64(margin) * marginJitter * rand.Float64())
+	margin -= time.Duration(float64(margin) * marginJitter * rand.Float64()) //nolint:gosec // jitter, no secret
 	c := &cachedToken{value: t.Value, dies: now + left}
 	c.renewAt.Store(int64(c.dies - margin))
 	return c

@@ -3,6 +3,7 @@ package wxtest
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
 )
@@ -34,4 +35,9 @@ func (s *Server) SceneOf(body string) (scene string, errcode int) {
 func (s *Server) ScanMessages(scene string) (asXML, asJSON []byte) {
 	m := s.newMessage("o-scanner", userEvent{wxqrcode.EventScan, scene, "ticket"}, s.now())
 	return m.encode(false), m.encode(true)
+}
+
+// NewTicket returns a ticket as the server builds them.
+func NewTicket(url string, created time.Time, lifetime time.Duration) wxqrcode.Ticket {
+	return newTicket(url, created, lifetime)
 }

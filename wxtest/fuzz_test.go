@@ -1,6 +1,7 @@
 package wxtest_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -45,4 +46,37 @@ func checkEvents(t *testing.T, srv *wxtest.Server, scene string) {
 	assert.Equal(t, scene, e.EventKey)
 	e.EventKey = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(e.EventKey) // as XML reads them
 	assert.Equal(t, e, parse(t, string(asXML)))
+}
+
+// Law: Inspect of a ticket that the server builds returns its parts.
+func FuzzTicket(f *testing.F) {
+	f.Add("http://weixin.qq.com/q/02wPFKBmPJfu21QQPIxycG", uint32(1659576756), uint32(86400))
+	f.Add("https://w/", uint32(1), uint32(0))
+	f.Add("http://weixin.qq.com/q/", uint32(1<<32-1), uint32(2592000))
+	f.Fuzz(func(t *testing.T, address string, created, seconds uint32) {
+		lifetime := time.Duration(seconds) * time.Second
+		if !isCodeURL(address) || lifetime > wxqrcode.MaxLifetime || seconds >= created && seconds > 0 {
+			return // not what a server would put into a ticket
+		}
+		ticket := wxtest.NewTicket(address, time.Unix(int64(created), 0), lifetime)
+		info, err := ticket.Inspect()
+		require.NoError(t, err)
+		want := wxqrcode.TicketInfo{URL: address, CreatedAt: time.Unix(int64(created), 0), Lifetime: lifetime}
+		if lifetime > 0 {
+			want.ExpiresAt = want.CreatedAt.Add(lifetime)
+		}
+		require.Equal(t, want, info)
+		urlSafe := wxqrcode.Ticket(strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(string(ticket)))
+		again, err := urlSafe.Inspect()
+		require.NoError(t, err)
+		require.Equal(t, info, again, "in the other alphabet")
+	})
+}
+
+// isCodeURL reports whether address could be the text in a code: printable ASCII
+// that a field of a ticket has room for.
+func isCodeURL(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && len(address) < 255 &&
+		!strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' })
 }

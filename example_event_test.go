@@ -1,0 +1,35 @@
+package wxqrcode_test
+
+import (
+	"fmt"
+	"log"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// From a push to the scene of the code that was scanned.
+func ExampleParseEvent() {
+	const push = `<xml><ToUserName><![CDATA[gh_45072270791c]]></ToUserName>
+<FromUserName><![CDATA[o7Lp5t6n59DeX3U0C7Kric9qEx-Q]]></FromUserName>
+<CreateTime>1389684286</CreateTime><MsgType><![CDATA[event]]></MsgType>
+<Event><![CDATA[subscribe]]></Event><EventKey><![CDATA[qrscene_poster-7]]></EventKey>
+<Ticket><![CDATA[gQHi8DoAAAA=]]></Ticket></xml>`
+
+	event, err := wxqrcode.ParseEvent([]byte(push))
+	if err != nil {
+		log.Fatal(err)
+	}
+	scene, fromCode := event.Scene()
+	switch {
+	case event.Type == wxqrcode.EventSubscribe && fromCode:
+		fmt.Println(event.OpenID, "is a new follower by", scene)
+	case event.Type == wxqrcode.EventSubscribe:
+		fmt.Println(event.OpenID, "is a new follower")
+	case event.Type == wxqrcode.EventScan:
+		fmt.Println(event.OpenID, "scanned", scene)
+	case event.Type == wxqrcode.EventUnsubscribe:
+		fmt.Println(event.OpenID, "must be forgotten")
+	}
+	// Output:
+	// o7Lp5t6n59DeX3U0C7Kric9qEx-Q is a new follower by poster-7
+}
