@@ -11,6 +11,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -150,15 +151,25 @@ func TestTheLevelIsInTheCode(t *testing.T) {
 	assert.Equal(t, "Level(4)", render.Level(4).String())
 }
 
-func TestTheMaskIsTheOneTheStandardPrefers(t *testing.T) {
+// ZXing takes a part of this content's code for a finder pattern if its mask is
+// the one with the best score of the standard.
+func TestTheMaskDoesNotLeadReadersAstray(t *testing.T) {
+	const unreadable = "010"
+	assert.NotEqual(t, unreadable, drawPNG(t, url, render.Options{}).format()[2:])
+}
+
+func TestTheMaskIsTheOneWithTheFewestDecoysAndThenTheBestScore(t *testing.T) {
 	masks := map[coding.Mask]bool{}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 60 {
+	for range 300 {
 		content := fmt.Sprintf("http://weixin.qq.com/q/%0*x", 10+r.IntN(60), r.Uint64())
+		if r.IntN(2) == 0 {
+			content = content[len(content)-1-r.IntN(14):] // small symbols are the least balanced
+		}
 		p := drawPNG(t, content, render.Options{Size: 100})
 
 		var best, chosen coding.Mask
-		least := math.MaxInt
+		least := []int{math.MaxInt, 0}
 		for mask := range coding.Mask(8) {
 			plan, err := coding.NewPlan(coding.Version(len(p.modules)-17)/4, coding.M, mask)
 			require.NoError(t, err)
@@ -170,8 +181,8 @@ func TestTheMaskIsTheOneTheStandardPrefers(t *testing.T) {
 					rows[y] += module(code.Black(x, y))
 				}
 			}
-			if n := penalty(rows); n < least {
-				best, least = mask, n
+			if score := []int{decoys(rows), penalty(rows)}; slices.Compare(score, least) < 0 {
+				best, least = mask, score
 			}
 			if strings.Join(rows, "\n") == strings.Join(p.modules, "\n") {
 				chosen = mask
@@ -438,24 +449,74 @@ func module(black bool) string {
 	return "0"
 }
 
-// penalty is the standard's score, written as the standard words it and not as
-// the package computes it.
-func penalty(rows []string) (points int) {
-	size := len(rows)
-	columns := make([]string, size)
+// decoys and penalty are what the package computes, in other words.
+func decoys(rows []string) (n int) {
+	var across, down [][][]int
 	for _, row := range rows {
-		for x := range row {
-			columns[x] += row[x : x+1]
+		across = append(across, around(row))
+	}
+	for _, column := range transpose(rows) {
+		down = append(down, around(column))
+	}
+	for y := range rows {
+		for x := range rows {
+			if !likeFinder(across[y][x]) || !likeFinder(down[x][y]) {
+				continue
+			}
+			for _, five := range [][]int{across[y][x], down[x][y]} {
+				if slices.Equal(five, []int{1, 1, 3, 1, 1}) {
+					n++
+				}
+			}
 		}
 	}
-	dark := 0
-	for _, s := range append(append([]string{}, rows...), columns...) {
-		for rest := s; rest != ""; {
-			same := len(rest) - len(strings.TrimLeft(rest, rest[:1]))
-			if same >= 5 {
-				points += 3 + same - 5
+	return n
+}
+
+// around returns, for each module of line, the lengths of the five runs with it
+// in the middle one, or nil if there are not five or the module is light.
+func around(line string) (all [][]int) {
+	lengths := runs(line)
+	for k, n := range lengths {
+		var five []int
+		if line[len(all)] == '1' && k >= 2 && k+2 < len(lengths) {
+			five = lengths[k-2 : k+3]
+		}
+		all = append(all, slices.Repeat([][]int{five}, n)...)
+	}
+	return all
+}
+
+// runs returns the lengths of the runs of one colour.
+func runs(line string) (lengths []int) {
+	for line != "" {
+		rest := strings.TrimLeft(line, line[:1])
+		lengths = append(lengths, len(line)-len(rest))
+		line = rest
+	}
+	return lengths
+}
+
+func likeFinder(five []int) bool {
+	if five == nil {
+		return false
+	}
+	module := float64(five[0]+five[1]+five[2]+five[3]+five[4]) / 7
+	for i, want := range []float64{1, 1, 3, 1, 1} {
+		if math.Abs(float64(five[i])-want*module) >= want*module/2-1e-9 {
+			return false
+		}
+	}
+	return true
+}
+
+func penalty(rows []string) (points int) {
+	size, dark := len(rows), 0
+	for _, s := range slices.Concat(rows, transpose(rows)) {
+		for _, n := range runs(s) {
+			if n >= 5 {
+				points += 3 + n - 5
 			}
-			rest = rest[same:]
 		}
 		for i := range s {
 			if strings.HasPrefix(s[i:], "10111010000") || strings.HasPrefix(s[i:], "00001011101") {
@@ -473,6 +534,16 @@ func penalty(rows []string) (points int) {
 	}
 	percent := 100 * float64(dark/2) / float64(size*size)
 	return points + int(math.Abs(percent-50)/5)*10
+}
+
+func transpose(rows []string) []string {
+	columns := make([]string, len(rows))
+	for _, row := range rows {
+		for x := range row {
+			columns[x] += row[x : x+1]
+		}
+	}
+	return columns
 }
 
 // failingWriter takes room bytes and fails then.

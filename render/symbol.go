@@ -11,8 +11,9 @@ import (
 type symbol = coding.Code
 
 // newSymbol encodes content as bytes (a URL has small letters, which the denser
-// modes lack) in the smallest version that holds it. The encoder takes any of
-// the eight masks; which one is left to us.
+// modes lack) in the smallest version that holds it. Which of the eight masks to
+// lay over it the encoder leaves to us: the one with the fewest decoys, and of
+// several the one with the least penalty.
 func newSymbol(content string, level Level) (*symbol, error) {
 	if content == "" {
 		return nil, errors.New("content is empty")
@@ -41,8 +42,11 @@ func newSymbol(content string, level Level) (*symbol, error) {
 		if err != nil {
 			return nil, err
 		}
-		d, p := decoys(s), penalty(s)
-		if best == nil || d < leastDecoys || d == leastDecoys && p < leastPenalty {
+		d := decoys(s)
+		if best != nil && d > leastDecoys {
+			continue
+		}
+		if p := penalty(s); best == nil || d < leastDecoys || p < leastPenalty {
 			best, leastDecoys, leastPenalty = s, d, p
 		}
 	}
@@ -70,38 +74,43 @@ func maxBytes(l coding.Level) int {
 }
 
 // decoys counts the modules that look like the middle of a finder pattern, those
-// of the real ones included: 1:1:3:1:1 in one direction and, as loosely as ZXing
-// compares, in the other.
+// of the three real ones included: 1:1:3:1:1 in one direction and, as loosely as
+// ZXing compares, in the other too.
 //
-// The standard's own rule misses most of them. ZXing, which many readers descend
-// from, stops at the third pattern it sees, and could not read 2 % of clean
-// pictures whose masks were chosen by [penalty] alone, among them those of
-// WeChat's own URLs most often; with decoys counted first it was 1 in 5,000.
+// The standard's own rule misses most of them, and ZXing, which many readers
+// descend from, stops at the third pattern that it sees: with the masks of the
+// least [penalty] it could not read 94 of 4,800 clean pictures, with those of the
+// fewest decoys it read 6,000 of 6,000.
 func decoys(s *symbol) (n int) {
-	for y := range s.Size {
-		for x := range s.Size {
-			if !s.Black(x, y) {
+	const exact, all = 0b0_1011101_0, 1<<9 - 1
+	for i := range s.Size {
+		var row, column uint        // the last nine modules, a bit each, 1 being dark
+		for j := range s.Size + 1 { // outside all is light
+			row = (row<<1 | bit(s.Black(j, i))) & all
+			column = (column<<1 | bit(s.Black(i, j))) & all
+			if row != exact && column != exact {
 				continue
 			}
-			row := finder(s, x, y, 1, 0)
-			if row == 0 {
-				continue
-			}
-			if column := finder(s, x, y, 0, 1); column > 0 && (row == 7 || column == 7) {
-				n++
+			for middle := j - 5; middle <= j-3; middle++ {
+				if row == exact && likeFinder(s, middle, i, 0, 1) {
+					n++
+				}
+				if column == exact && likeFinder(s, i, middle, 1, 0) {
+					n++
+				}
 			}
 		}
 	}
 	return n
 }
 
-// finder returns the width of what looks like a finder pattern around a dark
-// module, in modules, or 0 if nothing does. dx and dy are the direction.
-func finder(s *symbol, x, y, dx, dy int) (width int) {
+// likeFinder tells whether a reader may take the runs around a dark module for a
+// finder pattern. dx and dy are the direction in which they lie.
+func likeFinder(s *symbol, x, y, dx, dy int) bool {
 	runs := [5]int{2: 1} // dark, light, dark, light, dark; the module is in the middle one
+	width := 1
 	for _, step := range [2]int{-1, 1} {
-		run := 2
-		for i := step; ; i += step {
+		for run, i := 2, step; ; i += step {
 			px, py := x+i*dx, y+i*dy
 			if px < 0 || py < 0 || px >= s.Size || py >= s.Size {
 				break
@@ -113,21 +122,19 @@ func finder(s *symbol, x, y, dx, dy int) (width int) {
 				break
 			}
 			runs[run]++
+			width++
 		}
 	}
-	for _, n := range runs {
-		width += n
-	}
 	for i, n := range runs {
-		want := width // in sevenths of a module
+		want := width // sevenths of a module; a run may be half of it longer or shorter
 		if i == 2 {
 			want *= 3
 		}
 		if off := n*7 - want; 2*max(off, -off) >= want {
-			return 0
+			return false
 		}
 	}
-	return width
+	return true
 }
 
 // penalty scores s by the rules of ISO/IEC 18004, section 7.8.3: the lower, the
@@ -160,16 +167,12 @@ type line struct {
 }
 
 func (l *line) add(black bool) (points int) {
-	next := uint(0)
-	if black {
-		next = 1
-	}
-	if next != l.tail&1 {
+	if bit(black) != l.tail&1 {
 		l.run = 0
 	}
 	l.run++
 	l.count++
-	l.tail = (l.tail<<1 | next) & (1<<11 - 1)
+	l.tail = (l.tail<<1 | bit(black)) & (1<<11 - 1)
 
 	if l.run == 5 {
 		points = 3
@@ -180,4 +183,11 @@ func (l *line) add(black bool) (points int) {
 		points += 40 // what readers take for a finder pattern
 	}
 	return points
+}
+
+func bit(black bool) uint {
+	if black {
+		return 1
+	}
+	return 0
 }
