@@ -208,7 +208,7 @@ func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
 			return c.value, nil
 		}
 		if now < c.dies {
-			s.renew(ctx, c)
+			s.renew(ctx, c, now)
 			return c.value, nil
 		}
 	}
@@ -279,9 +279,9 @@ func landed(token string) *flight {
 }
 
 // renew begins to fetch a token in place of the old c, unless somebody has.
-func (s *TokenSource) renew(ctx context.Context, c *cachedToken) {
+func (s *TokenSource) renew(ctx context.Context, c *cachedToken, now time.Duration) {
 	due := c.renewAt.Load()
-	if !c.renewAt.CompareAndSwap(due, int64(c.dies)) {
+	if due > int64(now) || !c.renewAt.CompareAndSwap(due, int64(c.dies)) {
 		return
 	}
 	s.mu.Lock()
