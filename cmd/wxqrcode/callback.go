@@ -1,7 +1,8 @@
 package main
 
 import (
-	"crypto/sha1" //nolint:gosec // what WeChat signs with
+	"context"
+	"crypto/sha1"
 	"crypto/subtle"
 	"encoding/hex"
 	"io"
@@ -25,8 +26,8 @@ type callbackServer struct {
 const maxPush = 64 << 10 // bytes of a push
 
 // listen starts a callback server on loopback.
-func listen(token string) (*callbackServer, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func listen(ctx context.Context, token string) (*callbackServer, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +55,11 @@ func listen(token string) (*callbackServer, error) {
 		io.WriteString(w, "success")
 	})
 	c.server = &http.Server{Handler: mux, ReadTimeout: 5 * time.Second}
-	go c.server.Serve(l) // until close
+	go func() { _ = c.server.Serve(l) }() // until close
 	return c, nil
 }
 
-func (c *callbackServer) close() { c.server.Close() }
+func (c *callbackServer) close() { _ = c.server.Close() }
 
 // signed reports whether a push in plain mode comes from somebody who knows token.
 func signed(token string, query url.Values) bool {

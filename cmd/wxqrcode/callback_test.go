@@ -10,7 +10,7 @@ import (
 )
 
 func TestTheCallbackServerTakesOnlyWhatIsSigned(t *testing.T) {
-	c, err := listen("AAAAA")
+	c, err := listen(t.Context(), "AAAAA")
 	require.NoError(t, err)
 	defer c.close()
 	const good = "?timestamp=1714037059&nonce=486452656&signature=899cf89e464efb63f54ddac96b0a0a235f53aa78" // the official example

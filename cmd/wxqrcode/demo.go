@@ -168,7 +168,7 @@ func (d *demo) makeCodes(ctx context.Context) error {
 	if err != nil {
 		return step("set up the client", err)
 	}
-	if err := os.MkdirAll(d.dir, 0o755); err != nil { //nolint:gosec // pictures to be looked at, like any others
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return step("make the folder", err)
 	}
 
@@ -206,7 +206,7 @@ func (d *demo) makeCodes(ctx context.Context) error {
 // letScan starts a callback server and lets a stranger and a follower scan.
 func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
 	const token = "demo-callback-token"
-	callback, err := listen(token)
+	callback, err := listen(ctx, token)
 	if err != nil {
 		return step("start the callback server", err)
 	}

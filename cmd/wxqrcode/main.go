@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(stderr, "wxqrcode:", err)
+		_, _ = fmt.Fprintln(stderr, "wxqrcode:", err)
 		return 1
 	}
 	return 0
