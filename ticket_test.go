@@ -1,0 +1,334 @@
+package wxqrcode_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// A publicTicket is one that somebody published, with what it holds.
+type publicTicket struct {
+	Ticket          wxqrcode.Ticket `json:"ticket"`
+	URL             string          `json:"url"`
+	CreatedUnix     int64           `json:"created_unix"`
+	LifetimeSeconds int64           `json:"lifetime_seconds"`
+}
+
+func publicTickets(t testing.TB) []publicTicket {
+	t.Helper()
+	b, err := os.ReadFile("testdata/tickets.json")
+	require.NoError(t, err)
+	var tickets []publicTicket
+	require.NoError(t, json.Unmarshal(b, &tickets))
+	require.Len(t, tickets, 5)
+	return tickets
+}
+
+func TestImageURLEscapesTheTicketOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		ticket wxqrcode.Ticket
+		want   string
+	}{
+		{"plus, slash and equals sign", "gQ+a/b==", "https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=gQ%2Ba%2Fb%3D%3D"},
+		{"the URL-safe alphabet needs no escape", "gQ-a_b", "https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=gQ-a_b"},
+		{"what would begin another parameter", "a&b=c#d?e", "https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=a%26b%3Dc%23d%3Fe"},
+		{"what would leave an attribute of a page", `"><script>`, "https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=%22%3E%3Cscript%3E"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, tt.ticket.ImageURL())
+		})
+	}
+
+	for _, p := range publicTickets(t) {
+		u, err := url.Parse(p.Ticket.ImageURL())
+		require.NoError(t, err)
+		assert.Equal(t, url.Values{"ticket": {string(p.Ticket)}}, u.Query())
+	}
+}
+
+func TestInspectReadsPublicTickets(t *testing.T) {
+	for _, p := range publicTickets(t) {
+		t.Run(p.URL, func(t *testing.T) {
+			bare := strings.TrimRight(string(p.Ticket), "=")
+			for name, ticket := range map[string]string{
+				"as published":                        string(p.Ticket),
+				"without padding":                     bare,
+				"in the URL-safe alphabet":            strings.NewReplacer("+", "-", "/", "_").Replace(string(p.Ticket)),
+				"in the URL-safe alphabet and bare":   strings.NewReplacer("+", "-", "/", "_").Replace(bare),
+				"in the standard alphabet":            strings.NewReplacer("-", "+", "_", "/").Replace(string(p.Ticket)),
+				"in the standard alphabet, and bare ": strings.NewReplacer("-", "+", "_", "/").Replace(bare),
+			} {
+				info, err := wxqrcode.Ticket(ticket).Inspect()
+				require.NoError(t, err, name)
+				assertTicketInfo(t, info, p.URL, p.CreatedUnix, p.LifetimeSeconds)
+			}
+		})
+	}
+}
+
+// assertTicketInfo expects what a ticket with a lifetime of seconds tells, 0 for a
+// permanent code.
+func assertTicketInfo(t *testing.T, info wxqrcode.TicketInfo, address string, created, seconds int64) {
+	t.Helper()
+	assert.Equal(t, address, info.URL)
+	assert.Equal(t, created, info.CreatedAt.Unix())
+	assert.Zero(t, info.CreatedAt.Nanosecond())
+	assert.Equal(t, time.Duration(seconds)*time.Second, info.Lifetime)
+	if seconds == 0 {
+		assert.True(t, info.ExpiresAt.IsZero(), "a permanent code has an end: %v", info.ExpiresAt)
+		return
+	}
+	assert.Equal(t, created+seconds, info.ExpiresAt.Unix())
+}
+
+const codeURL = "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"
+
+// ticketBytes lays out a ticket. life is a lifetime in seconds, or the time of its end.
+func ticketBytes(address string, created, life uint32) []byte {
+	b := []byte{0x81, 0x01, 0xF0, 0x3A, 0, 0, 0, 0, 0, 0, 0, 0}
+	b = append(b, 1, byte(len(address)+1))
+	b = append(b, address...)
+	b = append(b, 0, 2, 4)
+	b = binary.LittleEndian.AppendUint32(b, created)
+	b = append(b, 3, 4)
+	return binary.LittleEndian.AppendUint32(b, life)
+}
+
+func ticketOf(b []byte) wxqrcode.Ticket {
+	return wxqrcode.Ticket(base64.StdEncoding.EncodeToString(b))
+}
+
+func TestInspectTellsALifetimeFromAnEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		created, life uint32
+		lifetime      int64
+		expires       int64 // Unix seconds; -1 for never
+	}{
+		{"0 is for ever", 1_700_000_000, 0, 0, -1},
+		{"a second", 1_700_000_000, 1, 1, 1_700_000_001},
+		{"30 days", 1_700_000_000, 2_592_000, 2_592_000, 1_702_592_000},
+		{"a value just below the creation is a lifetime", 1_000_000, 999_999, 999_999, 1_999_999},
+		{"a value just at the creation is an end", 1_000_000, 1_000_000, 0, 1_000_000},
+		{"a value just above the creation is an end", 1_000_000, 1_000_001, 1, 1_000_001},
+		{"numbers have no sign", math.MaxUint32 - 1, math.MaxUint32, 1, math.MaxUint32},
+		{"a lifetime may lead out of 32 bits", math.MaxUint32, 60, 60, math.MaxUint32 + 60},
+		{"made in 1970, for ever", 0, 0, 0, -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			info, err := ticketOf(ticketBytes(codeURL, tt.created, tt.life)).Inspect()
+			require.NoError(t, err)
+			assert.Equal(t, codeURL, info.URL)
+			assert.Equal(t, int64(tt.created), info.CreatedAt.Unix())
+			assert.Equal(t, time.Duration(tt.lifetime)*time.Second, info.Lifetime)
+			if tt.expires == -1 {
+				assert.True(t, info.ExpiresAt.IsZero())
+				return
+			}
+			assert.Equal(t, tt.expires, info.ExpiresAt.Unix())
+		})
+	}
+}
+
+func TestInspectAcceptsAnyHeaderThatBegins8101(t *testing.T) {
+	b := ticketBytes(codeURL, 1_700_000_000, 60)
+	for i := 2; i < 12; i++ {
+		b[i] = byte(0xFF - i)
+	}
+	info, err := ticketOf(b).Inspect()
+	require.NoError(t, err)
+	assertTicketInfo(t, info, codeURL, 1_700_000_000, 60)
+}
+
+func TestInspectReadsBothAlphabets(t *testing.T) {
+	b := ticketBytes(codeURL, 1_700_000_000, 60)
+	copy(b[2:12], "?\xFB\xEF\xBE\xFF\xFF\xFF\xFB\xEF\xBE")
+	standard, urlSafe := base64.StdEncoding.EncodeToString(b), base64.URLEncoding.EncodeToString(b)
+	require.Regexp(t, `\+.*/.*\+`, standard)
+	require.Regexp(t, `-.*_.*-`, urlSafe)
+	for _, ticket := range []string{standard, urlSafe, strings.Replace(standard, "+", "-", 1), strings.Replace(urlSafe, "_", "/", 1)} {
+		info, err := wxqrcode.Ticket(ticket).Inspect()
+		require.NoError(t, err, ticket)
+		assertTicketInfo(t, info, codeURL, 1_700_000_000, 60)
+	}
+}
+
+func TestInspectAcceptsURLsOnly(t *testing.T) {
+	for _, address := range []string{
+		codeURL,
+		"https://weixin.qq.com/q/kZgf",
+		"http://w",
+		"http://w/!~",
+		"http://w/" + strings.Repeat("a", 254-len("http://w/")), // 255 bytes with the NUL
+	} {
+		info, err := ticketOf(ticketBytes(address, 1_700_000_000, 60)).Inspect()
+		require.NoError(t, err, address)
+		assertTicketInfo(t, info, address, 1_700_000_000, 60)
+	}
+	for _, address := range []string{
+		"",
+		"weixin.qq.com/q/kZgf",
+		"/q/kZgf",
+		"//weixin.qq.com/q/kZgf",
+		"ftp://weixin.qq.com/q/kZgf",
+		"javascript:alert(1)",
+		"http:",
+		"http:///q/kZgf",
+		"https:weixin",
+		"http://weixin.qq.com/%zz",
+		"http://weixin.qq.com/ q",
+		"http://weixin.qq.com/\x00",
+		"http://weixin.qq.com/\n",
+		"http://weixin.qq.com/\x7f",
+		"http://weixin.qq.com/\x80",
+		"http://weixin.qq.com/扫",
+	} {
+		assertMalformedTicket(t, ticketOf(ticketBytes(address, 1_700_000_000, 60)))
+	}
+}
+
+func TestInspectRefusesEveryCut(t *testing.T) {
+	whole := ticketBytes(codeURL, 1_700_000_000, 60)
+	_, err := ticketOf(whole).Inspect()
+	require.NoError(t, err)
+	for n := range whole {
+		assertMalformedTicket(t, ticketOf(whole[:n]))
+	}
+}
+
+func TestInspectRefusesOtherLayouts(t *testing.T) {
+	whole := ticketBytes(codeURL, 1_700_000_000, 60)
+	urlField, createdField, lifeField := 12, len(whole)-12, len(whole)-6
+	with := func(at int, value byte) wxqrcode.Ticket {
+		b := bytes.Clone(whole)
+		b[at] = value
+		return ticketOf(b)
+	}
+	good := string(ticketOf(whole))
+	for _, tt := range []struct {
+		name   string
+		ticket wxqrcode.Ticket
+	}{
+		{"nothing", ""},
+		{"padding alone", "=="},
+		{"no base64", "gQ!!"},
+		{"URL-escaped", wxqrcode.Ticket(url.QueryEscape(good))},
+		{"a plus that became a blank", wxqrcode.Ticket(good[:20] + " " + good[21:])},
+		{"a line feed in it, which package base64 would pass over", wxqrcode.Ticket(good[:40] + "\n" + good[40:])},
+		{"a carriage return in it", wxqrcode.Ticket(good[:40] + "\r" + good[40:])},
+		{"a line feed at the end", wxqrcode.Ticket(good + "\n")},
+		{"padding in the middle", wxqrcode.Ticket(good[:40] + "=" + good[40:])},
+		{"another first byte", with(0, 0x80)},
+		{"another second byte", with(1, 0x02)},
+		{"another tag for the URL", with(urlField, 4)},
+		{"another tag for the creation", with(createdField, 4)},
+		{"another tag for the lifetime", with(lifeField, 4)},
+		{"the length of the URL is too small", with(urlField+1, whole[urlField+1]-1)},
+		{"the length of the URL is too large", with(urlField+1, whole[urlField+1]+1)},
+		{"the length of the URL is beyond the end", with(urlField+1, 255)},
+		{"the length of the URL is 0", with(urlField+1, 0)},
+		{"the length of the creation is 3", ticketOf(slices.Delete(withLength(whole, createdField, 3), createdField+5, createdField+6))},
+		{"the length of the creation is 5", ticketOf(slices.Insert(withLength(whole, createdField, 5), createdField+6, 0))},
+		{"the length of the lifetime is 3", ticketOf(withLength(whole, lifeField, 3)[:len(whole)-1])},
+		{"the length of the lifetime is 5", ticketOf(append(withLength(whole, lifeField, 5), 0))},
+		{"the length of the lifetime is 0", ticketOf(withLength(whole, lifeField, 0)[:len(whole)-4])},
+		{"the URL has no NUL at its end", with(createdField-1, '/')},
+		{"the URL ends before its NUL", with(createdField-2, 0)},
+		{"a byte behind the last field", ticketOf(append(bytes.Clone(whole), 0))},
+		{"a field behind the last", ticketOf(append(bytes.Clone(whole), 4, 1, 0))},
+		{"the creation comes before the URL", ticketOf(slices.Concat(whole[:12], whole[createdField:lifeField], whole[12:createdField], whole[lifeField:]))},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			assertMalformedTicket(t, tt.ticket)
+		})
+	}
+}
+
+// withLength returns a copy of a ticket in which the field has another length byte.
+func withLength(whole []byte, field int, n byte) []byte {
+	b := bytes.Clone(whole)
+	b[field+1] = n
+	return b
+}
+
+func TestInspectReadsEveryLastCharacter(t *testing.T) {
+	for _, address := range []string{codeURL, codeURL + "a", codeURL + "ab"} { // every place in a group of four characters
+		for last := range uint32(256) {
+			ticket := ticketOf(ticketBytes(address, math.MaxUint32, last<<24))
+			info, err := ticket.Inspect()
+			require.NoError(t, err, ticket)
+			assertTicketInfo(t, info, address, math.MaxUint32, int64(last<<24))
+
+			for _, c := range []string{"!", "%", " ", "扫", "A", "AAAA"} {
+				assertMalformedTicket(t, ticket+wxqrcode.Ticket(c))
+				assertMalformedTicket(t, wxqrcode.Ticket(strings.TrimRight(string(ticket), "="))+wxqrcode.Ticket(c))
+			}
+		}
+	}
+}
+
+func TestInspectSaysWhatIsWrong(t *testing.T) {
+	whole := ticketBytes(codeURL, 1_700_000_000, 60)
+	for _, tt := range []struct {
+		name string
+		b    []byte
+		says string
+	}{
+		{"an empty ticket", nil, "no header 81 01"},
+		{"another header", append([]byte{0x81, 0x02}, whole[2:]...), "no header 81 01"},
+		{"a header alone", whole[:12], "no field 1"},
+		{"no creation", whole[:len(whole)-12], "no field 2"},
+		{"no lifetime", whole[:len(whole)-6], "no field 3"},
+		{"half a URL", whole[:20], "field 1 is cut off"},
+		{"half a lifetime", whole[:len(whole)-1], "field 3 is cut off"},
+		{"a lifetime of three bytes", withLength(whole, len(whole)-6, 3)[:len(whole)-1], "field 3 has 3 bytes; 4 are known"},
+		{"two bytes more", append(bytes.Clone(whole), 0, 0), "2 bytes after the last field"},
+		{"no URL", ticketBytes("", 1, 1), "field 1 is no URL"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ticket := ticketOf(tt.b)
+			_, err := ticket.Inspect()
+			assert.EqualError(t, err, `wxqrcode: inspect ticket "`+string(ticket)+`": wxqrcode: malformed ticket: `+tt.says)
+		})
+	}
+	for ticket, says := range map[wxqrcode.Ticket]string{"gQ!": "not base64", "gQ\nAB": "a line break in it"} {
+		_, err := ticket.Inspect()
+		assert.ErrorContains(t, err, says)
+	}
+}
+
+func TestInspectQuotesTheBeginningOfABadTicket(t *testing.T) {
+	_, err := wxqrcode.Ticket("gQ?nonsense").Inspect()
+	require.ErrorIs(t, err, wxqrcode.ErrMalformedTicket)
+	assert.Regexp(t, `^wxqrcode: inspect ticket "gQ\?nonsense": `, err.Error())
+
+	_, err = wxqrcode.Ticket("gQ\n" + strings.Repeat("\xff\x00", 1<<16)).Inspect()
+	require.ErrorIs(t, err, wxqrcode.ErrMalformedTicket)
+	assert.Less(t, len(err.Error()), 1000)
+}
+
+func assertMalformedTicket(t *testing.T, ticket wxqrcode.Ticket) {
+	t.Helper()
+	info, err := ticket.Inspect()
+	assert.ErrorIs(t, err, wxqrcode.ErrMalformedTicket, "%q", ticket)
+	assert.Equal(t, wxqrcode.TicketInfo{}, info, "half read: %q", ticket)
+	if err != nil {
+		assert.True(t, utf8.ValidString(err.Error()))
+		assert.NotContains(t, err.Error(), "\n")
+	}
+}
