@@ -140,21 +140,25 @@ func isTransient(err error) bool {
 func (c *caller) try(ctx context.Context, r *call, handle func(*http.Response) error) error {
 	tryCtx, cancel := context.WithTimeoutCause(ctx, r.timeout.limit, r.timeout)
 	defer cancel()
-	var err error
+	var failed error
 	host := c.firstHost()
 	for range c.hosts {
-		var answered bool
-		answered, err = c.send(tryCtx, c.hosts[host], r, handle)
-		if answered || ctx.Err() != nil || tryCtx.Err() == nil && !isDialError(err) {
+		answered, err := c.send(tryCtx, c.hosts[host], r, handle)
+		undialled := !answered && isDialError(err)
+		if failed != nil && err != nil {
+			err = fmt.Errorf("%w; and %w", failed, err)
+		}
+		if answered || ctx.Err() != nil || tryCtx.Err() == nil && !undialled {
 			return err
 		}
+		failed = err
 		host = (host + 1) % len(c.hosts)
 		c.setFirst(host)
 		if tryCtx.Err() != nil {
-			return err
+			break
 		}
 	}
-	return err
+	return failed
 }
 
 func isDialError(err error) bool {

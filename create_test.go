@@ -295,7 +295,10 @@ func TestTheZeroClientIsRefused(t *testing.T) {
 func TestNewClientRefusesWhatItCannotUse(t *testing.T) {
 	_, err := wxqrcode.NewClient(nil)
 	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
-	assert.ErrorContains(t, err, "TokenProvider")
+	assert.ErrorContains(t, err, "TokenProvider is nil")
+	var source *wxqrcode.TokenSource // whose error was not looked at
+	_, err = wxqrcode.NewClient(source)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 
 	_, err = wxqrcode.NewClient(wxqrcode.StaticToken("token"), nil, wxqrcode.WithHTTPClient(nil), wxqrcode.WithLogger(nil))
 	require.NoError(t, err, "nil options mean the default")

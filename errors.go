@@ -12,35 +12,40 @@ import (
 // What the errors of this package match with [errors.Is].
 var (
 	// ErrInvalidRequest: a value was out of range. Either this package said so
-	// before anything was sent ([*ValidationError]) or WeChat did ([*APIError]).
+	// before anything was sent ([*ValidationError]) or WeChat did ([*APIError]:
+	// 40033, 40035, 40038, 40052, 40053, 40066, 43002, 43003, 44002, 47001, 47002).
 	ErrInvalidRequest = errors.New("wxqrcode: invalid request")
 
-	// ErrInvalidToken: the access token is wrong, expired or missing, and no
-	// other one was to be had.
+	// ErrInvalidToken: the access token is wrong, expired or missing (40001, 40014,
+	// 42001, 41001), and no other one was to be had.
 	ErrInvalidToken = errors.New("wxqrcode: invalid access token")
 
-	// ErrInvalidCredential: AppID or AppSecret is wrong or frozen.
+	// ErrInvalidCredential: AppID or AppSecret is wrong or frozen (40002, 40013,
+	// 40125, 40243, 41002, 41004, 61024, and 40001 where a token was asked for).
 	ErrInvalidCredential = errors.New("wxqrcode: invalid appid or secret")
 
 	// ErrIPNotAllowed: the account's settings do not allow this machine's IP
-	// address. The text of the error says which address that is.
+	// address (40164, 61004, 89501, 89503, 89506, 89507). The text of the error
+	// says which address that is.
 	ErrIPNotAllowed = errors.New("wxqrcode: ip address not allowed")
 
-	// ErrQuotaExceeded: the calls of the day or the permanent codes of the
-	// account are used up.
+	// ErrQuotaExceeded: something is used up: the calls of the day (45009), which
+	// come back the next day, or the permanent codes of the account (45029), which
+	// never do. [APIError] Code tells the two apart.
 	ErrQuotaExceeded = errors.New("wxqrcode: quota exceeded")
 
-	// ErrRateLimited: too many calls within a minute.
+	// ErrRateLimited: too many calls within a minute (45011, HTTP 429).
 	ErrRateLimited = errors.New("wxqrcode: rate limited")
 
-	// ErrUnauthorized: the account may not use this API.
+	// ErrUnauthorized: the account may not use this API (48001, 48004, 50001,
+	// 50002, 50004, 50007, 45103).
 	ErrUnauthorized = errors.New("wxqrcode: not authorized")
 
-	// ErrSystemBusy: WeChat is busy, and was so at every try.
+	// ErrSystemBusy: WeChat is busy, and was so at every try (-1).
 	ErrSystemBusy = errors.New("wxqrcode: system busy")
 
-	// ErrTicketNotFound: there is no picture for the ticket. It is wrong, or its
-	// code is dead.
+	// ErrTicketNotFound: there is no picture for the ticket (HTTP 404). It is
+	// wrong, or its code is dead.
 	ErrTicketNotFound = errors.New("wxqrcode: ticket not found")
 
 	// ErrMalformedEvent: the body is no push of WeChat's. See [ParseEvent].
@@ -98,8 +103,10 @@ func (e *APIError) Error() string {
 	switch {
 	case e.Code != 0:
 		fmt.Fprintf(&b, "errcode %d: %s", e.Code, e.Message)
-	default:
+	case errors.Is(e, ErrUnexpectedResponse):
 		fmt.Fprintf(&b, "unexpected response: HTTP status %d: %s", e.HTTPStatus, e.Message)
+	default:
+		fmt.Fprintf(&b, "HTTP status %d: %s", e.HTTPStatus, e.Message)
 	}
 	if advice := e.advice(); advice != "" {
 		fmt.Fprintf(&b, ": %s", advice)

@@ -150,15 +150,15 @@ func TestAPIErrorWithoutAnErrcodeGoesByTheStatus(t *testing.T) {
 	}{
 		{
 			"429 from a call is a limit", wxqrcode.APIError{Op: "create", HTTPStatus: 429, Message: "an error page"}, "ErrRateLimited",
-			`^wxqrcode: create: unexpected response: HTTP status 429: an error page: too many calls within a minute: wait`,
+			`^wxqrcode: create: HTTP status 429: an error page: too many calls within a minute: wait`,
 		},
 		{
 			"429 from the image host is a limit", wxqrcode.APIError{Op: "image", HTTPStatus: 429, Message: "an error page"}, "ErrRateLimited",
-			`^wxqrcode: image: unexpected response: HTTP status 429: an error page: too many calls within a minute: wait`,
+			`^wxqrcode: image: HTTP status 429: an error page: too many calls within a minute: wait`,
 		},
 		{
 			"404 for an image means the ticket", wxqrcode.APIError{Op: "image", HTTPStatus: 404, Message: "no image"}, "ErrTicketNotFound",
-			`^wxqrcode: image: unexpected response: HTTP status 404: no image: the ticket is wrong, or its code is dead: make a new one$`,
+			`^wxqrcode: image: HTTP status 404: no image: the ticket is wrong, or its code is dead: make a new one$`,
 		},
 		{
 			"404 from another call means the URL", wxqrcode.APIError{Op: "create", HTTPStatus: 404, Message: "an error page"}, "ErrUnexpectedResponse",

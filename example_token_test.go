@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -15,7 +16,8 @@ import (
 )
 
 // A program that gets its tokens from elsewhere: here, from a token server of the
-// company's own.
+// company's own. Where that server can be told that WeChat has refused a token, give
+// the provider an InvalidateToken method too: see [wxqrcode.TokenInvalidator].
 func ExampleTokenProviderFunc() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
@@ -58,4 +60,57 @@ func ExampleTokenProviderFunc() {
 	fmt.Println(code != nil, err)
 	// Output:
 	// true <nil>
+}
+
+// mapStore is a TokenStore for the instances of one process. One for several
+// processes does the same with a lock that all of them see.
+type mapStore struct {
+	mu     sync.Mutex // held while a token is fetched: one at a time
+	tokens map[string]wxqrcode.Token
+}
+
+func (s *mapStore) Load(_ context.Context, key string) (wxqrcode.Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	token, ok := s.tokens[key]
+	if !ok {
+		return wxqrcode.Token{}, wxqrcode.ErrNoToken
+	}
+	return token, nil
+}
+
+func (s *mapStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.tokens[key]
+	if kept.Value != "" && kept.Value != refused && time.Now().Before(kept.ExpiresAt) {
+		return kept, nil
+	}
+	token, err := fetch(ctx, kept)
+	if err == nil {
+		s.tokens[key] = token
+	}
+	return token, err
+}
+
+// Two instances share one token, here the legacy one, which they would otherwise take
+// from each other.
+func ExampleWithTokenStore() {
+	wechat := wxtest.NewServer()
+	defer wechat.Close()
+	store := &mapStore{tokens: map[string]wxqrcode.Token{}}
+
+	opts := append(wechat.TokenOptions(), wxqrcode.WithLegacyToken(), wxqrcode.WithTokenStore(store))
+	for range 2 {
+		tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), opts...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if _, err := tokens.AccessToken(context.Background()); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println("tokens fetched:", wechat.Calls("token"))
+	// Output:
+	// tokens fetched: 1
 }

@@ -131,7 +131,10 @@ func (r *call) noImage(res *http.Response, head []byte) error {
 	if json.Unmarshal(body, &f) == nil && f.Code != 0 {
 		return r.refused(res, f)
 	}
-	if len(body) == 0 {
+	switch {
+	case res.StatusCode == http.StatusNotFound: // with a page that says no more
+		return r.unexpected(res, "no such ticket", nil)
+	case len(body) == 0:
 		return r.unexpected(res, "an empty body", nil)
 	}
 	return r.unexpected(res, "no picture", body)

@@ -47,8 +47,8 @@ type Client struct {
 // call. It returns a [*ValidationError] if tokens is nil or an option is
 // unusable.
 func NewClient(tokens TokenProvider, opts ...ClientOption) (*Client, error) {
-	if tokens == nil {
-		return nil, &ValidationError{Field: "tokens", Value: "nil", Reason: "a TokenProvider is needed, such as NewTokenSource"}
+	if source, ok := tokens.(*TokenSource); tokens == nil || ok && source == nil {
+		return nil, &ValidationError{Field: "TokenProvider", Reason: "is nil; make one with NewTokenSource"}
 	}
 	s := defaultSettings()
 	for _, o := range opts {

@@ -69,8 +69,8 @@ func (t Token) LogValue() slog.Value {
 
 func (t Token) livesAt(now time.Time) bool { return t.Value != "" && t.ExpiresAt.After(now) }
 
-// A TokenStore keeps the token that several instances of a program share. The
-// package wxredis has one.
+// A TokenStore keeps the token that several instances of a program share: through
+// a database, a cache, a file. Give it to each of them with [WithTokenStore].
 type TokenStore interface {
 	// Load returns the token kept under key, which is "<appid>:stable" or
 	// "<appid>:legacy", or an error that matches ErrNoToken if there is none.

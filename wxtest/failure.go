@@ -38,6 +38,10 @@ type Failure struct {
 // "qrcode/create", "showqrcode", or more of it, such as "/cgi-bin/qrcode/create".
 // Any other path may be named too; without an order it is answered 404.
 //
+// Two refusals of a token in a row (40001) make a [wxqrcode.TokenSource] replace the
+// token by force, which it does only every 30 s of real time: order one, unless that
+// is what is tested.
+//
 // While a Cut is in the queue, the server keeps no connections alive: Go's
 // [http.Transport] quietly repeats a GET that was cut on a connection it had used
 // before, and the caller would never see the failure.

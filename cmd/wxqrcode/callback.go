@@ -36,9 +36,13 @@ func listen(ctx context.Context, token string) (*callbackServer, error) {
 		events: make(chan *wxqrcode.Event, 1),
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /wechat", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/wechat", func(w http.ResponseWriter, r *http.Request) {
 		if !signed(token, r.URL.Query()) {
 			http.Error(w, "the signature is wrong", http.StatusForbidden)
+			return
+		}
+		if r.Method == http.MethodGet { // WeChat tries a URL out before it takes it
+			io.WriteString(w, r.URL.Query().Get("echostr"))
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))

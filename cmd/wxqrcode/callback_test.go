@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -24,7 +25,8 @@ func TestTheCallbackServerTakesOnlyWhatIsSigned(t *testing.T) {
 		{"another timestamp", http.MethodPost, strings.Replace(good, "1714037059", "1714037058", 1), event, 403},
 		{"no event", http.MethodPost, good, "nonsense", 400},
 		{"too much", http.MethodPost, good, strings.Repeat(" ", maxPush+1), 413},
-		{"a GET", http.MethodGet, good, "", 405},
+		{"a URL that is tried out", http.MethodGet, good + "&echostr=4375120948345356249", "", 200},
+		{"a URL that somebody else tries out", http.MethodGet, "?echostr=4375120948345356249", "", 403},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			req, err := http.NewRequestWithContext(t.Context(), test.method, c.url+test.query, strings.NewReader(test.body))
@@ -33,8 +35,14 @@ func TestTheCallbackServerTakesOnlyWhatIsSigned(t *testing.T) {
 			require.NoError(t, err)
 			defer res.Body.Close()
 			assert.Equal(t, test.status, res.StatusCode)
-			if test.status == 200 {
+			body, err := io.ReadAll(res.Body)
+			require.NoError(t, err)
+			switch {
+			case test.status == 200 && test.method == http.MethodPost:
 				assert.Equal(t, "7", (<-c.events).EventKey)
+				assert.Equal(t, "success", string(body))
+			case test.status == 200:
+				assert.Equal(t, "4375120948345356249", string(body))
 			}
 			assert.Empty(t, c.events)
 		})

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,8 +33,10 @@ stranger and a follower scan them. All of it goes over real HTTP, to a WeChat th
 runs inside this program: no account and no phone are needed.
 
 With --live the first half, the codes and their pictures, is done with WeChat
-itself, by the credentials in ` + envAppID + ` and ` + envSecret + `. Two of the codes
-are permanent; they are the same two however often you run it.`,
+itself, by the credentials in ` + envAppID + ` and ` + envSecret + `. This machine's IP
+address must be on the account's allowlist. Two of the codes are permanent, and take
+two of the 100,000 that the account has for ever; they are the same two however often
+you run it.`,
 		Example: `  wxqrcode demo
   wxqrcode demo --out /tmp/codes --json
   WXQRCODE_APPID=wx… WXQRCODE_SECRET=… wxqrcode demo --live`,
@@ -97,6 +100,9 @@ func step(name string, err error) error {
 }
 
 func (d *demo) run(ctx context.Context) error {
+	if d.dir == "" {
+		return step("arguments", errors.New("--out is empty; name a folder for the pictures"))
+	}
 	d.report.Live = d.live
 	if d.live {
 		if err := d.runLive(ctx); err != nil {
@@ -116,8 +122,11 @@ func (d *demo) run(ctx context.Context) error {
 
 // runLive makes the codes with WeChat itself.
 func (d *demo) runLive(ctx context.Context) error {
-	if d.appID == "" || d.secret == "" {
-		return step("credentials", fmt.Errorf("--live needs the account's AppID in %s and its AppSecret in %s", envAppID, envSecret))
+	switch {
+	case d.appID == "":
+		return step("credentials", fmt.Errorf("--live needs the account's AppID in %s", envAppID))
+	case d.secret == "":
+		return step("credentials", fmt.Errorf("--live needs the account's AppSecret in %s", envSecret))
 	}
 	d.report.API = "https://api.weixin.qq.com"
 	return d.makeCodes(ctx)
@@ -194,13 +203,13 @@ func (d *demo) makeCodes(ctx context.Context) error {
 
 	rows := make([]table.Row, 0, len(d.report.Codes))
 	for _, c := range d.report.Codes {
-		dies := "never"
+		expires := "never"
 		if !c.Code.ExpiresAt.IsZero() {
-			dies = c.Code.ExpiresAt.Local().Format(time.DateTime)
+			expires = c.Code.ExpiresAt.Local().Format(time.DateTime)
 		}
-		rows = append(rows, table.Row{c.Action, c.Scene, dies, filepath.Base(c.File)})
+		rows = append(rows, table.Row{c.Action, c.Scene, expires, filepath.Base(c.File)})
 	}
-	return step("print", d.table(table.Row{"action", "scene", "dies", "picture"}, rows))
+	return step("print", d.table(table.Row{"action", "scene", "expires", "picture"}, rows))
 }
 
 // letScan starts a callback server and lets a stranger and a follower scan.

@@ -166,7 +166,8 @@ func TestDemoEndsWithOneAfterAFailure(t *testing.T) {
 		args       []string
 	}{
 		{"a folder that cannot be made", `step "make the folder"`, []string{"--out", filepath.Join(file, "folder")}},
-		{"--live without credentials", envAppID, []string{"--live"}},
+		{"no folder", "--out is empty", []string{"--out", ""}},
+		{"--live without an AppID", envAppID, []string{"--live"}},
 		{"an unknown flag", "unknown flag", []string{"--nonsense"}},
 		{"an argument", "unknown command", []string{"nonsense"}},
 	} {
@@ -177,6 +178,15 @@ func TestDemoEndsWithOneAfterAFailure(t *testing.T) {
 			assert.Equal(t, 1, strings.Count(errs, "\n"), "one line: %s", errs)
 		})
 	}
+}
+
+func TestDemoLiveNamesTheCredentialThatIsMissing(t *testing.T) {
+	t.Setenv(envAppID, "wx1")
+	t.Setenv(envSecret, "")
+	code, _, errs := runDemo(t, "--live")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs, envSecret)
+	assert.NotContains(t, errs, envAppID)
 }
 
 func TestDemoStopsWhenItIsInterruptedOrCannotPrint(t *testing.T) {
