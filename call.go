@@ -119,11 +119,11 @@ func (c *caller) do(ctx context.Context, r *call, handle func(*http.Response) er
 // wait returns how long to wait after the given failed attempt: exponential, with
 // full jitter.
 func (r Retry) wait(attempt int) time.Duration {
-	limit := r.Base
+	limit := min(r.Base, r.Max)
 	for ; attempt > 1 && limit < r.Max; attempt-- {
-		limit *= 2
+		limit += min(limit, r.Max-limit) // doubles it
 	}
-	return rand.N(min(limit, r.Max) + 1) //nolint:gosec // jitter, no secret
+	return rand.N(limit) //nolint:gosec // jitter, no secret
 }
 
 // isTransient reports whether the same call may succeed a moment later.
@@ -144,26 +144,20 @@ func (c *caller) try(ctx context.Context, r *call, handle func(*http.Response) e
 	host := c.firstHost()
 	for range c.hosts {
 		answered, err := c.send(tryCtx, c.hosts[host], r, handle)
-		undialled := !answered && isDialError(err)
+		broken, ok := errors.AsType[*transportError](err)
 		if failed != nil && err != nil {
 			err = fmt.Errorf("%w; and %w", failed, err)
 		}
-		if answered || ctx.Err() != nil || tryCtx.Err() == nil && !undialled {
+		if answered || ctx.Err() != nil || !ok || !broken.undialled && !broken.timeout {
 			return err
 		}
-		failed = err
 		host = (host + 1) % len(c.hosts)
 		c.setFirst(host)
-		if tryCtx.Err() != nil {
+		if failed = err; !broken.undialled || tryCtx.Err() != nil {
 			break
 		}
 	}
 	return failed
-}
-
-func isDialError(err error) bool {
-	e, ok := errors.AsType[*net.OpError](err)
-	return ok && e.Op == "dial"
 }
 
 func (c *caller) firstHost() int {
@@ -255,6 +249,7 @@ func (r *call) cut(res *http.Response, body []byte, err error) error {
 // broken returns the error for a call that brought no answer, or half a one. It
 // hides the URL, which net/http puts into its errors, with the token in it.
 func (r *call) broken(ctx context.Context, host string, err error) error {
+	e := &transportError{undialled: isDialError(err), timeout: isTimeout(err)}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
@@ -263,35 +258,35 @@ func (r *call) broken(ctx context.Context, host string, err error) error {
 	} else if ctx.Err() != nil && !errors.Is(err, ctx.Err()) { // net/http returns the cause
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
-	e := &transportError{
-		text:  fmt.Sprintf("wxqrcode: %s: %s %s%s: %s", r.op, r.method, host, r.path, r.secrets.excerpt(err.Error())),
-		cause: err,
-	}
-	if r.secrets.in(err) {
-		e.cause = nil
-		e.is = func(target error) bool { return errors.Is(err, target) }
-	}
+	e.error = r.secrets.wrap(fmt.Sprintf("wxqrcode: %s: %s %s%s", r.op, r.method, host, r.path), err)
 	return e
 }
 
-// A transportError is a failure below HTTP.
+// A transportError is a failure below HTTP. It is a [net.Error].
 type transportError struct {
-	text  string
-	cause error            // nil if it would show a secret
-	is    func(error) bool // stands for that cause: fmt looks into errors, but not into functions
+	error
+	undialled, timeout bool
 }
 
-func (e *transportError) Error() string        { return e.text }
-func (e *transportError) Unwrap() error        { return e.cause }
-func (e *transportError) Is(target error) bool { return e.is != nil && e.is(target) }
+func (e *transportError) Unwrap() error   { return e.error }
+func (e *transportError) Timeout() bool   { return e.timeout }
+func (e *transportError) Temporary() bool { return true }
+
+func isDialError(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
+}
+
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout() || errors.Is(err, context.DeadlineExceeded)
+}
 
 // A timeoutError says that a time limit of this package's ran out, rather than
 // the caller's.
 type timeoutError struct{ limit time.Duration }
 
-func (e *timeoutError) Error() string   { return fmt.Sprintf("no answer within %v", e.limit) }
-func (e *timeoutError) Timeout() bool   { return true }
-func (e *timeoutError) Temporary() bool { return true }
+func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.limit) }
 
 // Is makes it a [context.DeadlineExceeded] like any other.
 func (e *timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }

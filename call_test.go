@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -171,6 +175,22 @@ func TestTheDefaultWaitIsAtMostTwoSeconds(t *testing.T) {
 	})
 }
 
+func TestTheLongestWaitsDoNotOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, retry := range []wxqrcode.Retry{
+			{Base: math.MaxInt64, Max: math.MaxInt64},
+			{Base: 1, Max: math.MaxInt64, Attempts: 62},
+			{Base: math.MaxInt64, Max: 1, Attempts: 10},
+		} {
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(503, "") }, wxqrcode.WithRetry(retry))
+			ctx, cancel := context.WithTimeout(t.Context(), 200*365*24*time.Hour)
+			_, err := client.Create(ctx, aCode)
+			require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+			cancel()
+		}
+	})
+}
+
 func TestNoWaitOutlastsTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -275,7 +295,9 @@ func TestTimeouts(t *testing.T) {
 					assert.ErrorContains(t, err, "no answer within "+test.limit.String())
 					assert.Equal(t, test.limit, time.Since(start))
 					timeout, ok := errors.AsType[net.Error](err)
-					assert.True(t, ok && timeout.Timeout())
+					require.True(t, ok)
+					assert.True(t, timeout.Timeout())
+					assert.True(t, timeout.Temporary()) //nolint:staticcheck // part of the interface
 
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 					defer cancel()
@@ -293,6 +315,25 @@ func TestTimeouts(t *testing.T) {
 
 func dialError(r *http.Request) (*http.Response, error) {
 	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
+}
+
+func TestAHostThatDoesNotAnswerInTheClientsOwnTimeGivesWay(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	require.NoError(t, err)
+	defer silent.Close()
+	wechat := wxtest.NewServer()
+	defer wechat.Close()
+	for name, dead := range map[string]string{"closed": closedServer(), "silent": "http://" + silent.Addr().String()} {
+		t.Run(name, func(t *testing.T) {
+			own := &http.Client{Timeout: 100 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
+			tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(dead, wechat.URL()), fastRetry)
+			require.NoError(t, err)
+			client, err := wxqrcode.NewClient(tokens, wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(dead, wechat.URL()), fastRetry)
+			require.NoError(t, err)
+			_, err = client.Create(t.Context(), aCode)
+			require.NoError(t, err)
+		})
+	}
 }
 
 func TestAHostThatCannotBeDialledGivesWayToTheNext(t *testing.T) {
@@ -354,6 +395,13 @@ func TestOnlyAHostThatCannotBeReachedGivesWay(t *testing.T) {
 		}, []string{"a", "a"}},
 		{"not after status 503", func(*http.Request) (*http.Response, error) { return respond(503, "") }, []string{"a", "a"}},
 		{"but after a try that ran out of time", hang, []string{"a", "b"}},
+		{"or that the client's own Timeout ended", func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+		}, []string{"a", "b"}},
+		{"and at once where it cannot be dialled, whatever the error tells", func(r *http.Request) (*http.Response, error) {
+			_, err := dialError(r)
+			return nil, fmt.Errorf("%s: %w", r.URL, err)
+		}, []string{"a", "b"}},
 		{"not after a body that ran out of time", hangInBody, []string{"a", "a"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -477,6 +525,40 @@ func TestAnUnexpectedAnswerIsQuotedInPart(t *testing.T) {
 			assert.Equal(t, `an error page: "`+strings.ReplaceAll(test.quoted, "\n", " ")+`"`, got.Message)
 		})
 	}
+}
+
+func TestEveryBodyIsClosed(t *testing.T) {
+	for name, answer := range map[string]func() (*http.Response, error){
+		"a code":    func() (*http.Response, error) { return respond(200, goodCode) },
+		"a refusal": func() (*http.Response, error) { return respond(200, `{"errcode":40013,"errmsg":""}`) },
+		"a page":    func() (*http.Response, error) { return respond(404, "<html>") },
+		"a picture": func() (*http.Response, error) { return respond(200, jpegHead) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			opened, closed := 0, 0
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+				res, err := answer()
+				opened++
+				res.Body = closeFunc{res.Body, func() { closed++ }}
+				return res, err
+			})
+			_, _ = client.Create(t.Context(), aCode)
+			_, _ = client.Image(t.Context(), "ticket")
+			_, _ = client.WriteImage(t.Context(), &shortWriter{err: io.ErrClosedPipe}, "ticket")
+			assert.Equal(t, 3, opened)
+			assert.Equal(t, opened, closed)
+		})
+	}
+}
+
+type closeFunc struct {
+	io.Reader
+	f func()
+}
+
+func (c closeFunc) Close() error {
+	c.f()
+	return nil
 }
 
 func TestRedirectsAreNotFollowed(t *testing.T) {

@@ -318,6 +318,7 @@ func TestNewClientRefusesWhatItCannotUse(t *testing.T) {
 		{"an API URL with a password", wxqrcode.WithAPIURL("https://me:hidden-value@api.weixin.qq.com")},
 		{"an API URL that is none, with a password", wxqrcode.WithAPIURL("https://me:hidden-value@api weixin.qq.com?x=hidden-value")},
 		{"an API URL with a control character", wxqrcode.WithAPIURL("https://api\n.weixin.qq.com")},
+		{"an API URL with a password with an @", wxqrcode.WithAPIURL("ftp://me:hidden-value@hidden-value@api.weixin.qq.com")},
 		{"a bad second API URL", wxqrcode.WithAPIURL("https://api.weixin.qq.com", "x")},
 		{"a bad image URL", wxqrcode.WithImageURL("mp.weixin.qq.com")},
 		{"negative attempts", wxqrcode.WithRetry(wxqrcode.Retry{Attempts: -1})},

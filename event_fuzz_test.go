@@ -178,6 +178,12 @@ func readByEncodingJSON(body []byte) (wxqrcode.Event, error) {
 			if err := json.Unmarshal(value, s); err != nil {
 				return wxqrcode.Event{}, err
 			}
+			if strings.Count(*s, "\uFFFD") != bytes.Count(value, []byte("\uFFFD")) {
+				return wxqrcode.Event{}, errors.New(name + " has half a surrogate pair")
+			}
+			if xml.Unmarshal([]byte("<x>"+strings.NewReplacer("<", "", "&", "", "]", "").Replace(*s)+"</x>"), new(string)) != nil {
+				return wxqrcode.Event{}, errors.New(name + " has what XML cannot hold")
+			}
 		}
 	}
 	return push.event()

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
 // readJSON reads a push that is JSON. It goes through the members one by one:
@@ -51,5 +53,17 @@ func fieldText(n field, value json.RawMessage) (string, error) {
 	if err := json.Unmarshal(value, &s); err != nil || s == nil {
 		return "", fmt.Errorf("%s is no string", fieldNames[n])
 	}
+	// encoding/json puts U+FFFD in place of half a surrogate pair.
+	half := strings.Count(*s, replacement) > bytes.Count(value, []byte(replacement))
+	if half || strings.ContainsFunc(*s, forbiddenInXML) {
+		return "", fmt.Errorf("%s has a character that no push has", fieldNames[n])
+	}
 	return *s, nil
+}
+
+const replacement = string(utf8.RuneError)
+
+// forbiddenInXML reports what an XML push cannot hold, and so no push.
+func forbiddenInXML(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF
 }

@@ -953,3 +953,34 @@ func TestDedupKeyIsAHashThatShowsNoOpenID(t *testing.T) {
 	long.OpenID = strings.Repeat("o", 10_000)
 	assert.Len(t, long.DedupKey(), len(key))
 }
+
+func TestAJSONPushHoldsNothingThatAnXMLPushCannot(t *testing.T) {
+	for name, key := range map[string]string{
+		"half a surrogate pair":                    `\ud800`,
+		"the other half":                           `a\udc00b`,
+		"half a pair beside a real U+FFFD":         "\uFFFD\\ud800",
+		"NUL":                                      `\u0000`,
+		"the highest control character":            `\u001f`,
+		"a noncharacter":                           `\ufffe`,
+		"the other noncharacter":                   `\uffff`,
+		"a noncharacter that is not escaped":       "\uFFFE",
+		"an escaped U+FFFD, which looks like half": `\ufffd`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			assertMalformed(t, []byte(edit(t, pushJSON, "1000", key)))
+		})
+	}
+	for name, key := range map[string]string{
+		"a blank":              ` `,
+		"tab and line ends":    `\t\n\r`,
+		"a whole pair":         `\ud83d\ude00`,
+		"a real U+FFFD":        "\uFFFD",
+		"DEL, which XML takes": "\x7f",
+		"U+FFFC":               `\ufffc`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := wxqrcode.ParseEvent([]byte(edit(t, pushJSON, "1000", key)))
+			require.NoError(t, err)
+		})
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -65,10 +67,13 @@ func (c *Client) WriteImage(ctx context.Context, w io.Writer, t Ticket) (int64, 
 		body.call.once = true
 		var err error
 		written, err = io.Copy(w, body)
-		if err != nil && body.err == nil {
-			err = fmt.Errorf("wxqrcode: write image: %w", err)
+		switch {
+		case body.err != nil: // which w may have swallowed
+			return body.err
+		case err != nil:
+			return fmt.Errorf("wxqrcode: write image: %w", err)
 		}
-		return err
+		return nil
 	})
 	return written, err
 }
@@ -78,8 +83,12 @@ func (c *Client) WriteImage(ctx context.Context, w io.Writer, t Ticket) (int64, 
 // that a file which was there stays as it was until it is replaced. The new file
 // has the mode of the old one, or 0666 less the umask.
 //
-// It fails as [Client.Image] does, or with the error of the file system.
+// It fails as [Client.Image] does, or with the error of the file system; an empty path
+// is a [*ValidationError].
 func (c *Client) SaveImage(ctx context.Context, path string, t Ticket) error {
+	if path == "" {
+		return &ValidationError{Field: "path", Reason: "is empty"}
+	}
 	image, err := c.Image(ctx, t)
 	if err != nil {
 		return err
@@ -152,6 +161,9 @@ type imageBody struct {
 }
 
 func (b *imageBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
 	n, err := b.body.Read(p[:min(len(p), maxImage+1-b.read)])
 	b.read += n
 	switch {
@@ -168,19 +180,19 @@ func (b *imageBody) Read(p []byte) (int, error) {
 // replaceFile makes content the whole content of the file path, or leaves what
 // was there.
 func replaceFile(path string, content io.Reader) (err error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // so that a link stays one
+	path = followLinks(path)
+	old, err := os.Stat(path)
+	replaces := err == nil
+	switch {
+	case !replaces && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case replaces && !old.Mode().IsRegular(): // a rename would put a file in place of a device
+		return &os.PathError{Op: "replace", Path: path, Err: errNotRegular}
 	}
-	mode, replaced := os.FileMode(0), false
-	if old, err := os.Stat(path); err == nil {
-		if !old.Mode().IsRegular() { // a rename would put a file in place of a device
-			return &os.PathError{Op: "replace", Path: path, Err: errNotRegular}
-		}
-		mode, replaced = old.Mode().Perm(), true
-	}
-	// Not os.CreateTemp, whose files have mode 0600 whatever the umask.
+	// Not os.CreateTemp, whose files have mode 0600 whatever the umask; and a short
+	// name, since that of the target may be as long as names can be.
 	unique := strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // O_EXCL tells if it is not
-	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+unique+".tmp")
+	name := filepath.Join(filepath.Dir(path), ".wxqrcode-"+unique+".tmp")
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
@@ -191,8 +203,8 @@ func replaceFile(path string, content io.Reader) (err error) {
 			_ = os.Remove(name)
 		}
 	}()
-	if replaced {
-		if err := f.Chmod(mode); err != nil {
+	if replaces {
+		if err := f.Chmod(old.Mode().Perm()); err != nil {
 			return err
 		}
 	}
@@ -210,6 +222,22 @@ func replaceFile(path string, content io.Reader) (err error) {
 	}
 	syncDir(filepath.Dir(path))
 	return nil
+}
+
+// followLinks returns what the symbolic link path leads to, whether that is there or
+// not, or path itself: so that a link stays one.
+func followLinks(path string) string {
+	for range 255 { // links that lead in a circle are an error of os.Stat's
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	return path
 }
 
 // syncDir makes a rename last through a power cut. Where the system cannot do

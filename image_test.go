@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -199,6 +200,35 @@ func TestWriteImageReturnsTheErrorOfTheWriter(t *testing.T) {
 	}
 }
 
+// A deafWriter reads for itself, as io.Copy lets it, and tells no error.
+type deafWriter struct{ bytes.Buffer }
+
+func (w *deafWriter) ReadFrom(r io.Reader) (int64, error) {
+	n, _ := w.Buffer.ReadFrom(r)
+	_, _ = r.Read(make([]byte, 1)) // and once more
+	return n, nil
+}
+
+func TestWriteImageFailsThoughTheWriterTellsNoError(t *testing.T) {
+	for name, body := range map[string]io.Reader{
+		"broken off": io.MultiReader(strings.NewReader(jpegHead+strings.Repeat("x", 1000)), errReader{io.ErrUnexpectedEOF}),
+		"too large":  io.MultiReader(strings.NewReader(jpegHead), &countingReader{blanks: 5 << 20, tail: strings.NewReader("")}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+				res, err := respond(200, "")
+				res.Body = io.NopCloser(body)
+				return res, err
+			})
+			var w deafWriter
+			n, err := client.WriteImage(t.Context(), &w, "ticket")
+			require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+			assert.EqualValues(t, w.Len(), n)
+			assert.LessOrEqual(t, w.Len(), 4<<20)
+		})
+	}
+}
+
 func TestWriteImageStreamsInConstantMemory(t *testing.T) {
 	fetch := func(size int) float64 {
 		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
@@ -250,6 +280,50 @@ func TestSaveImageKeepsTheModeOfTheFileThatItReplaces(t *testing.T) {
 	assertFiles(t, dir, map[string]string{"code.jpg": jpegHead, "link.jpg": jpegHead})
 }
 
+func TestSaveImageFollowsLinks(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	for link, target := range map[string]string{
+		"to-nothing.jpg": filepath.Join(elsewhere, "new.jpg"),
+		"relative.jpg":   "beside.jpg",
+		"to-a-link.jpg":  filepath.Join(dir, "relative.jpg"),
+		"circle-a.jpg":   "circle-b.jpg",
+		"circle-b.jpg":   "circle-a.jpg",
+	} {
+		require.NoError(t, os.Symlink(target, filepath.Join(dir, link)))
+	}
+	for _, link := range []string{"to-nothing.jpg", "to-a-link.jpg"} {
+		require.NoError(t, client.SaveImage(t.Context(), filepath.Join(dir, link), "ticket"))
+		info, err := os.Lstat(filepath.Join(dir, link))
+		require.NoError(t, err)
+		assert.Equal(t, fs.ModeSymlink, info.Mode().Type(), "a link stays one")
+	}
+	assertFiles(t, elsewhere, map[string]string{"new.jpg": jpegHead})
+	beside, err := os.Lstat(filepath.Join(dir, "beside.jpg"))
+	require.NoError(t, err)
+	assert.True(t, beside.Mode().IsRegular())
+	require.Error(t, client.SaveImage(t.Context(), filepath.Join(dir, "circle-a.jpg"), "ticket"))
+}
+
+func TestSaveImageTakesTheLongestNames(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
+	path := filepath.Join(t.TempDir(), strings.Repeat("x", 255))
+	require.NoError(t, client.SaveImage(t.Context(), path, "ticket"))
+	require.NoError(t, client.SaveImage(t.Context(), path, "ticket"))
+}
+
+func TestSaveImageFromManyAtOnceLeavesOneWholeFile(t *testing.T) {
+	whole := jpegHead + strings.Repeat("x", 100_000)
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, whole) })
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() { assert.NoError(t, client.SaveImage(t.Context(), filepath.Join(dir, "code.jpg"), "ticket")) })
+	}
+	all.Wait()
+	assertFiles(t, dir, map[string]string{"code.jpg": whole})
+}
+
 func TestSaveImageLeavesTheOldFileAfterAnyFailureOfTheCall(t *testing.T) {
 	for name, stub := range map[string]roundTripper{
 		"not found":  func(*http.Request) (*http.Response, error) { return respond(404, "") },
@@ -274,7 +348,6 @@ func TestSaveImageFailsWhereItCannotWrite(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
 	for name, path := range map[string]string{
-		"no path":                  "",
 		"a folder that is missing": filepath.Join(dir, "missing", "code.jpg"),
 		"a folder":                 filepath.Join(dir, "folder"),
 		"a device":                 os.DevNull,
@@ -288,6 +361,7 @@ func TestSaveImageFailsWhereItCannotWrite(t *testing.T) {
 			assert.True(t, ok, "%v names the file", err)
 		})
 	}
+	require.ErrorIs(t, client.SaveImage(t.Context(), "", "ticket"), wxqrcode.ErrInvalidRequest)
 	assertFiles(t, dir, map[string]string{})
 	device, err := os.Stat(os.DevNull)
 	require.NoError(t, err)

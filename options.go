@@ -1,6 +1,7 @@
 package wxqrcode
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -168,9 +169,24 @@ func newTransport() http.RoundTripper {
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 64
-	// Well below the 10 s of a try, so that it has time left for the next host.
-	t.DialContext = (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	if t.DialContext != nil {
+		t.DialContext = limitDial(t.DialContext)
+	}
 	return t
+}
+
+// dialTimeout is well below the 10 s of a try, so that there is time left for the
+// next host.
+const dialTimeout = 3 * time.Second
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func limitDial(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		return dial(ctx, network, address)
+	}
 }
 
 // parseBase takes a scheme and host and returns them without a trailing slash.

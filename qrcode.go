@@ -95,7 +95,7 @@ func (c *Client) Create(ctx context.Context, r Request) (*QRCode, error) {
 		if granted := int64(a.ExpireSeconds); granted > 0 && granted <= maxExpireSeconds {
 			code.Lifetime = time.Duration(granted) * time.Second
 		}
-		code.ExpiresAt = time.Now().Add(code.Lifetime).Round(0).UTC()
+		code.ExpiresAt = a.sent.Add(code.Lifetime).Round(0).UTC()
 	}
 	return code, nil
 }
@@ -103,6 +103,7 @@ func (c *Client) Create(ctx context.Context, r Request) (*QRCode, error) {
 type createAnswer struct {
 	failure
 	code          QRCode        // made of the rest; here, it takes no memory of its own
+	sent          time.Time     // the code's life began after this
 	Ticket        Ticket        `json:"ticket"`
 	URL           string        `json:"url"`
 	ExpireSeconds expireSeconds `json:"expire_seconds"`
@@ -133,7 +134,7 @@ func (s *expireSeconds) UnmarshalJSON(b []byte) error {
 // create makes the call, and once more if WeChat refuses the access token and there
 // is another.
 func (c *Client) create(ctx context.Context, body []byte) (*createAnswer, error) {
-	token, err := c.token(ctx)
+	token, err := c.token(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +143,7 @@ func (c *Client) create(ctx context.Context, body []byte) (*createAnswer, error)
 		return a, refusal
 	}
 	c.invalidate(ctx, token)
-	next, err := c.token(ctx)
+	next, err := c.token(ctx, token)
 	if err != nil {
 		return nil, fmt.Errorf("%w; and no other token: %w", refusal, err)
 	}
@@ -157,8 +158,9 @@ func (c *Client) create(ctx context.Context, body []byte) (*createAnswer, error)
 }
 
 func (c *Client) createWith(ctx context.Context, token string, body []byte) (*createAnswer, error) {
+	sent := time.Now()
 	a := new(createAnswer)
-	return a, c.api.json(ctx, &call{
+	err := c.api.json(ctx, &call{
 		op:      opCreate,
 		method:  http.MethodPost,
 		path:    "/cgi-bin/qrcode/create",
@@ -168,12 +170,15 @@ func (c *Client) createWith(ctx context.Context, token string, body []byte) (*cr
 		timeout: jsonTimeout,
 		secrets: secrets{token},
 	}, a)
+	a.sent = sent
+	return a, err
 }
 
-func (c *Client) token(ctx context.Context) (string, error) {
+// token asks for a token, after the one that was refused, if any.
+func (c *Client) token(ctx context.Context, refused string) (string, error) {
 	token, err := c.tokens.AccessToken(ctx)
 	if err != nil {
-		return "", fmt.Errorf("wxqrcode: %s: access token: %w", opCreate, err)
+		return "", secrets{token, refused}.wrap("wxqrcode: "+opCreate+": access token", err)
 	}
 	if token == "" {
 		return "", fmt.Errorf("wxqrcode: %s: the TokenProvider returned an empty token: %w", opCreate, ErrInvalidToken)
@@ -233,7 +238,8 @@ func Temporary(s Scene, lifetime time.Duration) Request {
 
 // Permanent returns a request for a code that never dies. An account may hold
 // 100,000 of them in all, and none can be deleted ([ErrQuotaExceeded] once they
-// are used up); the same scene again is the same code.
+// are used up). The same scene again is the same code and, by all reports, takes no
+// further one of them.
 func Permanent(s Scene) Request { return Request{kind: permanent, scene: s} }
 
 // Action returns the request's action, empty if the request has no scene.
@@ -323,8 +329,9 @@ type QRCode struct {
 	// Lifetime is what WeChat granted, or else what was asked for; 0 for a
 	// permanent code.
 	Lifetime time.Duration
-	// ExpiresAt is when a temporary code dies, by this machine's clock; zero for
-	// a permanent code.
+	// ExpiresAt is when a temporary code dies, by this machine's clock and counted
+	// from before the call, so rather too early than too late; zero for a permanent
+	// code.
 	ExpiresAt time.Time
 }
 

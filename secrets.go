@@ -1,11 +1,13 @@
 package wxqrcode
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,19 +17,12 @@ import (
 const maxExcerpt = 200
 
 // secrets are what no error and no log line may show. Empty ones do not count.
-type secrets [3]string
+type secrets [5]string
 
 // excerpt returns the beginning of text as it may be shown: without secrets, on
 // one line.
 func (s secrets) excerpt(text string) string {
-	text = s.redact(text)
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\uFFFD"))
-	text = strings.TrimSpace(text)
+	text = s.line(text)
 	if len(text) <= maxExcerpt {
 		return text
 	}
@@ -36,6 +31,16 @@ func (s secrets) excerpt(text string) string {
 		end--
 	}
 	return text[:end] + "…"
+}
+
+// line returns text without secrets and control characters.
+func (s secrets) line(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s.redact(text), "\uFFFD")))
 }
 
 const redacted = "[redacted]"
@@ -76,23 +81,71 @@ func (s secrets) forms() []string {
 	return forms
 }
 
+// wrap returns err behind what is said of it. It takes the query off every URL that
+// an error of net/http or net/url tells, and cuts the secrets out; an error that
+// would show either can still be recognized with errors.Is, but not be unwrapped.
+func (s secrets) wrap(what string, err error) error {
+	text := err.Error()
+	for _, address := range urlsIn(err) {
+		text = strings.ReplaceAll(text, address, withoutQuery(address))
+	}
+	if text = s.line(text); text == err.Error() && !s.in(err) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return &shieldedError{what + ": " + text, func(target error) bool { return errors.Is(err, target) }}
+}
+
+// A shieldedError stands for an error that would show a secret.
+type shieldedError struct {
+	text string
+	is   func(error) bool // a function, because fmt looks into errors but not into functions
+}
+
+func (e *shieldedError) Error() string        { return e.text }
+func (e *shieldedError) Is(target error) bool { return e.is(target) }
+
 // in reports whether err or one that it wraps would show a secret.
 func (s secrets) in(err error) bool {
-	text := fmt.Sprintf("%v %+v %#v", err, err, err)
-	if s.redact(text) != text {
+	return anyOf(err, func(err error) bool {
+		text := fmt.Sprintf("%v %+v %#v", err, err, err)
+		return s.redact(text) != text
+	})
+}
+
+// urlsIn returns the URLs that err tells.
+func urlsIn(err error) (urls []string) {
+	anyOf(err, func(err error) bool {
+		if u, ok := err.(*url.Error); ok { //nolint:errorlint // anyOf goes through the chain
+			urls = append(urls, u.URL)
+		}
+		return false
+	})
+	return urls
+}
+
+// withoutQuery returns an address without what may be secret in it.
+func withoutQuery(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return redacted
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// anyOf reports whether f says yes to err or to one that it wraps.
+func anyOf(err error, f func(error) bool) bool {
+	if err == nil {
+		return false
+	}
+	if f(err) {
 		return true
 	}
 	switch w := err.(type) { //nolint:errorlint // each link of the chain is looked at by itself
 	case interface{ Unwrap() error }:
-		if next := w.Unwrap(); next != nil {
-			return s.in(next)
-		}
+		return anyOf(w.Unwrap(), f)
 	case interface{ Unwrap() []error }:
-		for _, next := range w.Unwrap() {
-			if next != nil && s.in(next) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(w.Unwrap(), func(err error) bool { return anyOf(err, f) })
 	}
 	return false
 }

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -229,6 +231,146 @@ func fetchHidden(t *testing.T, stub roundTripper, opts ...wxqrcode.TokenOption) 
 	source.InvalidateToken(t.Context(), hiddenToken)
 	_, err = source.AccessToken(t.Context())
 	return err
+}
+
+func TestTheErrorsOfATokenStoreShowNoToken(t *testing.T) {
+	down := errors.New("connection lost")
+	echo := func(texts ...string) error { return fmt.Errorf("SET %s: %w", strings.Join(texts, " "), down) }
+	for _, legacy := range []bool{false, true} {
+		for name, renew := range map[string]func(key, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error){
+			"it cannot keep what was fetched": func(_, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+				token, _ := fetch()
+				return wxqrcode.Token{}, echo(refused, token.Value, hiddenSecret, "K3pt"+hiddenToken)
+			},
+			"it fails at once": func(_, refused string, _ func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+				return wxqrcode.Token{}, echo(refused, hiddenSecret)
+			},
+		} {
+			t.Run(fmt.Sprintf("%s, legacy %v", name, legacy), func(t *testing.T) {
+				var log bytes.Buffer
+				opts := []wxqrcode.TokenOption{
+					wxqrcode.WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
+					wxqrcode.WithTokenStore(&stubStore{kept: wxqrcode.Token{Value: "K3pt" + hiddenToken}, renew: renew}),
+				}
+				if legacy {
+					opts = append(opts, wxqrcode.WithLegacyToken())
+				}
+				answers := 0
+				client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+					answers++
+					return tokenAnswer([]string{hiddenToken, hiddenNew}[min(answers, 2)-1], 7200)
+				})}
+				source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, append(opts, wxqrcode.WithHTTPClient(client))...)
+				require.NoError(t, err)
+				for range 2 {
+					token, err := source.AccessToken(t.Context())
+					if err != nil {
+						require.ErrorIs(t, err, down)
+						assertShowsNothing(t, err)
+					}
+					source.InvalidateToken(t.Context(), token)
+				}
+				assertHidden(t, "log", log.String())
+			})
+		}
+	}
+}
+
+func TestTheErrorsOfAProviderShowNoURLAndNoToken(t *testing.T) {
+	for name, fail := range map[string]error{
+		"an error of net/http":   &url.Error{Op: "Get", URL: "http://me:plainlettersofpassword@tokens.example/x?secret=plainlettersofsecret#plainlettersof", Err: io.ErrUnexpectedEOF},
+		"one that is wrapped":    fmt.Errorf("token server: %w", &url.Error{Op: "Get", URL: "http://tokens.example/x?secret=" + url.QueryEscape(hiddenSecret), Err: io.ErrUnexpectedEOF}),
+		"a URL that is none":     &url.Error{Op: "parse", URL: "http://tokens example:x/?secret=plainlettersofsecret", Err: io.ErrUnexpectedEOF},
+		"the token that refused": fmt.Errorf("nothing newer than %s: %w", hiddenToken, io.ErrUnexpectedEOF),
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, mock := newMockClient(t, &tokenList{tokens: []string{hiddenToken}, err: fail})
+			mock.RegisterResponder(http.MethodPost, createURL, answers(`{"errcode":40001,"errmsg":"invalid"}`))
+			_, err := client.Create(t.Context(), aCode)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+			assertShowsNothing(t, err)
+			assert.ErrorContains(t, err, "wxqrcode: create: access token: ")
+		})
+	}
+	// An error without secrets stays whole.
+	whole := &url.Error{Op: "Get", URL: "http://tokens.example/x", Err: io.ErrUnexpectedEOF}
+	client, _ := newMockClient(t, &tokenList{err: whole})
+	_, err := client.Create(t.Context(), aCode)
+	got, ok := errors.AsType[*url.Error](err)
+	require.True(t, ok)
+	assert.Same(t, whole, got)
+}
+
+func TestAnErrorShowsNoTokenThatIsBeingReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+			if n == 1 {
+				return tokenAnswer(hiddenToken, 7200)
+			}
+			return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":%q}`, "in place of "+hiddenToken))
+		}}
+		source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}),
+			wxqrcode.WithLogger(slog.New(slog.NewJSONHandler(&log, nil))))
+		require.NoError(t, err)
+		wantToken(t, source, hiddenToken)
+		time.Sleep(2*time.Hour - time.Minute)
+		wantToken(t, source, hiddenToken) // is renewed in the background, which fails
+		synctest.Wait()
+		assert.Contains(t, log.String(), "in place of [redacted]")
+		assertHidden(t, "log", log.String())
+
+		source.InvalidateToken(t.Context(), hiddenToken)
+		time.Sleep(10 * time.Second)
+		_, err = source.AccessToken(t.Context())
+		require.ErrorContains(t, err, "in place of [redacted]")
+		assertShowsNothing(t, err)
+	})
+}
+
+func TestEightBytesOfASecretAtTheEndAreCutOut(t *testing.T) {
+	for part, shown := range map[string]string{"Abcdefg": "Abcdefg", "Abcdefgh": "[redacted]", "Abcdefghi": "[redacted]", "Abcdefghij": "[redacted]"} {
+		client, mock := newMockClient(t, wxqrcode.StaticToken("Abcdefghij"))
+		mock.RegisterResponder(http.MethodPost, createURL, answers("token "+part))
+		_, err := client.Create(t.Context(), aCode)
+		assert.ErrorContains(t, err, `"token `+shown+`"`)
+	}
+}
+
+func TestEveryFormOfASecretIsCutOut(t *testing.T) {
+	const secret = "Ab/cd+ef gh<ij"
+	for _, form := range []string{secret, "Ab%2Fcd%2Bef+gh%3Cij", "Ab%2fcd%2bef+gh%3cij", "Ab%2Fcd+ef%20gh%3Cij", "Ab%2fcd+ef%20gh%3cij", "Ab/cd+ef gh&lt;ij", `Ab\/cd+ef gh<ij`} {
+		client, mock := newMockClient(t, wxqrcode.StaticToken(secret))
+		mock.RegisterResponder(http.MethodPost, createURL, answers("<"+form+">"))
+		_, err := client.Create(t.Context(), aCode)
+		assert.ErrorContains(t, err, `"<[redacted]>"`, form)
+	}
+}
+
+// A quietError does not say in its text what its fields hold.
+type quietError struct {
+	URL  string
+	next error
+}
+
+func (quietError) Error() string   { return "quiet" }
+func (e quietError) Unwrap() error { return e.next }
+
+func TestACauseThatShowsASecretOnlyInItsFieldsIsHiddenToo(t *testing.T) {
+	for name, cause := range map[string]func(string) error{
+		"itself":            func(u string) error { return quietError{u, io.ErrClosedPipe} },
+		"one that it wraps": func(u string) error { return fmt.Errorf("x: %w", quietError{u, io.ErrClosedPipe}) },
+		"one of several":    func(u string) error { return errors.Join(io.EOF, quietError{u, io.ErrClosedPipe}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newStubClient(t, func(r *http.Request) (*http.Response, error) { return nil, cause(r.URL.String()) }, fastRetry)
+			_, err := client.Create(t.Context(), aCode)
+			require.ErrorIs(t, err, io.ErrClosedPipe)
+			_, shown := errors.AsType[quietError](err)
+			assert.False(t, shown)
+		})
+	}
 }
 
 func TestACauseThatMayNotBeShownIsRecognizedAllTheSame(t *testing.T) {

@@ -52,7 +52,8 @@ func (t staticToken) Format(f fmt.State, _ rune)                  { formatOpaque
 func (t staticToken) LogValue() slog.Value                        { return slog.StringValue("wxqrcode.StaticToken") }
 
 // A Token is an access token as a [TokenStore] keeps it. Its JSON holds the value;
-// fmt and slog do not show it.
+// fmt and slog do not show it, except where they cannot know: fmt for a Token in an
+// unexported field of a struct, slog's JSON for one inside another value.
 type Token struct {
 	Value     string    `json:"value"`
 	ExpiresAt time.Time `json:"expires_at"`
@@ -71,6 +72,9 @@ func (t Token) livesAt(now time.Time) bool { return t.Value != "" && t.ExpiresAt
 
 // A TokenStore keeps the token that several instances of a program share: through
 // a database, a cache, a file. Give it to each of them with [WithTokenStore].
+//
+// Its methods must end when their context does; no fetch is waited for longer than
+// 15 s in any case. The tokens in an error of theirs are cut out of what is shown.
 type TokenStore interface {
 	// Load returns the token kept under key, which is "<appid>:stable" or
 	// "<appid>:legacy", or an error that matches ErrNoToken if there is none.
@@ -302,6 +306,11 @@ func (s *TokenSource) depart(ctx context.Context, old string) {
 func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
 	ctx, cancel := context.WithTimeoutCause(ctx, tokenTimeout.limit, tokenTimeout)
 	defer cancel()
+	// A store that does not heed ctx holds up nobody for longer.
+	defer context.AfterFunc(ctx, func() {
+		err := fmt.Errorf("wxqrcode: %s: %w", s.op(), context.Cause(ctx))
+		s.land(f, Token{}, err, "")
+	})()
 	for {
 		s.mu.Lock()
 		refused := s.refused.reveal()
@@ -319,6 +328,9 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
 func (s *TokenSource) land(f *flight, t Token, err error, refused string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.flight != f {
+		return true // too late
+	}
 	if now := s.refused.reveal(); err == nil && now != refused && t.Value == now {
 		return false
 	}
@@ -377,11 +389,11 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 			return t, nil
 		}
 	}
-	var fetched Token
+	var fetched, kept Token
 	var asked bool
 	var failed error
-	fetch := func(ctx context.Context, kept Token) (Token, error) {
-		asked = true
+	fetch := func(ctx context.Context, k Token) (Token, error) {
+		asked, kept = true, k
 		fetched, failed = s.fetch(ctx, refused, kept.ForcedAt)
 		return fetched, failed
 	}
@@ -398,14 +410,16 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 		// stable_token gives every instance the same one.
 		_, _ = fetch(ctx, Token{})
 	}
-	if fetched.Value == "" {
-		if failed == nil {
-			failed = fmt.Errorf("wxqrcode: %s: token store: %w", s.op(), err)
-		}
+	if failed != nil {
 		return Token{}, failed
 	}
-	s.caller.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: the token store failed; going on without it",
-		slog.String("op", s.op()), slog.String("error", err.Error()))
+	known := s.secrets()
+	known[3], known[4] = fetched.Value, kept.Value
+	err = known.wrap("wxqrcode: "+s.op()+": token store", err)
+	if fetched.Value == "" {
+		return Token{}, err
+	}
+	s.caller.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: going on without the token store", slog.String("error", err.Error()))
 	return fetched, nil
 }
 

@@ -306,6 +306,31 @@ func TestAFetchTakes15SecondsAtMost(t *testing.T) {
 	})
 }
 
+func TestAStoreThatHeedsNoContextHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		server := &tokenServer{answer: numbered}
+		calls := 0
+		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
+			renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+				if calls++; calls == 1 {
+					<-stuck
+				}
+				return fetch()
+			},
+		}))
+		start := time.Now()
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorContains(t, err, "wxqrcode: stable_token: no answer within 15s")
+		assert.Equal(t, 15*time.Second, time.Since(start))
+		wantToken(t, source, "token-1")
+		close(stuck) // and what comes of it is too late
+		synctest.Wait()
+		wantToken(t, source, "token-1")
+	})
+}
+
 func TestExpiresIn(t *testing.T) {
 	for _, test := range []struct {
 		expiresIn any

@@ -28,6 +28,11 @@ type CallbackConfig struct {
 	JSON           bool // push JSON, as test accounts do, in place of XML
 }
 
+// Format prints the settings without token and key.
+func (c CallbackConfig) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "wxtest.CallbackConfig(mode %d, json %t)", c.Mode, c.JSON)
+}
+
 // SetCallback sets the URL that events are pushed to, for pushes that have not
 // begun. Its query, if any, is kept. An empty URL takes the callback away.
 //

@@ -14,7 +14,8 @@ import (
 // What qrcode/create checks, by
 // https://developers.weixin.qq.com/doc/service/api/qrcode/qrcodes/api_createqrcode.html
 // and, for what it lets pass, by reports of what became of it. Not documented, and
-// chosen here: the order of the checks; a negative or fractional scene_id is 40053;
+// chosen here: the order of the checks; a scene_id of 0, a negative or fractional one,
+// or none is 40053; an expire_seconds below 1 counts as none, and one above 2,592,000 as that;
 // an expire_seconds that is no whole number is 47001; a scene_str that no XML can
 // carry is 40033.
 const (
@@ -104,21 +105,21 @@ func parseScene(o object) (scene object, ok bool) {
 		return nil, false
 	}
 	if !info.has("scene") {
-		return object{}, info.has("scene_id")
+		return nil, info.has("scene_id")
 	}
 	return info.object("scene")
 }
 
-// sceneNumber returns the number that events will carry: 0 if there is none or it
-// is above 64 bits, and the highest of 32 bits if it is above those.
+// sceneNumber returns the number that events will carry: 0 if it is not in its place
+// or above 64 bits, and the highest of 32 bits if it is above those.
 func sceneNumber(scene object, permanent bool) (key string, errcode int) {
-	if !scene.has("scene_id") {
+	if scene == nil { // directly under action_info
 		return "0", 0
 	}
 	id, err := strconv.ParseUint(string(scene["scene_id"]), 10, 64)
 	beyond := errors.Is(err, strconv.ErrRange)
 	switch {
-	case err != nil && !beyond: // negative, a fraction, no number
+	case err != nil && !beyond, id == 0 && !beyond: // negative, a fraction, no number, none
 		return "", errInvalidActionInfo
 	case permanent && (beyond || id > wxqrcode.MaxPermanentID):
 		return "", errInvalidActionInfo

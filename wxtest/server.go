@@ -41,6 +41,7 @@ package wxtest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -159,6 +160,11 @@ func (s *Server) Client() *wxqrcode.Client {
 		panic("wxtest: client: " + err.Error())
 	}
 	return client
+}
+
+// Format prints the server without its secret and its tokens.
+func (s *Server) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "wxtest.Server(%s %s)", s.appID, s.URL())
 }
 
 // serve answers one call: as ordered with Fail, else as WeChat would.

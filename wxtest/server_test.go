@@ -1,6 +1,7 @@
 package wxtest_test
 
 import (
+	"fmt"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -171,4 +172,14 @@ func TestAClosedServerDoesNothingMore(t *testing.T) {
 	srv.Fail("token", 1, wxtest.Failure{Cut: true})
 	srv.RevokeTokens()
 	assert.Equal(t, 1, srv.Calls("qrcode/create"))
+}
+
+func TestNothingPrintsASecret(t *testing.T) {
+	srv := wxtest.NewServer()
+	defer srv.Close()
+	cfg := wxtest.CallbackConfig{Token: "callback-token", EncodingAESKey: "encoding-aes-key", Mode: wxtest.Secure, JSON: true}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
+		assert.Equal(t, "wxtest.Server("+srv.AppID()+" "+srv.URL()+")", fmt.Sprintf(verb, srv))
+		assert.Equal(t, "wxtest.CallbackConfig(mode 2, json true)", fmt.Sprintf(verb, cfg))
+	}
 }
