@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -310,10 +311,10 @@ func TestAStoreThatHeedsNoContextHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		server := &tokenServer{answer: numbered}
-		calls := 0
+		var calls atomic.Int32
 		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
 			renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-				if calls++; calls == 1 {
+				if calls.Add(1) == 1 {
 					<-stuck
 				}
 				return fetch()
