@@ -61,6 +61,7 @@ func signed(token string, query url.Values) bool {
 // scans.
 type scans struct {
 	token string
+	on    func(*wxqrcode.Event)
 
 	mu   sync.Mutex
 	seen map[string]bool // guarded by mu; a real program forgets after some minutes
@@ -87,12 +88,12 @@ func (s *scans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.seen[event.DedupKey()] {
-		fmt.Println("heard of before")
-	} else {
+	if s.seen == nil {
+		s.seen = make(map[string]bool)
+	}
+	if !s.seen[event.DedupKey()] {
+		s.on(event)
 		s.seen[event.DedupKey()] = true
-		scene, _ := event.Scene()
-		fmt.Println(event.Type, scene)
 	}
 	_, _ = io.WriteString(w, "success")
 }
@@ -100,7 +101,10 @@ func (s *scans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // An event that is not answered within 5 s is pushed again, twice at most. Here, the
 // first answer is lost on the way.
 func ExampleEvent_DedupKey() {
-	handler := &scans{token: "callback-token", seen: map[string]bool{}}
+	handler := &scans{token: "callback-token", on: func(event *wxqrcode.Event) {
+		scene, _ := event.Scene()
+		fmt.Println(event.Type, scene)
+	}}
 	var pushes atomic.Int32
 	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(w, r)
@@ -125,6 +129,5 @@ func ExampleEvent_DedupKey() {
 	fmt.Println("answered at try", delivery.Tries)
 	// Output:
 	// subscribe desk-7
-	// heard of before
 	// answered at try 2
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -14,33 +13,19 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// posterHandler is what the examples below test: it counts the followers that each
-// poster brought. (A real one checks the signature too.)
-func posterHandler(followers map[string]int) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<10))
-		if err != nil {
-			http.Error(w, "too long", http.StatusRequestEntityTooLarge)
-			return
-		}
-		event, err := wxqrcode.ParseEvent(body)
-		if err != nil {
-			http.Error(w, "malformed", http.StatusBadRequest)
-			return
-		}
-		if scene, ok := event.Scene(); ok && event.Type == wxqrcode.EventSubscribe {
-			followers[scene]++
-		}
-		_, _ = io.WriteString(w, "success")
-	}
-}
-
 // Testing with wxtest: real HTTP, real tickets, people who scan.
 func Example_testingWithWxtest() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
+
+	// The program under test counts the followers that each poster brought. Its
+	// handler is the one of the example of Event.DedupKey.
 	followers := map[string]int{}
-	program := httptest.NewServer(posterHandler(followers))
+	program := httptest.NewServer(&scans{token: "token", on: func(event *wxqrcode.Event) {
+		if scene, ok := event.Scene(); ok && event.Type == wxqrcode.EventSubscribe {
+			followers[scene]++
+		}
+	}})
 	defer program.Close()
 	wechat.SetCallback(program.URL, wxtest.CallbackConfig{Token: "token"})
 

@@ -43,7 +43,7 @@ func (c *Client) ImageURL(t Ticket) string {
 // more than 4 MiB. The picture is not decoded. A [*ValidationError] says that the
 // ticket is empty, or was URL-escaped before.
 //
-// See https://developers.weixin.qq.com/doc/service/guide/product/qrcode/qrcodes.html.
+// See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 func (c *Client) Image(ctx context.Context, t Ticket) (*Image, error) {
 	var image *Image
 	err := c.fetchImage(ctx, t, func(body *imageBody) error {

@@ -41,7 +41,7 @@ func WithHTTPClient(c *http.Client) Option {
 // first for a minute. The default is https://api.weixin.qq.com with
 // https://api2.weixin.qq.com behind it.
 //
-// See https://developers.weixin.qq.com/doc/service/guide/dev/api/domain.html.
+// See https://developers.weixin.qq.com/doc/offiaccount/Basic_Information/Interface_field_description.html.
 func WithAPIURL(primary string, fallback ...string) Option {
 	return option(func(s *settings) error {
 		hosts := make([]string, 0, 1+len(fallback))

@@ -19,7 +19,7 @@
 // [errors.Is]; their texts say what to do. No error, log line or fmt verb shows an
 // access token or a secret.
 //
-// See https://developers.weixin.qq.com/doc/service/guide/product/qrcode/qrcodes.html.
+// See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 package wxqrcode
 
 import (

@@ -19,7 +19,7 @@ type Ticket string
 // the ticket escaped once. It needs no access token and can go into a page as it
 // is. A ticket that is wrong or dead answers 404 there.
 //
-// See https://developers.weixin.qq.com/doc/service/guide/product/qrcode/qrcodes.html.
+// See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 func (t Ticket) ImageURL() string {
 	return imageHost + imagePath + imageQuery + url.QueryEscape(string(t))
 }

@@ -5,7 +5,7 @@
 // Draw the URL that WeChat answered with. Only that text makes a parametric
 // code; a picture of the ticket or of a page of your own is just a link.
 //
-// See https://developers.weixin.qq.com/doc/service/guide/product/qrcode/qrcodes.html.
+// See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 package render
 
 import (

@@ -10,7 +10,7 @@ import (
 )
 
 // showQRCode is GET /cgi-bin/showqrcode, which needs no access token. See
-// https://developers.weixin.qq.com/doc/service/guide/product/qrcode/qrcodes.html.
+// https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 func (s *Server) showQRCode(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		page(w, http.StatusNotFound)
