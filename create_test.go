@@ -106,6 +106,7 @@ func TestCreateFailsForAnAnswerThatIsNoCode(t *testing.T) {
 		{"half a body", `{"ticket":"gQH4`, `{\"ticket\":\"gQH4`},
 		{"a ticket that is no string", `{"ticket":5}`, "not the JSON"},
 		{"a page", `<html>captive portal</html>`, "<html>captive portal</html>"},
+		{"an errmsg that is no string", `{"errcode":40013,"errmsg":5}`, "not the JSON"},
 		{"null", `null`, "no ticket"},
 		{"an array", `[]`, "not the JSON"},
 	} {

@@ -89,20 +89,25 @@ func (s secrets) wrap(what string, err error) error {
 	for _, address := range urlsIn(err) {
 		text = strings.ReplaceAll(text, address, withoutQuery(address))
 	}
-	if text = s.line(text); text == err.Error() && !s.in(err) {
-		return fmt.Errorf("%s: %w", what, err)
+	e := &wrappedError{text: what + ": " + strings.TrimPrefix(s.line(text), "wxqrcode: ")}
+	if text != err.Error() || s.in(err) {
+		e.is = func(target error) bool { return errors.Is(err, target) }
+	} else {
+		e.cause = err
 	}
-	return &shieldedError{what + ": " + text, func(target error) bool { return errors.Is(err, target) }}
+	return e
 }
 
-// A shieldedError stands for an error that would show a secret.
-type shieldedError struct {
-	text string
-	is   func(error) bool // a function, because fmt looks into errors but not into functions
+// A wrappedError is what wrap returns.
+type wrappedError struct {
+	text  string
+	cause error            // nil if it would show a secret
+	is    func(error) bool // stands for such a cause: fmt looks into errors, but not into functions
 }
 
-func (e *shieldedError) Error() string        { return e.text }
-func (e *shieldedError) Is(target error) bool { return e.is(target) }
+func (e *wrappedError) Error() string        { return e.text }
+func (e *wrappedError) Unwrap() error        { return e.cause }
+func (e *wrappedError) Is(target error) bool { return e.is != nil && e.is(target) }
 
 // in reports whether err or one that it wraps would show a secret.
 func (s secrets) in(err error) bool {

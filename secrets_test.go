@@ -300,6 +300,29 @@ func TestTheErrorsOfAProviderShowNoURLAndNoToken(t *testing.T) {
 	got, ok := errors.AsType[*url.Error](err)
 	require.True(t, ok)
 	assert.Same(t, whole, got)
+
+	// So does one of several lines, which become one.
+	client, _ = newMockClient(t, &tokenList{err: errors.Join(io.ErrNoProgress, whole)})
+	_, err = client.Create(t.Context(), aCode)
+	_, ok = errors.AsType[*url.Error](err)
+	require.True(t, ok)
+	assert.NotContains(t, err.Error(), "\n")
+}
+
+func TestAnErrorSaysThePackagesNameOnce(t *testing.T) {
+	server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+		return respond(200, `{"errcode":40125,"errmsg":"invalid appsecret rid: 1"}`)
+	}}
+	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}))
+	require.NoError(t, err)
+	client, err := wxqrcode.NewClient(source)
+	require.NoError(t, err)
+	_, err = client.Create(t.Context(), aCode)
+	require.EqualError(t, err, "wxqrcode: create: access token: stable_token: errcode 40125: invalid appsecret: "+
+		"the AppSecret is wrong: correct the configuration (rid 1)")
+	api, ok := errors.AsType[*wxqrcode.APIError](err)
+	require.True(t, ok)
+	assert.Equal(t, "stable_token", api.Op)
 }
 
 func TestAnErrorShowsNoTokenThatIsBeingReplaced(t *testing.T) {
