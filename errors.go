@@ -76,8 +76,7 @@ func (e *ValidationError) Error() string {
 	if e.Value == "" {
 		return fmt.Sprintf("wxqrcode: invalid request: %s %s", e.Field, e.Reason)
 	}
-	value := secrets{}.excerpt(e.Value)
-	return fmt.Sprintf("wxqrcode: invalid request: %s %q %s", e.Field, value, e.Reason)
+	return fmt.Sprintf("wxqrcode: invalid request: %s %q %s", e.Field, beginning(e.Value), e.Reason)
 }
 
 // Is reports whether target is [ErrInvalidRequest].

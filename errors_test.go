@@ -267,7 +267,7 @@ func TestValidationErrorNamesFieldValueAndReason(t *testing.T) {
 		},
 		{
 			"a value on two lines comes on one", wxqrcode.ValidationError{Field: "scene_str", Value: "a\nb", Reason: "is odd"},
-			`wxqrcode: invalid request: scene_str "a b" is odd`,
+			`wxqrcode: invalid request: scene_str "a\nb" is odd`,
 		},
 		{
 			"a long value is cut between characters", wxqrcode.ValidationError{Field: "scene_str", Value: long, Reason: "is long"},

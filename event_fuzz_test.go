@@ -129,7 +129,7 @@ func readByEncodingXML(body []byte) (wxqrcode.Event, error) {
 		case xml.EndElement:
 			depth--
 		case xml.CharData:
-			if depth == 0 && strings.Trim(string(token), " \t\r\n") != "" {
+			if depth == 0 && strings.Trim(string(token), " \t\n") != "" {
 				return wxqrcode.Event{}, errors.New("text around the root")
 			}
 		case xml.Directive:

@@ -144,7 +144,7 @@ func (f *fields) readXML(body []byte) error {
 			switch {
 			case depth == 2:
 				text.Write(t)
-			case depth == 0 && trimSpace(strings.ReplaceAll(string(t), "\r", "\n")) != "":
+			case depth == 0 && trimSpace(string(t)) != "":
 				return errors.New("text outside the root element")
 			}
 		case xml.EndElement:

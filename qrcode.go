@@ -358,6 +358,9 @@ func (q QRCode) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON implements [json.Unmarshaler]. It returns a [*ValidationError]
 // if expire_seconds is negative or beyond [MaxLifetime].
 func (q *QRCode) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" { // by the convention of encoding/json
+		return nil
+	}
 	var j qrCodeJSON
 	if err := json.Unmarshal(b, &j); err != nil {
 		return fmt.Errorf("wxqrcode: read a code's JSON: %w", err)

@@ -344,6 +344,12 @@ func TestQRCodeReadsItsOwnJSON(t *testing.T) {
 	}
 }
 
+func TestQRCodeIsLeftAsItIsByNull(t *testing.T) {
+	code := wxqrcode.QRCode{Ticket: "t"}
+	require.NoError(t, json.Unmarshal([]byte("null"), &code))
+	assert.Equal(t, wxqrcode.QRCode{Ticket: "t"}, code)
+}
+
 func TestQRCodeWritesWholeSeconds(t *testing.T) {
 	b, err := json.Marshal(wxqrcode.QRCode{Ticket: "t", Lifetime: 2*time.Second - 1})
 	require.NoError(t, err)

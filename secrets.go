@@ -22,12 +22,16 @@ type secrets [5]string
 // excerpt returns the beginning of text as it may be shown: without secrets, on
 // one line.
 func (s secrets) excerpt(text string) string {
-	text = s.line(text)
+	return beginning(s.line(text))
+}
+
+// beginning cuts text after as much as goes into an error, at the end of a character.
+func beginning(text string) string {
 	if len(text) <= maxExcerpt {
 		return text
 	}
 	end := maxExcerpt
-	for !utf8.RuneStart(text[end]) {
+	for end > maxExcerpt-utf8.UTFMax && !utf8.RuneStart(text[end]) {
 		end--
 	}
 	return text[:end] + "…"
