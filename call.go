@@ -136,7 +136,7 @@ func isTransient(err error) bool {
 }
 
 // try makes the call once, to the first host that can be dialled. A host that did
-// not answer in time may be one that cannot: then the next try begins with the next.
+// not answer in time may be one that cannot; what time is left goes to the next.
 func (c *caller) try(ctx context.Context, r *call, handle func(*http.Response) error) error {
 	tryCtx, cancel := context.WithTimeoutCause(ctx, r.timeout.limit, r.timeout)
 	defer cancel()
@@ -153,7 +153,7 @@ func (c *caller) try(ctx context.Context, r *call, handle func(*http.Response) e
 		}
 		host = (host + 1) % len(c.hosts)
 		c.setFirst(host)
-		if failed = err; !broken.undialled || tryCtx.Err() != nil {
+		if failed = err; tryCtx.Err() != nil {
 			break
 		}
 	}

@@ -110,6 +110,34 @@ func TestABodyThatEndsEarlySaysSoAndWhy(t *testing.T) {
 	assert.ErrorContains(t, err, `cut off: "{\"ticket\":\"gQ"`)
 }
 
+func TestABrokenCallSaysWhatAndWhy(t *testing.T) {
+	const call = "wxqrcode: create: POST https://api.weixin.qq.com/cgi-bin/qrcode/create: "
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, test := range []struct {
+		name, want string
+		fail       roundTripper
+	}{
+		{"a reset", call + "read tcp: connection reset by peer", func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+		}},
+		{"a caller who has gone", call + "context canceled", func(r *http.Request) (*http.Response, error) {
+			cancel()
+			return hang(r)
+		}},
+		{"a caller who has gone, said otherwise", call + "context canceled: EOF", func(r *http.Request) (*http.Response, error) {
+			cancel()
+			return nil, io.EOF
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := newStubClient(t, test.fail, wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1})).Create(ctx, aCode)
+			require.EqualError(t, err, test.want)
+			ctx, cancel = context.WithCancel(t.Context())
+		})
+	}
+	cancel()
+}
+
 func TestWaitsGrowAndAreShortenedAtRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const runs = 200
@@ -255,6 +283,12 @@ func hang(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
+// hangForCause says why it was given up, as net/http does.
+func hangForCause(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, context.Cause(r.Context())
+}
+
 // hangInBody sends a header and then nothing.
 func hangInBody(r *http.Request) (*http.Response, error) {
 	res, err := respond(200, "")
@@ -285,7 +319,7 @@ func TestTimeouts(t *testing.T) {
 			return err
 		}, 30 * time.Second},
 	} {
-		for where, stub := range map[string]roundTripper{"header": hang, "body": hangInBody} {
+		for where, stub := range map[string]roundTripper{"header": hang, "header, by its cause": hangForCause, "body": hangInBody} {
 			t.Run(test.name+" to the "+where, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					start := time.Now()
@@ -389,20 +423,21 @@ func TestOnlyAHostThatCannotBeReachedGivesWay(t *testing.T) {
 		name  string
 		fail  roundTripper
 		asked []string
+		tries int
 	}{
 		{"not after a broken connection", func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "read", Err: syscall.ECONNRESET}
-		}, []string{"a", "a"}},
-		{"not after status 503", func(*http.Request) (*http.Response, error) { return respond(503, "") }, []string{"a", "a"}},
-		{"but after a try that ran out of time", hang, []string{"a", "b"}},
+		}, []string{"a", "a"}, 2},
+		{"not after status 503", func(*http.Request) (*http.Response, error) { return respond(503, "") }, []string{"a", "a"}, 2},
+		{"but after a try that ran out of time", hang, []string{"a", "b"}, 2},
 		{"or that the client's own Timeout ended", func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
-		}, []string{"a", "b"}},
+		}, []string{"a", "b"}, 1},
 		{"and at once where it cannot be dialled, whatever the error tells", func(r *http.Request) (*http.Response, error) {
 			_, err := dialError(r)
 			return nil, fmt.Errorf("%s: %w", r.URL, err)
-		}, []string{"a", "b"}},
-		{"not after a body that ran out of time", hangInBody, []string{"a", "a"}},
+		}, []string{"a", "b"}, 1},
+		{"not after a body that ran out of time", hangInBody, []string{"a", "a"}, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -411,8 +446,11 @@ func TestOnlyAHostThatCannotBeReachedGivesWay(t *testing.T) {
 					if asked = append(asked, r.URL.Host); len(asked) == 1 {
 						return test.fail(r)
 					}
+					if err := r.Context().Err(); err != nil {
+						return nil, err
+					}
 					return respond(200, goodCode)
-				}, wxqrcode.WithAPIURL("https://a", "https://b"), wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 2}))
+				}, wxqrcode.WithAPIURL("https://a", "https://b"), wxqrcode.WithRetry(wxqrcode.Retry{Attempts: test.tries}))
 				_, err := client.Create(t.Context(), aCode)
 				require.NoError(t, err)
 				assert.Equal(t, test.asked, asked)

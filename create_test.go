@@ -102,7 +102,7 @@ func TestCreateFailsForAnAnswerThatIsNoCode(t *testing.T) {
 		{"an empty ticket", `{"ticket":""}`, "no ticket"},
 		{"an empty object", `{}`, "no ticket"},
 		{"errcode 0 alone", `{"errcode":0,"errmsg":"ok"}`, "no ticket"},
-		{"an empty body", ``, "not the JSON"},
+		{"an empty body", ``, "HTTP status 200: not the JSON that was expected"},
 		{"half a body", `{"ticket":"gQH4`, `{\"ticket\":\"gQH4`},
 		{"a ticket that is no string", `{"ticket":5}`, "not the JSON"},
 		{"a page", `<html>captive portal</html>`, "<html>captive portal</html>"},
@@ -118,6 +118,7 @@ func TestCreateFailsForAnAnswerThatIsNoCode(t *testing.T) {
 			assert.Nil(t, code)
 			assert.ErrorContains(t, err, "wxqrcode: create: ")
 			assert.ErrorContains(t, err, test.says)
+			assert.NotContains(t, err.Error(), `""`, "nothing is not quoted")
 			assert.Equal(t, 1, mock.GetTotalCallCount(), "is not tried again")
 		})
 	}

@@ -71,6 +71,7 @@ func TestImageTakesPicturesAlone(t *testing.T) {
 			client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
 				assert.Equal(t, "https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=a%2Bb%2Fc%3D%3D", r.URL.String())
 				assert.Equal(t, http.MethodGet, r.Method)
+				assert.Empty(t, r.Header.Get("Content-Type"), "nothing is sent")
 				return respondTyped(test.status, test.contentType, test.body)
 			})
 			image, err := client.Image(t.Context(), "a+b/c==")

@@ -444,6 +444,15 @@ func TestTokenErrors(t *testing.T) {
 	}
 }
 
+func TestTheAnswerOfATokenCallIsNeverQuoted(t *testing.T) {
+	source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) {
+		return respond(200, `{"access_token":"tok`)
+	}})
+	_, err := source.AccessToken(t.Context())
+	require.EqualError(t, err, "wxqrcode: stable_token: unexpected response: HTTP status 200: not the JSON that was expected "+
+		"(20 bytes, not shown: there may be a token in them)")
+}
+
 func TestARefusedTokenIsFetchedAnew(t *testing.T) {
 	server := &tokenServer{answer: numbered}
 	source := newSource(t, server)
