@@ -111,7 +111,7 @@ func (c *caller) do(ctx context.Context, r *call, handle func(*http.Response) er
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return fmt.Errorf("%w; then: %w", err, ctx.Err())
+			return also(err, "; then: ", ctx.Err())
 		}
 	}
 }
@@ -135,7 +135,7 @@ func isTransient(err error) bool {
 	return ok && (e.Code == codeBusy || e.HTTPStatus == http.StatusTooManyRequests || e.HTTPStatus >= http.StatusInternalServerError)
 }
 
-// try makes the call once, to the first host that can be dialled. A host that did
+// try makes the call once, to the first host that can be reached. A host that did
 // not answer in time may be one that cannot; what time is left goes to the next.
 func (c *caller) try(ctx context.Context, r *call, handle func(*http.Response) error) error {
 	tryCtx, cancel := context.WithTimeoutCause(ctx, r.timeout.limit, r.timeout)
@@ -145,15 +145,19 @@ func (c *caller) try(ctx context.Context, r *call, handle func(*http.Response) e
 	for range c.hosts {
 		answered, err := c.send(tryCtx, c.hosts[host], r, handle)
 		broken, ok := errors.AsType[*transportError](err)
-		if failed != nil && err != nil {
-			err = fmt.Errorf("%w; and %w", failed, err)
+		if answered || ctx.Err() != nil {
+			return err
 		}
-		if answered || ctx.Err() != nil || !ok || !broken.undialled && !broken.timeout {
+		if failed != nil {
+			err = also(failed, "; and ", err)
+		}
+		if !ok || !broken.undialled && !broken.timeout {
 			return err
 		}
 		host = (host + 1) % len(c.hosts)
 		c.setFirst(host)
-		if failed = err; tryCtx.Err() != nil {
+		// A host that was dialled may have done what is not to be done twice.
+		if failed = err; tryCtx.Err() != nil || r.once && !broken.undialled {
 			break
 		}
 	}
@@ -239,17 +243,17 @@ func (r *call) unexpected(res *http.Response, what string, body []byte) error {
 
 // cut returns the error for a body that ended early.
 func (r *call) cut(res *http.Response, body []byte, err error) error {
-	broken := r.broken(res.Request.Context(), "", err)
+	broken := r.broken(res.Request.Context(), res.Request.URL.Scheme+"://"+res.Request.URL.Host, err)
 	if res.Request.Context().Err() != nil {
 		return broken
 	}
-	return fmt.Errorf("%w: %w", r.unexpected(res, "cut off", body), broken)
+	return also(r.unexpected(res, "cut off", body), ": ", broken)
 }
 
 // broken returns the error for a call that brought no answer, or half a one. It
 // hides the URL, which net/http puts into its errors, with the token in it.
 func (r *call) broken(ctx context.Context, host string, err error) error {
-	e := &transportError{undialled: isDialError(err), timeout: isTimeout(err)}
+	e := &transportError{undialled: isDialError(err)}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
@@ -258,6 +262,7 @@ func (r *call) broken(ctx context.Context, host string, err error) error {
 	} else if ctx.Err() != nil && !errors.Is(err, ctx.Err()) { // net/http returns the cause
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
+	e.timeout = isTimeout(err)
 	e.error = r.secrets.wrap(fmt.Sprintf("wxqrcode: %s: %s %s%s", r.op, r.method, host, r.path), err)
 	return e
 }

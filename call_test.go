@@ -433,6 +433,10 @@ func TestOnlyAHostThatCannotBeReachedGivesWay(t *testing.T) {
 		{"or that the client's own Timeout ended", func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
 		}, []string{"a", "b"}, 1},
+		{"nor does the transport have to say why it gave up", func(r *http.Request) (*http.Response, error) {
+			_, _ = hang(r)
+			return nil, errors.New("given up")
+		}, []string{"a", "b"}, 2},
 		{"and at once where it cannot be dialled, whatever the error tells", func(r *http.Request) (*http.Response, error) {
 			_, err := dialError(r)
 			return nil, fmt.Errorf("%s: %w", r.URL, err)
@@ -457,6 +461,21 @@ func TestOnlyAHostThatCannotBeReachedGivesWay(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestARefusalOfTheNextHostIsFinal(t *testing.T) {
+	var asked []string
+	client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
+		if asked = append(asked, r.URL.Host); r.URL.Host == "a" {
+			return dialError(r)
+		}
+		return respond(200, `{"errcode":45009,"errmsg":"reach max"}`)
+	}, wxqrcode.WithAPIURL("https://a", "https://b"), fastRetry)
+	_, err := client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, wxqrcode.ErrQuotaExceeded)
+	assert.Equal(t, []string{"a", "b"}, asked)
+	_, network := errors.AsType[net.Error](err)
+	assert.False(t, network, "%v", err)
 }
 
 func TestACallerWhoGivesUpDoesNotMoveTheHosts(t *testing.T) {

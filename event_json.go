@@ -53,7 +53,8 @@ func fieldText(n field, value json.RawMessage) (string, error) {
 	if err := json.Unmarshal(value, &s); err != nil || s == nil {
 		return "", fmt.Errorf("%s is no string", fieldNames[n])
 	}
-	// encoding/json puts U+FFFD in place of half a surrogate pair.
+	// encoding/json puts U+FFFD in place of half a surrogate pair. An escaped U+FFFD,
+	// which nobody sends, is taken for one.
 	half := strings.Count(*s, replacement) > bytes.Count(value, []byte(replacement))
 	if half || strings.ContainsFunc(*s, forbiddenInXML) {
 		return "", fmt.Errorf("%s has a character that no push has", fieldNames[n])

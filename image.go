@@ -180,7 +180,6 @@ func (b *imageBody) Read(p []byte) (int, error) {
 // replaceFile makes content the whole content of the file path, or leaves what
 // was there.
 func replaceFile(path string, content io.Reader) (err error) {
-	path = followLinks(path)
 	old, err := os.Stat(path)
 	replaces := err == nil
 	switch {
@@ -189,6 +188,7 @@ func replaceFile(path string, content io.Reader) (err error) {
 	case replaces && !old.Mode().IsRegular(): // a rename would put a file in place of a device
 		return &os.PathError{Op: "replace", Path: path, Err: errNotRegular}
 	}
+	path = followLinks(path)
 	// Not os.CreateTemp, whose files have mode 0600 whatever the umask; and a short
 	// name, since that of the target may be as long as names can be.
 	unique := strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // O_EXCL tells if it is not
@@ -227,13 +227,20 @@ func replaceFile(path string, content io.Reader) (err error) {
 // followLinks returns what the symbolic link path leads to, whether that is there or
 // not, or path itself: so that a link stays one.
 func followLinks(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
 	for range 255 { // links that lead in a circle are an error of os.Stat's
 		target, err := os.Readlink(path)
 		if err != nil {
 			break
 		}
 		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(path), target)
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path)) // .. is what it is behind the links
+			if err != nil {
+				break
+			}
+			target = filepath.Join(dir, target)
 		}
 		path = target
 	}

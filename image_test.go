@@ -304,6 +304,19 @@ func TestSaveImageFollowsLinks(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, beside.Mode().IsRegular())
 	require.Error(t, client.SaveImage(t.Context(), filepath.Join(dir, "circle-a.jpg"), "ticket"))
+
+	// A .. is that of the folder which the link is in, not of the way that led there.
+	require.NoError(t, os.MkdirAll(filepath.Join(elsewhere, "b", "c"), 0o700))
+	require.NoError(t, os.Symlink(filepath.Join(elsewhere, "b", "c"), filepath.Join(dir, "a")))
+	for _, name := range []string{"there.jpg", "not-there.jpg"} {
+		require.NoError(t, os.Symlink(filepath.Join("..", name), filepath.Join(elsewhere, "b", "c", "link-"+name)))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "b", "there.jpg"), []byte("old"), 0o600))
+	for _, name := range []string{"there.jpg", "not-there.jpg"} {
+		require.NoError(t, client.SaveImage(t.Context(), filepath.Join(dir, "a", "link-"+name), "ticket"))
+	}
+	assertFiles(t, filepath.Join(elsewhere, "b"), map[string]string{"there.jpg": jpegHead, "not-there.jpg": jpegHead})
+	assert.Equal(t, fs.FileMode(0o600), modeOf(t, filepath.Join(elsewhere, "b", "there.jpg")))
 }
 
 func TestSaveImageTakesTheLongestNames(t *testing.T) {

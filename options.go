@@ -37,8 +37,8 @@ func WithHTTPClient(c *http.Client) Option {
 
 // WithAPIURL sets the scheme and host of the API, such as
 // "https://sh.api.weixin.qq.com" (Shanghai; sz and hk are the other regions), and
-// the hosts that stand in when it cannot be dialled. A host that stood in stays
-// first for a minute. The default is https://api.weixin.qq.com with
+// the hosts that stand in when it cannot be dialled or does not answer in time. A
+// host that stood in stays first for a minute. The default is https://api.weixin.qq.com with
 // https://api2.weixin.qq.com behind it.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Basic_Information/Interface_field_description.html.

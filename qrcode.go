@@ -145,7 +145,7 @@ func (c *Client) create(ctx context.Context, body []byte) (*createAnswer, error)
 	c.invalidate(ctx, token)
 	next, err := c.token(ctx, token)
 	if err != nil {
-		return nil, fmt.Errorf("%w; and no other token: %w", refusal, err)
+		return nil, also(refusal, "; and no other token: ", err)
 	}
 	if next == token {
 		return nil, refusal

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -91,16 +92,36 @@ func (s secrets) forms() []string {
 func (s secrets) wrap(what string, err error) error {
 	text := err.Error()
 	for _, address := range urlsIn(err) {
-		text = strings.ReplaceAll(text, address, withoutQuery(address))
+		quoted := strconv.Quote(address) // as url.Error prints it
+		text = strings.NewReplacer(address, withoutQuery(address), quoted[1:len(quoted)-1], withoutQuery(address)).Replace(text)
 	}
-	e := &wrappedError{text: what + ": " + strings.TrimPrefix(s.line(text), "wxqrcode: ")}
-	if text != err.Error() || s.in(err) {
-		e.is = func(target error) bool { return errors.Is(err, target) }
-	} else {
+	e := &wrappedError{text: what + ": " + strings.TrimPrefix(s.line(text), prefix)}
+	switch u, ok := errors.AsType[*url.Error](err); {
+	case !s.in(err):
 		e.cause = err
+		return e
+	case ok && !s.in(u.Err):
+		e.cause = u.Err
 	}
+	e.is = func(target error) bool { return errors.Is(err, target) }
 	return e
 }
+
+// prefix begins the text of every error, and stands in it only once.
+const prefix = "wxqrcode: "
+
+// also returns an error that is both of two, which came one after the other.
+func also(first error, word string, second error) error {
+	return &pairError{first.Error() + word + strings.TrimPrefix(second.Error(), prefix), []error{first, second}}
+}
+
+type pairError struct {
+	text string
+	both []error
+}
+
+func (e *pairError) Error() string   { return e.text }
+func (e *pairError) Unwrap() []error { return e.both }
 
 // A wrappedError is what wrap returns.
 type wrappedError struct {
@@ -113,9 +134,13 @@ func (e *wrappedError) Error() string        { return e.text }
 func (e *wrappedError) Unwrap() error        { return e.cause }
 func (e *wrappedError) Is(target error) bool { return e.is != nil && e.is(target) }
 
-// in reports whether err or one that it wraps would show a secret.
+// in reports whether err or one that it wraps would show a secret, or the query of a
+// URL, which may be one.
 func (s secrets) in(err error) bool {
 	return anyOf(err, func(err error) bool {
+		if u, ok := err.(*url.Error); ok && withoutQuery(u.URL) != u.URL { //nolint:errorlint // anyOf goes through the chain
+			return true
+		}
 		text := fmt.Sprintf("%v %+v %#v", err, err, err)
 		return s.redact(text) != text
 	})

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -278,10 +279,12 @@ func TestTheErrorsOfATokenStoreShowNoToken(t *testing.T) {
 
 func TestTheErrorsOfAProviderShowNoURLAndNoToken(t *testing.T) {
 	for name, fail := range map[string]error{
-		"an error of net/http":   &url.Error{Op: "Get", URL: "http://me:plainlettersofpassword@tokens.example/x?secret=plainlettersofsecret#plainlettersof", Err: io.ErrUnexpectedEOF},
-		"one that is wrapped":    fmt.Errorf("token server: %w", &url.Error{Op: "Get", URL: "http://tokens.example/x?secret=" + url.QueryEscape(hiddenSecret), Err: io.ErrUnexpectedEOF}),
-		"a URL that is none":     &url.Error{Op: "parse", URL: "http://tokens example:x/?secret=plainlettersofsecret", Err: io.ErrUnexpectedEOF},
-		"the token that refused": fmt.Errorf("nothing newer than %s: %w", hiddenToken, io.ErrUnexpectedEOF),
+		"an error of net/http":      &url.Error{Op: "Get", URL: "http://me:plainlettersofpassword@tokens.example/x?secret=plainlettersofsecret#plainlettersof", Err: io.ErrUnexpectedEOF},
+		"one that is wrapped":       fmt.Errorf("token server: %w", &url.Error{Op: "Get", URL: "http://tokens.example/x?secret=" + url.QueryEscape(hiddenSecret), Err: io.ErrUnexpectedEOF}),
+		"a line break in the query": &url.Error{Op: "parse", URL: "http://tokens.example/x?secret=plainlettersofsecret\n", Err: io.ErrUnexpectedEOF},
+		"a quote in the query":      &url.Error{Op: "Get", URL: `http://tokens.example/x?secret="plainlettersofsecret\`, Err: io.ErrUnexpectedEOF},
+		"a URL that is none":        &url.Error{Op: "parse", URL: "http://tokens example:x/?secret=plainlettersofsecret", Err: io.ErrUnexpectedEOF},
+		"the token that refused":    fmt.Errorf("nothing newer than %s: %w", hiddenToken, io.ErrUnexpectedEOF),
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, mock := newMockClient(t, &tokenList{tokens: []string{hiddenToken}, err: fail})
@@ -290,13 +293,23 @@ func TestTheErrorsOfAProviderShowNoURLAndNoToken(t *testing.T) {
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
 			assertShowsNothing(t, err)
-			assert.ErrorContains(t, err, "wxqrcode: create: access token: ")
+			assert.ErrorContains(t, err, "; and no other token: create: access token: ")
+			assert.Equal(t, 1, strings.Count(err.Error(), "wxqrcode: "))
 		})
 	}
+	// What is below the URL can be unwrapped, if it shows nothing.
+	slow := &url.Error{Op: "Get", URL: "http://tokens.example/x?secret=plainlettersofsecret", Err: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}}
+	deaf, _ := newMockClient(t, &tokenList{err: slow})
+	_, err := deaf.Create(t.Context(), aCode)
+	assertShowsNothing(t, err)
+	dial, ok := errors.AsType[net.Error](err)
+	require.True(t, ok)
+	assert.True(t, dial.Timeout())
+
 	// An error without secrets stays whole.
 	whole := &url.Error{Op: "Get", URL: "http://tokens.example/x", Err: io.ErrUnexpectedEOF}
 	client, _ := newMockClient(t, &tokenList{err: whole})
-	_, err := client.Create(t.Context(), aCode)
+	_, err = client.Create(t.Context(), aCode)
 	got, ok := errors.AsType[*url.Error](err)
 	require.True(t, ok)
 	assert.Same(t, whole, got)

@@ -73,8 +73,8 @@ func (t Token) livesAt(now time.Time) bool { return t.Value != "" && t.ExpiresAt
 // A TokenStore keeps the token that several instances of a program share: through
 // a database, a cache, a file. Give it to each of them with [WithTokenStore].
 //
-// Its methods must end when their context does; no fetch is waited for longer than
-// 15 s in any case. The tokens in an error of theirs are cut out of what is shown.
+// Its methods must end when their context does, and Renew not before the fetch that it
+// called; nobody is kept waiting for longer than 15 s in any case. The tokens in an error of theirs are cut out of what is shown.
 type TokenStore interface {
 	// Load returns the token kept under key, which is "<appid>:stable" or
 	// "<appid>:legacy", or an error that matches ErrNoToken if there is none.
@@ -309,7 +309,7 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
 	// A store that does not heed ctx holds up nobody for longer.
 	defer context.AfterFunc(ctx, func() {
 		err := fmt.Errorf("wxqrcode: %s: %w", s.op(), context.Cause(ctx))
-		s.land(f, Token{}, err, "")
+		s.land(f, Token{}, &transportError{error: err, timeout: true}, "")
 	})()
 	for {
 		s.mu.Lock()
@@ -575,6 +575,9 @@ func (m *memoryStore) Renew(ctx context.Context, key, refused string, fetch func
 		return kept, nil
 	}
 	t, err := fetch(ctx, kept) // one at a time, as the source has one flight at a time
+	if err == nil {
+		err = ctx.Err() // too late: another flight may have kept a newer one
+	}
 	if err != nil {
 		return Token{}, err
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -471,6 +473,21 @@ func TestARefusedTokenIsFetchedAnew(t *testing.T) {
 	assert.Equal(t, []bool{false, false}, server.calls, "without force")
 }
 
+func TestATokenThatIsNotTheCurrentOneIsNotDropped(t *testing.T) {
+	loads := 0
+	source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
+		load: func(string) (wxqrcode.Token, error) {
+			loads++
+			return wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}, nil
+		},
+	}))
+	source.InvalidateToken(t.Context(), "kept") // before there is one
+	wantToken(t, source, "kept")
+	source.InvalidateToken(t.Context(), "another")
+	wantToken(t, source, "kept")
+	assert.Equal(t, 1, loads)
+}
+
 func TestTheVerySameTokenIsReplacedByForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		current := 1
@@ -539,6 +556,24 @@ func TestForceIsNotTriedAgain(t *testing.T) {
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "one that may have worked counts")
 		assert.Equal(t, []bool{false, false, true, false}, server.calls)
 	})
+}
+
+func TestForceGoesToNoSecondHost(t *testing.T) {
+	forced := 0
+	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		if strings.Contains(sentBody(r), "force_refresh") {
+			forced++
+			return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+		}
+		return tokenAnswer("token", 7200)
+	})}
+	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(client))
+	require.NoError(t, err)
+	wantToken(t, source, "token")
+	source.InvalidateToken(t.Context(), "token")
+	_, err = source.AccessToken(t.Context())
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	assert.Equal(t, 1, forced, "it may have worked")
 }
 
 func TestALegacyTokenIsNeverForced(t *testing.T) {
