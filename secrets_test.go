@@ -279,8 +279,10 @@ func TestTheErrorsOfATokenStoreShowNoToken(t *testing.T) {
 
 func TestTheErrorsOfAProviderShowNoURLAndNoToken(t *testing.T) {
 	for name, fail := range map[string]error{
-		"an error of net/http":      &url.Error{Op: "Get", URL: "http://me:plainlettersofpassword@tokens.example/x?secret=plainlettersofsecret#plainlettersof", Err: io.ErrUnexpectedEOF},
-		"one that is wrapped":       fmt.Errorf("token server: %w", &url.Error{Op: "Get", URL: "http://tokens.example/x?secret=" + url.QueryEscape(hiddenSecret), Err: io.ErrUnexpectedEOF}),
+		"an error of net/http": &url.Error{Op: "Get", URL: "http://me:plainlettersofpassword@tokens.example/x?secret=plainlettersofsecret#plainlettersof", Err: io.ErrUnexpectedEOF},
+		"one that is wrapped":  fmt.Errorf("token server: %w", &url.Error{Op: "Get", URL: "http://tokens.example/x?secret=" + url.QueryEscape(hiddenSecret), Err: io.ErrUnexpectedEOF}),
+		"one within another": &url.Error{Op: "Get", URL: "http://tokens.example/x?secret=plainlettersofsecret", Err: fmt.Errorf("via: %w",
+			&url.Error{Op: "Get", URL: "http://proxy.example/x?secret=plainlettersofsecret", Err: io.ErrUnexpectedEOF})},
 		"a line break in the query": &url.Error{Op: "parse", URL: "http://tokens.example/x?secret=plainlettersofsecret\n", Err: io.ErrUnexpectedEOF},
 		"a quote in the query":      &url.Error{Op: "Get", URL: `http://tokens.example/x?secret="plainlettersofsecret\`, Err: io.ErrUnexpectedEOF},
 		"a URL that is none":        &url.Error{Op: "parse", URL: "http://tokens example:x/?secret=plainlettersofsecret", Err: io.ErrUnexpectedEOF},
