@@ -359,7 +359,7 @@ func TestAHostThatDoesNotAnswerInTheClientsOwnTimeGivesWay(t *testing.T) {
 	defer wechat.Close()
 	for name, dead := range map[string]string{"closed": closedServer(), "silent": "http://" + silent.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
-			own := &http.Client{Timeout: 100 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
+			own := &http.Client{Timeout: 500 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
 			tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(dead, wechat.URL()), fastRetry)
 			require.NoError(t, err)
 			client, err := wxqrcode.NewClient(tokens, wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(dead, wechat.URL()), fastRetry)
