@@ -36,9 +36,9 @@ func (c CallbackConfig) Format(f fmt.State, _ rune) {
 // SetCallback sets the URL that events are pushed to, for pushes that have not
 // begun. Its query, if any, is kept. An empty URL takes the callback away.
 //
-// Nothing is sent to check the URL. One that is not an absolute http or https URL,
-// a bad EncodingAESKey or an unknown Mode is the error of the next [Server.Scan]
-// or [Server.Unfollow].
+// Nothing is sent to check the URL; [Server.VerifyCallback] does that. One that is
+// not an absolute http or https URL, a bad EncodingAESKey or an unknown Mode is the
+// error of whatever would go there next, such as a [Server.Scan].
 func (s *Server) SetCallback(url string, cfg CallbackConfig) {
 	c := newCallback(url, cfg)
 	s.mu.Lock()
@@ -68,7 +68,9 @@ func newCallback(rawURL string, cfg CallbackConfig) callback {
 		return c
 	}
 	if cfg.Mode != Plain || cfg.EncodingAESKey != "" {
-		c.key, c.err = wxcrypt.ParseKey(cfg.EncodingAESKey)
+		if c.key, c.err = wxcrypt.ParseKey(cfg.EncodingAESKey); c.err != nil {
+			c.err = fmt.Errorf("EncodingAESKey %w", c.err)
+		}
 	}
 	return c
 }
@@ -82,6 +84,16 @@ func parseCallbackURL(rawURL string) (*url.URL, error) {
 		return nil, fmt.Errorf("callback url %q must begin with http:// or https:// and a host", rawURL)
 	}
 	return u, nil
+}
+
+// address returns the URL with query added to its own.
+func (c callback) address(query url.Values) string {
+	u := *c.url
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	u.RawQuery += query.Encode()
+	return u.String()
 }
 
 var errNoCallback = errors.New("no callback is set; call SetCallback first")

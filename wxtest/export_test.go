@@ -33,7 +33,7 @@ func (s *Server) SceneOf(body string) (scene string, errcode int) {
 
 // ScanMessages returns the message of a follower's scan.
 func (s *Server) ScanMessages(scene string) (asXML, asJSON []byte) {
-	m := s.newMessage("o-scanner", userEvent{wxqrcode.EventScan, scene, "ticket"}, s.now())
+	m := s.newMessage("o-scanner", newEvent(wxqrcode.EventScan, scene, "ticket"), s.now())
 	return m.encode(false), m.encode(true)
 }
 

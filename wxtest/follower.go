@@ -2,6 +2,7 @@ package wxtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -24,15 +25,15 @@ import (
 //
 // See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_event_pushes.html.
 func (s *Server) Scan(ctx context.Context, t wxqrcode.Ticket, openID string) (*Delivery, error) {
-	d, err := s.event(ctx, openID, func() (userEvent, error) {
+	d, err := s.happen(ctx, openID, func() (message, error) {
 		q, err := s.codes.find(t, s.now())
 		if err != nil {
-			return userEvent{}, err
+			return nil, err
 		}
 		if s.follow(openID) {
-			return userEvent{wxqrcode.EventSubscribe, "qrscene_" + q.scene, q.ticket}, nil
+			return newEvent(wxqrcode.EventSubscribe, "qrscene_"+q.scene, q.ticket), nil
 		}
-		return userEvent{wxqrcode.EventScan, q.scene, q.ticket}, nil
+		return newEvent(wxqrcode.EventScan, q.scene, q.ticket), nil
 	})
 	if err != nil {
 		err = fmt.Errorf("wxtest: scan: %w", err)
@@ -44,11 +45,11 @@ func (s *Server) Scan(ctx context.Context, t wxqrcode.Ticket, openID string) (*D
 // empty. It is an error if openID does not follow. The leave holds whether or not
 // the push is delivered. For what is returned see [Server.Scan].
 func (s *Server) Unfollow(ctx context.Context, openID string) (*Delivery, error) {
-	d, err := s.event(ctx, openID, func() (userEvent, error) {
+	d, err := s.happen(ctx, openID, func() (message, error) {
 		if !s.leave(openID) {
-			return userEvent{}, fmt.Errorf("%q does not follow the account; Scan makes a follower", openID)
+			return nil, notFollowing(openID)
 		}
-		return userEvent{kind: wxqrcode.EventUnsubscribe}, nil
+		return newEvent(wxqrcode.EventUnsubscribe, "", ""), nil
 	})
 	if err != nil {
 		err = fmt.Errorf("wxtest: unfollow: %w", err)
@@ -56,15 +57,46 @@ func (s *Server) Unfollow(ctx context.Context, openID string) (*Delivery, error)
 	return d, err
 }
 
-// A userEvent is what somebody did.
-type userEvent struct {
-	kind   wxqrcode.EventType
-	key    string
-	ticket wxqrcode.Ticket // empty if the event has none
+// maxContent is what a text reply may have. How much a user can write is not
+// documented; the same was chosen here.
+const maxContent = 2048
+
+// SendText lets a follower send the account a text message and pushes it: MsgType
+// "text", the Content, and a MsgId in place of an event's fields. The MsgId is a
+// number of 64 bits, another for each message and the same in all tries of one. It
+// is above 2^53, as real ones are: a program that reads JSON numbers into a float64
+// loses its last digits.
+//
+// content is 1 to 2,048 bytes of UTF-8 without control characters other than tab
+// and line breaks. Anything else is an error, and so is an openID that does not
+// follow. For what is returned see [Server.Scan].
+//
+// See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_standard_messages.html.
+func (s *Server) SendText(ctx context.Context, openID, content string) (*Delivery, error) {
+	d, err := s.happen(ctx, openID, func() (message, error) {
+		switch {
+		case content == "" || len(content) > maxContent:
+			return nil, fmt.Errorf("content has %d bytes; it must have 1 to %d", len(content), maxContent)
+		case !fitsXML(content):
+			return nil, errors.New("content must be UTF-8 without control characters: XML cannot hold it")
+		case !s.follows(openID):
+			return nil, notFollowing(openID)
+		}
+		return newText(content), nil
+	})
+	if err != nil {
+		err = fmt.Errorf("wxtest: send text: %w", err)
+	}
+	return d, err
 }
 
-// event lets act happen, if its event could be pushed, and pushes it.
-func (s *Server) event(ctx context.Context, openID string, act func() (userEvent, error)) (*Delivery, error) {
+func notFollowing(openID string) error {
+	return fmt.Errorf("%q does not follow the account; Scan makes a follower", openID)
+}
+
+// happen lets somebody act, if a message of it could be pushed, and pushes the
+// message. act returns the fields that are the message's own.
+func (s *Server) happen(ctx context.Context, openID string, act func() (message, error)) (*Delivery, error) {
 	if openID == "" || !fitsXML(openID) {
 		return nil, fmt.Errorf("openid %q must be text, and not empty", openID)
 	}
@@ -77,15 +109,17 @@ func (s *Server) event(ctx context.Context, openID string, act func() (userEvent
 	if err != nil {
 		return nil, err
 	}
-	e, err := act()
+	own, err := act()
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.newPush(cb, openID, e)
-	if err != nil {
-		return nil, err
-	}
-	return s.deliver(ctx, p)
+	return s.deliver(ctx, push{cb, openID, s.newMessage(openID, own, s.now())})
+}
+
+func (s *Server) follows(openID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.followers[openID]
 }
 
 // follow makes a follower. It reports false if openID was one.

@@ -148,6 +148,7 @@ func imageStatus(t *testing.T, srv *wxtest.Server, ticket wxqrcode.Ticket) int {
 
 // A pushed is a push as the callback got it.
 type pushed struct {
+	method string
 	query  url.Values
 	header http.Header
 	body   string
@@ -173,7 +174,7 @@ func newCallback(t *testing.T, handle http.HandlerFunc) *callback {
 func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	c.mu.Lock()
-	c.got = append(c.got, pushed{r.URL.Query(), r.Header, string(body)})
+	c.got = append(c.got, pushed{r.Method, r.URL.Query(), r.Header, string(body)})
 	c.mu.Unlock()
 	if c.handle != nil {
 		c.handle(w, r)
@@ -232,6 +233,30 @@ func openEnvelope(t *testing.T, encrypt string) (message, appID string) {
 	b = b[16 : len(b)-int(b[len(b)-1])]
 	n := binary.BigEndian.Uint32(b)
 	return string(b[4 : 4+n]), string(b[4+n:])
+}
+
+// encryptOf returns the Encrypt field of a push.
+func encryptOf(t *testing.T, p pushed, asJSON bool) string {
+	t.Helper()
+	var envelope struct{ Encrypt string }
+	unmarshal := xml.Unmarshal
+	if asJSON {
+		unmarshal = json.Unmarshal
+	}
+	require.NoError(t, unmarshal([]byte(p.body), &envelope), p.body)
+	return envelope.Encrypt
+}
+
+// openPush returns the message of a push, and its Encrypt field if the mode has
+// one.
+func openPush(t *testing.T, p pushed, cfg wxtest.CallbackConfig) (message, encrypt string) {
+	t.Helper()
+	if cfg.Mode == wxtest.Plain {
+		return p.body, ""
+	}
+	encrypt = encryptOf(t, p, cfg.JSON)
+	message, _ = openEnvelope(t, encrypt)
+	return message, encrypt
 }
 
 // fieldNames returns the names of a message's fields, in their order.

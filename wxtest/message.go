@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-0142d113/wxqrcode"
 )
 
 // A message is what a push carries: fields in WeChat's order, ToUserName first.
@@ -17,19 +19,35 @@ type field struct {
 	number bool
 }
 
-func (s *Server) newMessage(openID string, e userEvent, now time.Time) message {
-	m := message{
+// newMessage puts what all messages have before what is this one's own.
+func (s *Server) newMessage(openID string, own message, now time.Time) message {
+	return append(message{
 		{name: "ToUserName", text: s.account},
 		{name: "FromUserName", text: openID},
 		{name: "CreateTime", text: strconv.FormatInt(now.Unix(), 10), number: true},
+	}, own...)
+}
+
+// newEvent returns what is an event's own. Without a ticket it has no such field.
+func newEvent(kind wxqrcode.EventType, key string, ticket wxqrcode.Ticket) message {
+	m := message{
 		{name: "MsgType", text: "event"},
-		{name: "Event", text: string(e.kind)},
-		{name: "EventKey", text: e.key},
+		{name: "Event", text: string(kind)},
+		{name: "EventKey", text: key},
 	}
-	if e.ticket != "" {
-		m = append(m, field{name: "Ticket", text: string(e.ticket)})
+	if ticket != "" {
+		m = append(m, field{name: "Ticket", text: string(ticket)})
 	}
 	return m
+}
+
+// newText returns what is a text message's own.
+func newText(content string) message {
+	return message{
+		{name: "MsgType", text: "text"},
+		{name: "Content", text: content},
+		{name: "MsgId", text: randomNumber(), number: true},
+	}
 }
 
 func (m message) encode(asJSON bool) []byte {

@@ -19,9 +19,10 @@ func WithTokenLifetime(d time.Duration) Option {
 	}
 }
 
-// WithPushTimeout sets how long one try of a push may take, connecting and the
-// whole answer together, in real time. The default is 5 s, which WeChat gives to
-// each of the two. A time-out that is not positive keeps the default.
+// WithPushTimeout sets how long one try of a push, or [Server.VerifyCallback], may
+// take, connecting and the whole answer together, in real time. The default is 5 s,
+// which WeChat gives to each of the two. A time-out that is not positive keeps the
+// default.
 func WithPushTimeout(d time.Duration) Option {
 	return func(c *config) {
 		if d > 0 {
@@ -31,7 +32,7 @@ func WithPushTimeout(d time.Duration) Option {
 }
 
 // WithNow sets the server's clock. It is read for the life of tokens and codes,
-// for the dates in tickets and events, for the timestamps of pushes and for the
+// for the dates in tickets and messages, for the timestamps of pushes and for the
 // request ids of errors. now is called from several goroutines at once. Nil keeps
 // the default, [time.Now].
 func WithNow(now func() time.Time) Option {
@@ -49,12 +50,21 @@ func WithRetryStatus() Option {
 	return func(c *config) { c.retryStatus = true }
 }
 
+// WithFreshRetries gives each repeat of a push a timestamp, nonce and signature of
+// its own and, in compatible and secure mode, encrypts it anew. The message stays
+// the same, CreateTime included. WeChat does not document whether it does that;
+// without this option the very same bytes go again.
+func WithFreshRetries() Option {
+	return func(c *config) { c.freshRetries = true }
+}
+
 // config is what options set.
 type config struct {
 	tokenLifetime time.Duration
 	pushTimeout   time.Duration
 	now           func() time.Time
 	retryStatus   bool
+	freshRetries  bool
 }
 
 func defaultConfig() config {

@@ -9,13 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 )
 
-// pushTries is how often an event is pushed until it is answered.
+// pushTries is how often a message is pushed until it is answered.
 const pushTries = 3
 
 // A Delivery is how a push went.
@@ -25,50 +26,55 @@ type Delivery struct {
 	Tries  int    // 1 to 3
 }
 
-// A push is one event on its way. Every try sends the same bytes; WeChat does not
-// document whether its repeats are signed anew.
+// A push is one message on its way. The message is the same in every try; whether
+// the letter that carries it is, WithFreshRetries says.
 type push struct {
+	callback callback
+	openID   string
+	message  message
+}
+
+// A letter is one request to the callback.
+type letter struct {
+	method      string
 	url         string
-	contentType string
+	contentType string // empty if there is no body
 	body        []byte
 }
 
-// newPush writes and signs an event.
-func (s *Server) newPush(cb callback, openID string, e userEvent) (push, error) {
-	now := s.now()
-	timestamp := strconv.FormatInt(now.Unix(), 10)
-	nonce := randomNonce()
-	query := url.Values{
+// seal stamps and signs a push and, if its callback wants that, encrypts it.
+func (s *Server) seal(p push) (letter, error) {
+	query := s.sign(p.callback)
+	query.Set("openid", p.openID)
+	m := p.message
+	if p.callback.Mode != Plain {
+		encrypt, err := p.callback.key.Seal(m.encode(p.callback.JSON), s.appID)
+		if err != nil {
+			return letter{}, fmt.Errorf("encrypt the message: %w", err)
+		}
+		if p.callback.Mode == Secure {
+			m = m[:1] // ToUserName
+		}
+		m = append(slices.Clip(m), field{name: "Encrypt", text: encrypt}) // a copy: p is sealed again for a fresh try
+		query.Set("encrypt_type", "aes")
+		query.Set("msg_signature", wxcrypt.Signature(p.callback.Token, query.Get("timestamp"), query.Get("nonce"), encrypt))
+	}
+	l := letter{http.MethodPost, p.callback.address(query), "text/xml", m.encode(p.callback.JSON)}
+	if p.callback.JSON {
+		l.contentType = "application/json"
+	}
+	return l, nil
+}
+
+// sign returns the query that all requests to a callback have: the time, a new
+// nonce and the signature of both.
+func (s *Server) sign(cb callback) url.Values {
+	timestamp, nonce := strconv.FormatInt(s.now().Unix(), 10), randomNonce()
+	return url.Values{
 		"timestamp": {timestamp},
 		"nonce":     {nonce},
 		"signature": {wxcrypt.Signature(cb.Token, timestamp, nonce)},
-		"openid":    {openID},
 	}
-
-	m := s.newMessage(openID, e, now)
-	if cb.Mode != Plain {
-		encrypt, err := cb.key.Seal(m.encode(cb.JSON), s.appID)
-		if err != nil {
-			return push{}, fmt.Errorf("encrypt the event: %w", err)
-		}
-		if cb.Mode == Secure {
-			m = m[:1] // ToUserName
-		}
-		m = append(m, field{name: "Encrypt", text: encrypt})
-		query.Set("encrypt_type", "aes")
-		query.Set("msg_signature", wxcrypt.Signature(cb.Token, timestamp, nonce, encrypt))
-	}
-
-	target := *cb.url
-	if target.RawQuery != "" {
-		target.RawQuery += "&"
-	}
-	target.RawQuery += query.Encode()
-	p := push{url: target.String(), contentType: "text/xml", body: m.encode(cb.JSON)}
-	if cb.JSON {
-		p.contentType = "application/json"
-	}
-	return p, nil
 }
 
 // newPusher returns a client that connects anew for each push, so that the number
@@ -103,44 +109,61 @@ var (
 
 // deliver pushes until there is an answer, at most three times, at once. See
 // https://developers.weixin.qq.com/doc/service/guide/dev/push/.
-func (s *Server) deliver(parent context.Context, p push) (*Delivery, error) {
-	ctx, cancel := context.WithCancel(parent)
-	defer cancel()
-	defer context.AfterFunc(s.closing, cancel)()
-
+func (s *Server) deliver(ctx context.Context, p push) (*Delivery, error) {
+	l, err := s.seal(p)
+	if err != nil {
+		return nil, err
+	}
 	d := &Delivery{}
 	for {
-		var err error
 		d.Tries++
-		d.Status, d.Body, err = s.try(ctx, p)
+		d.Status, d.Body, err = s.try(ctx, l)
 		last := d.Tries == pushTries
 		switch {
 		case err == nil && (d.Status == http.StatusOK || !s.retryStatus || last):
 			return d, nil
-		case err != nil && parent.Err() != nil:
-			return d, parent.Err()
-		case err != nil && s.closing.Err() != nil:
-			return d, errClosed
+		case s.stopped(ctx) != nil:
+			return d, s.stopped(ctx)
 		case err != nil && last:
 			return d, fmt.Errorf("no answer to the push in %d tries: %w", d.Tries, err)
+		}
+		if s.freshRetries {
+			if l, err = s.seal(p); err != nil {
+				return d, err
+			}
 		}
 	}
 }
 
-// try pushes once. Everything but a whole answer is an error.
-func (s *Server) try(ctx context.Context, p push) (status int, body []byte, err error) {
+// stopped returns why nothing more may be sent, or nil: ctx's error, or that the
+// server closes. What a try returns may have come of it.
+func (s *Server) stopped(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closing.Err() != nil {
+		return errClosed
+	}
+	return nil
+}
+
+// try sends a letter once. Everything but a whole answer is an error.
+func (s *Server) try(ctx context.Context, l letter) (status int, body []byte, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.pushTimeout, errPushTimeout)
 	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
 	defer func() {
 		if err != nil && errors.Is(context.Cause(ctx), errPushTimeout) {
 			err = fmt.Errorf("not within %v: %w", s.pushTimeout, context.DeadlineExceeded)
 		}
 	}()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(p.body))
+	req, err := http.NewRequestWithContext(ctx, l.method, l.url, bytes.NewReader(l.body))
 	if err != nil {
 		return 0, nil, err
 	}
-	req.Header.Set("Content-Type", p.contentType)
+	if l.contentType != "" {
+		req.Header.Set("Content-Type", l.contentType)
+	}
 	req.Header.Set("User-Agent", "Mozilla/4.0")
 	res, err := s.pusher.Do(req)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -215,6 +216,11 @@ func TestScanRefusesWhatCannotHappen(t *testing.T) {
 			assert.True(t, strings.HasPrefix(err.Error(), "wxtest: unfollow: "), err)
 			assert.Nil(t, d)
 
+			d, err = srv.SendText(t.Context(), test.openID, "hello")
+			require.ErrorContains(t, err, test.want)
+			assert.True(t, strings.HasPrefix(err.Error(), "wxtest: send text: "), err)
+			assert.Nil(t, d)
+
 			srv.SetCallback(c.URL, good)
 			assert.Equal(t, wxqrcode.EventSubscribe, scan(t, srv, c, ticket, openID).Type, "nobody has followed")
 		})
@@ -249,11 +255,13 @@ func TestAPushWithoutAnAnswerIsRepeatedWithTheSameBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var tries atomic.Int32
+			clock := newClock()
 			srv, c, ticket := newScene(t, func(w http.ResponseWriter, r *http.Request) {
+				clock.advance(5 * time.Second)
 				if tries.Add(1) < 3 {
 					noAnswer(w, r)
 				}
-			})
+			}, wxtest.WithNow(clock.now))
 			srv.SetCallback(c.URL, wxtest.CallbackConfig{Token: "token", EncodingAESKey: aesKey, Mode: wxtest.Secure})
 			d, err := srv.Scan(t.Context(), ticket, openID)
 			require.NoError(t, err)
@@ -266,6 +274,66 @@ func TestAPushWithoutAnAnswerIsRepeatedWithTheSameBytes(t *testing.T) {
 			assert.Equal(t, got[0].body, got[2].body)
 		})
 	}
+}
+
+func TestWithFreshRetriesARepeatIsSignedAnewAndTheMessageStays(t *testing.T) {
+	for _, mode := range []wxtest.Mode{wxtest.Plain, wxtest.Compatible, wxtest.Secure} {
+		for _, asJSON := range []bool{false, true} {
+			t.Run(fmt.Sprintf("mode %d, JSON %t", mode, asJSON), func(t *testing.T) {
+				clock := newClock()
+				start := clock.now()
+				srv, c, ticket := newScene(t, func(w http.ResponseWriter, _ *http.Request) {
+					clock.advance(5 * time.Second)
+					cutConnection(w)
+				}, wxtest.WithNow(clock.now), wxtest.WithFreshRetries())
+				cfg := wxtest.CallbackConfig{Token: "token", EncodingAESKey: aesKey, Mode: mode, JSON: asJSON}
+				srv.SetCallback(c.URL, cfg)
+				d, err := srv.Scan(t.Context(), ticket, openID)
+				require.ErrorContains(t, err, "in 3 tries")
+				assert.Equal(t, &wxtest.Delivery{Tries: 3}, d)
+
+				got := c.pushes()
+				require.Len(t, got, 3)
+				nonces, sealed := map[string]bool{}, map[string]bool{}
+				for i, p := range got {
+					q := p.query
+					stamp := start.Add(time.Duration(i) * 5 * time.Second)
+					assert.Equal(t, strconv.FormatInt(stamp.Unix(), 10), q.Get("timestamp"))
+					assert.Equal(t, wxcrypt.Signature("token", q.Get("timestamp"), q.Get("nonce")), q.Get("signature"))
+					assert.Equal(t, openID, q.Get("openid"))
+					nonces[q.Get("nonce")] = true
+
+					message, encrypt := openPush(t, p, cfg)
+					first, _ := openPush(t, got[0], cfg)
+					assert.Equal(t, first, message)
+					e := parse(t, message)
+					assert.Equal(t, "qrscene_door", e.EventKey)
+					assert.True(t, start.Equal(e.CreateTime), "of the scan, not of the try")
+					if mode == wxtest.Plain {
+						assert.Equal(t, got[0].body, p.body)
+						continue
+					}
+					assert.Equal(t, wxcrypt.Signature("token", q.Get("timestamp"), q.Get("nonce"), encrypt), q.Get("msg_signature"))
+					sealed[encrypt] = true
+					assert.Equal(t, strings.Replace(got[0].body, encryptOf(t, got[0], asJSON), encrypt, 1), p.body,
+						"what is not encrypted stays")
+				}
+				assert.Len(t, nonces, 3, "each try has a nonce of its own")
+				if mode != wxtest.Plain {
+					assert.Len(t, sealed, 3, "each try is encrypted anew")
+				}
+			})
+		}
+	}
+}
+
+func TestWithFreshRetriesAnotherStatusIsStillFinal(t *testing.T) {
+	srv, c, ticket := newScene(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "oh", http.StatusInternalServerError) },
+		wxtest.WithFreshRetries())
+	d, err := srv.Scan(t.Context(), ticket, openID)
+	require.NoError(t, err)
+	assert.Equal(t, &wxtest.Delivery{Status: 500, Body: []byte("oh\n"), Tries: 1}, d)
+	assert.Len(t, c.pushes(), 1)
 }
 
 func TestAfterThreeTriesWithoutAnAnswerThePushHasFailedAndTheFollowHolds(t *testing.T) {
@@ -372,6 +440,18 @@ func TestContextEndsAPushAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, 1, d.Tries)
 	assert.Len(t, c.pushes(), 1, "nothing is sent any more")
+}
+
+func TestContextEndsARepeatToo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	srv, c, ticket := newScene(t, func(w http.ResponseWriter, _ *http.Request) {
+		cancel() // whether the answer is still read or not
+		http.Error(w, "oh", http.StatusInternalServerError)
+	}, wxtest.WithRetryStatus())
+	d, err := srv.Scan(ctx, ticket, openID)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, d.Tries)
+	assert.Len(t, c.pushes(), 1)
 }
 
 func TestManyScanAtOnce(t *testing.T) {

@@ -28,6 +28,11 @@ func randomText(n int) string {
 // randomHex returns n hexadecimal digits; n is even.
 func randomHex(n int) string { return hex.EncodeToString(randomBytes(n / 2)) }
 
+// randomNumber returns a number of 19 digits, from 2^62 to 2^63-1.
+func randomNumber() string {
+	return strconv.FormatUint(1<<62|binary.NativeEndian.Uint64(randomBytes(8))>>2, 10)
+}
+
 // randomNonce returns the nonce of a push: up to ten digits.
 func randomNonce() string {
 	return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(randomBytes(4))), 10)

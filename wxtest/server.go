@@ -16,9 +16,9 @@
 //
 // GET /cgi-bin/token and POST /cgi-bin/stable_token, two families of tokens that
 // are independent of each other; POST /cgi-bin/qrcode/create with its checks and
-// with what it wrongly lets pass; GET /cgi-bin/showqrcode; and pushes to the
-// account's callback URL in plain, compatible and secure mode, repeated as WeChat
-// repeats them. Where WeChat documents nothing, the server does what public reports
+// with what it wrongly lets pass; GET /cgi-bin/showqrcode; the check of the
+// account's callback URL; and pushes of events and texts to it in plain, compatible
+// and secure mode, repeated as WeChat repeats them. Where WeChat documents nothing, the server does what public reports
 // tell; comments in the code name what had to be chosen because nobody tells.
 //
 // qrcode/create gives a code that looks good, and an event that does not, for a

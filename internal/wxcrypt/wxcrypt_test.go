@@ -155,15 +155,15 @@ func TestSpareBitsOfAKeyDoNotCount(t *testing.T) {
 func TestABadKeyIsRefused(t *testing.T) {
 	good := loadPush(t).EncodingAESKey
 	tests := map[string]struct{ key, err string }{
-		"empty":                   {"", "wxqrcode: EncodingAESKey has 0 characters; it must have 43"},
-		"one character too short": {good[1:], "wxqrcode: EncodingAESKey has 42 characters; it must have 43"},
-		"one character too long":  {good + "A", "wxqrcode: EncodingAESKey has 44 characters; it must have 43"},
-		"with the equals sign":    {good + "=", "wxqrcode: EncodingAESKey has 44 characters; it must have 43"},
-		"not base64":              {"Sesame-" + good[7:], "wxqrcode: EncodingAESKey: illegal base64 data at input byte 6"},
-		"padded inside":           {good[:42] + "=", "wxqrcode: EncodingAESKey: illegal base64 data at input byte 42"},
-		"a line break":            {good[:42] + "\n", "wxqrcode: EncodingAESKey holds 31 bytes; it must hold 32"},
+		"empty":                   {"", "has 0 characters; it must have 43"},
+		"one character too short": {good[1:], "has 42 characters; it must have 43"},
+		"one character too long":  {good + "A", "has 44 characters; it must have 43"},
+		"with the equals sign":    {good + "=", "has 44 characters; it must have 43"},
+		"not base64":              {"Sesame-" + good[7:], "is no base64: illegal base64 data at input byte 6"},
+		"padded inside":           {good[:42] + "=", "is no base64: illegal base64 data at input byte 42"},
+		"a line break":            {good[:42] + "\n", "holds 31 bytes; it must hold 32"},
 		"line breaks that leave a key for AES-192": {good[:32] + strings.Repeat("\n", 11),
-			"wxqrcode: EncodingAESKey holds 24 bytes; it must hold 32"},
+			"holds 24 bytes; it must hold 32"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
