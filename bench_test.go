@@ -15,32 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/floor"
 )
-
-// A comparison measures ours and its floor by turns, so that whatever slows the
-// machine down slows both, and takes the quickest round of each.
-type comparison struct {
-	floor, ours func()
-	batch       int // calls in a round
-}
-
-func (c comparison) run(b *testing.B) (floor, ours time.Duration) {
-	floor, ours = time.Hour, time.Hour
-	for b.Loop() {
-		floor = min(floor, timed(c.floor, c.batch))
-		ours = min(ours, timed(c.ours, c.batch))
-	}
-	b.ReportMetric(0, "ns/op") // of both together: of no use
-	return floor / time.Duration(c.batch), ours / time.Duration(c.batch)
-}
-
-func timed(f func(), times int) time.Duration {
-	start := time.Now()
-	for range times {
-		f()
-	}
-	return time.Since(start)
-}
 
 // Budget: at most 1/15 (0.0667) of encoding/xml into the same fields, and 2
 // allocations.
@@ -58,9 +34,9 @@ func BenchmarkParseEvent(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	slow, fast := comparison{theirs, ours, 100}.run(b)
-	b.ReportMetric(float64(fast), "ns")
-	b.ReportMetric(float64(fast)/float64(slow), "of-encoding/xml")
+	slow, fast := floor.Comparison{Floor: theirs, Ours: ours, Batch: 100}.Run(b)
+	b.ReportMetric(fast, "ns")
+	b.ReportMetric(fast/slow, "of-encoding/xml")
 	b.ReportMetric(testing.AllocsPerRun(100, ours), "allocs")
 }
 
@@ -91,7 +67,7 @@ func BenchmarkCreate(b *testing.B) {
 	body, err := request.Body()
 	require.NoError(b, err)
 	ctx := context.Background()
-	bare := &http.Client{Transport: transport}
+	plain := &http.Client{Transport: transport}
 
 	post := func() {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost,
@@ -100,7 +76,7 @@ func BenchmarkCreate(b *testing.B) {
 			b.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/json")
-		res, err := bare.Do(req)
+		res, err := plain.Do(req)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -114,8 +90,8 @@ func BenchmarkCreate(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	floor, ours := comparison{post, create, 50}.run(b)
-	b.ReportMetric(float64(ours-floor), "ns-above-POST")
+	bare, ours := floor.Comparison{Floor: post, Ours: create, Batch: 50}.Run(b)
+	b.ReportMetric(ours-bare, "ns-above-POST")
 	b.ReportMetric(testing.AllocsPerRun(100, create)-testing.AllocsPerRun(100, post), "allocs-above-POST")
 }
 
@@ -136,9 +112,9 @@ func BenchmarkAccessToken(b *testing.B) {
 			b.Fatal("no clock")
 		}
 	}
-	floor, ours := comparison{inParallel(clock), inParallel(get), 1}.run(b)
-	b.ReportMetric(float64(ours)/parallelCalls, "ns")
-	b.ReportMetric(float64(ours)/float64(floor), "of-time.Now")
+	now, ours := floor.Comparison{Floor: inParallel(clock), Ours: inParallel(get), Batch: 1}.Run(b)
+	b.ReportMetric(ours/parallelCalls, "ns")
+	b.ReportMetric(ours/now, "of-time.Now")
 	b.ReportMetric(testing.AllocsPerRun(100, get), "allocs")
 }
 

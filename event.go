@@ -88,13 +88,18 @@ func (e *Event) SceneID() (id uint32, ok bool) {
 // DedupKey returns what tells the event from others: a push that is repeated has
 // the same key. It is the hex of a hash and does not show the OpenID.
 func (e *Event) DedupKey() string {
-	h := sha256.New()
-	for _, field := range []string{
-		e.ToUserName, e.OpenID, strconv.FormatInt(e.CreateTime.Unix(), 10), string(e.Type), e.EventKey,
-	} {
-		fmt.Fprintf(h, "%d:%s", len(field), field) // lengths, so that fields cannot run together
+	var number [20]byte
+	created := strconv.AppendInt(number[:0], e.CreateTime.Unix(), 10)
+	b := make([]byte, 0, 512)
+	for _, field := range [...]string{e.ToUserName, e.OpenID, string(created), string(e.Type), e.EventKey} {
+		b = strconv.AppendInt(b, int64(len(field)), 10) // lengths, so that fields cannot run together
+		b = append(b, ':')
+		b = append(b, field...)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(b)
+	var key [2 * sha256.Size]byte
+	hex.Encode(key[:], sum[:])
+	return string(key[:])
 }
 
 // A field is one of those that make an [Event].

@@ -1,0 +1,45 @@
+// Package floor measures functions beside the least that their work could cost, for
+// benchmarks.
+package floor
+
+import (
+	"testing"
+	"time"
+)
+
+// A Comparison measures two functions by turns, so that whatever slows the machine
+// down slows both, and takes the quickest round of each.
+type Comparison struct {
+	Floor, Ours func()
+	Before      func() // called before each round, and not measured; may be nil
+	Batch       int    // calls in a round
+}
+
+// Run returns what one call of each takes, in fractions of a nanosecond too.
+func (c Comparison) Run(b *testing.B) (floor, ours Nanoseconds) {
+	b.Helper()
+	least := [2]time.Duration{time.Hour, time.Hour}
+	for b.Loop() {
+		for i, f := range []func(){c.Floor, c.Ours} {
+			if c.Before != nil {
+				c.Before()
+			}
+			least[i] = min(least[i], timed(f, c.Batch))
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of both together: of no use
+	return perCall(least[0], c.Batch), perCall(least[1], c.Batch)
+}
+
+// Nanoseconds is a time that may be a fraction of one.
+type Nanoseconds = float64
+
+func perCall(d time.Duration, calls int) Nanoseconds { return float64(d) / float64(calls) }
+
+func timed(f func(), times int) time.Duration {
+	start := time.Now()
+	for range times {
+		f()
+	}
+	return time.Since(start)
+}
