@@ -10,6 +10,7 @@ import (
 
 	"github.com/jarcoal/httpmock"
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
@@ -18,14 +19,19 @@ func Example_testingWithWxtest() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
 
-	// The program under test counts the followers that each poster brought. Its
-	// handler is the one of the example of Event.DedupKey.
+	// The program under test counts the followers that each poster brought.
 	followers := map[string]int{}
-	program := httptest.NewServer(&scans{token: "token", on: func(event *wxqrcode.Event) {
-		if scene, ok := event.Scene(); ok && event.Type == wxqrcode.EventSubscribe {
-			followers[scene]++
-		}
-	}})
+	handler, err := callback.New(callback.Config{Token: "token"},
+		func(_ context.Context, event *wxqrcode.Event) (callback.Reply, error) {
+			if scene, ok := event.Scene(); ok && event.Type == wxqrcode.EventSubscribe {
+				followers[scene]++
+			}
+			return nil, nil
+		})
+	if err != nil {
+		log.Fatal(err)
+	}
+	program := httptest.NewServer(handler)
 	defer program.Close()
 	wechat.SetCallback(program.URL, wxtest.CallbackConfig{Token: "token"})
 

@@ -3,7 +3,6 @@ package wxtest_test
 import (
 	"fmt"
 	"net/http"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/leak"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
@@ -69,22 +69,8 @@ func TestManyUseTheServerAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// noLeak fails the test if it ends with more goroutines than it began with.
-func noLeak(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		if assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, // the poll itself is one
-			10*time.Second, time.Millisecond) {
-			return
-		}
-		stacks := make([]byte, 1<<20)
-		t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
-	})
-}
-
 func TestCloseLeavesNoGoroutineBehind(t *testing.T) {
-	noLeak(t)
+	leak.Check(t)
 	srv := wxtest.NewServer()
 	c := newCallback(t, nil)
 	srv.SetCallback(c.URL, wxtest.CallbackConfig{Token: "token"})
@@ -106,7 +92,7 @@ func TestCloseLeavesNoGoroutineBehind(t *testing.T) {
 }
 
 func TestCloseEndsADelay(t *testing.T) {
-	noLeak(t)
+	leak.Check(t)
 	srv := wxtest.NewServer()
 	srv.Fail("token", 1, wxtest.Failure{Delay: time.Hour, Code: -1})
 	done := make(chan error)
@@ -120,7 +106,7 @@ func TestCloseEndsADelay(t *testing.T) {
 }
 
 func TestCloseEndsAPush(t *testing.T) {
-	noLeak(t)
+	leak.Check(t)
 	entered := make(chan struct{})
 	srv, c, ticket := newScene(t, func(_ http.ResponseWriter, r *http.Request) {
 		close(entered)
@@ -146,7 +132,7 @@ func TestCloseEndsAPush(t *testing.T) {
 }
 
 func TestACallbackMayCloseTheServer(t *testing.T) {
-	noLeak(t)
+	leak.Check(t)
 	var srv *wxtest.Server
 	closed := make(chan struct{})
 	var c *callback

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-0142d113/wxqrcode/internal/leak"
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
@@ -185,7 +186,7 @@ func TestContextEndsAVerification(t *testing.T) {
 }
 
 func TestCloseEndsAVerification(t *testing.T) {
-	noLeak(t)
+	leak.Check(t)
 	entered := make(chan struct{})
 	srv, c := newVerified(t, func(_ http.ResponseWriter, r *http.Request) {
 		close(entered)

@@ -1,0 +1,119 @@
+package callback
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
+)
+
+// An envelope is the body of an encrypted push. The fields beside Encrypt, in
+// compatible mode the whole message, are not read: no signature covers them.
+type envelope struct {
+	XMLName xml.Name `xml:"xml" json:"-"`
+	Encrypt texts    // one, but for an attacker
+}
+
+// texts are all that a body gives for a field, so that a second one does not go
+// unseen.
+type texts []string
+
+// UnmarshalJSON is called once for each time that the field is given.
+func (t *texts) UnmarshalJSON(b []byte) error {
+	var s string
+	err := json.Unmarshal(b, &s)
+	*t = append(*t, s)
+	return err
+}
+
+func readEnvelope(body []byte) (e envelope, err error) {
+	if encrypt, ok := scanEnvelope(string(body)); ok {
+		return envelope{Encrypt: texts{encrypt}}, nil
+	}
+	if isJSON(body) {
+		err = json.Unmarshal(body, &e)
+	} else {
+		err = xml.Unmarshal(body, &e)
+	}
+	if err != nil {
+		return envelope{}, fmt.Errorf("the body is malformed: %w", err)
+	}
+	return e, nil
+}
+
+// scanEnvelope reads exactly the shape that WeChat sends in secure mode: the two
+// elements, each of one CDATA section. At anything else, right or wrong, it gives
+// way (false).
+func scanEnvelope(s string) (encrypt string, ok bool) {
+	if s, ok = cutTag(s, "<xml>"); !ok {
+		return "", false
+	}
+	if _, s, ok = cutCDATA(s, "ToUserName"); !ok {
+		return "", false
+	}
+	if encrypt, s, ok = cutCDATA(s, "Encrypt"); !ok {
+		return "", false
+	}
+	s, ok = cutTag(s, "</xml>")
+	return encrypt, ok && strings.TrimSpace(s) == ""
+}
+
+// cutTag takes a tag off s, and blanks before it.
+func cutTag(s, tag string) (rest string, ok bool) {
+	return strings.CutPrefix(strings.TrimLeft(s, " \t\r\n"), tag)
+}
+
+// cutCDATA takes an element with text of letters, digits and a few signs off s, such
+// as base64 and account names have.
+func cutCDATA(s, name string) (text, rest string, ok bool) {
+	if s, ok = cutTag(s, "<"+name+"><![CDATA["); !ok {
+		return "", "", false
+	}
+	end := 0
+	for end < len(s) && isPlain[s[end]] {
+		end++
+	}
+	rest, ok = strings.CutPrefix(s[end:], "]]></"+name+">")
+	return s[:end], rest, ok
+}
+
+var isPlain = func() (plain [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-") {
+		plain[c] = true
+	}
+	return plain
+}()
+
+func isJSON(message []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(message, " \t\r\n"), []byte("{"))
+}
+
+// seal returns the body of a reply, encrypted under the key that opened the push and
+// in the format of the push.
+func (p *push) seal(reply []byte) ([]byte, error) {
+	encrypt, err := p.key.Seal(reply, p.handler.appID)
+	if err != nil {
+		return nil, err
+	}
+	var random [4]byte
+	rand.Read(random[:]) // never fails
+	nonce := strconv.FormatUint(uint64(binary.BigEndian.Uint32(random[:])), 10)
+	now := time.Now().Unix()
+	signature := wxcrypt.Signature(p.handler.token(), strconv.FormatInt(now, 10), nonce, encrypt)
+	if isJSON(p.message) {
+		return json.Marshal(struct {
+			Encrypt, MsgSignature string
+			TimeStamp             int64
+			Nonce                 string
+		}{encrypt, signature, now, nonce})
+	}
+	return fmt.Appendf(nil, "<xml><Encrypt><![CDATA[%s]]></Encrypt><MsgSignature><![CDATA[%s]]></MsgSignature>"+
+		"<TimeStamp>%d</TimeStamp><Nonce><![CDATA[%s]]></Nonce></xml>", encrypt, signature, now, nonce), nil
+}

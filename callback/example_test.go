@@ -1,0 +1,169 @@
+package callback_test
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// newWeChat returns a WeChat in this process that pushes to a handler in secure mode,
+// and what the handler must know of it.
+func newWeChat() (wechat *wxtest.Server, cfg callback.Config, mount func(http.Handler)) {
+	wechat = wxtest.NewServer()
+	cfg = callback.Config{
+		Token:          "callback-token",
+		AppID:          wechat.AppID(),
+		EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
+	}
+	mount = func(program http.Handler) {
+		server := httptest.NewServer(program)
+		wechat.SetCallback(server.URL+"/wechat", wxtest.CallbackConfig{
+			Token: cfg.Token, EncodingAESKey: cfg.EncodingAESKey, Mode: wxtest.Secure,
+		})
+	}
+	return wechat, cfg, mount
+}
+
+// Which poster brought this follower? The handler is mounted with net/http.
+func Example() {
+	wechat, cfg, mount := newWeChat()
+	defer wechat.Close()
+
+	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		scene, fromCode := e.Scene()
+		switch {
+		case e.Type == wxqrcode.EventUnsubscribe:
+			fmt.Println(e.OpenID, "left: delete what you know of them")
+		case e.Type == wxqrcode.EventSubscribe && fromCode:
+			fmt.Println(e.OpenID, "came by", scene)
+			return callback.Text("Welcome!"), nil
+		case fromCode:
+			fmt.Println(e.OpenID, "scanned", scene)
+		}
+		return nil, nil // nothing to say
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/wechat", handler)
+	mount(mux)
+
+	ctx := context.Background()
+	if err := wechat.VerifyCallback(ctx); err != nil { // as WeChat does when you enter the URL
+		log.Fatal(err)
+	}
+	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		if _, err := wechat.Scan(ctx, code.Ticket, "o-ann"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if _, err := wechat.Unfollow(ctx, "o-ann"); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// o-ann came by poster-7
+	// o-ann scanned poster-7
+	// o-ann left: delete what you know of them
+}
+
+// Who is in front of the page? The page shows a code that nobody else has, and waits
+// for its scan. examples/scanlogin is the whole of it, with a page.
+func ExampleWaiter() {
+	wechat, cfg, mount := newWeChat()
+	defer wechat.Close()
+	client := wechat.Client()
+
+	waiter := callback.NewWaiter()
+	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		waiter.Notify(e)
+		return nil, nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mount(handler)
+
+	ctx := context.Background()
+	scene := wxqrcode.RandomScene("login-")
+	scan := waiter.Expect(scene, 5*time.Minute) // before the code is shown
+	defer scan.Cancel()
+	code, err := client.Create(ctx, wxqrcode.Temporary(scene, 5*time.Minute))
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	go func() { _, _ = wechat.Scan(ctx, code.Ticket, "o-ann") }() // somebody takes out their phone
+
+	event, err := scan.Wait(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("hello,", event.OpenID)
+	// Output:
+	// hello, o-ann
+}
+
+// A second SDK serves everything that is no scan, at the same URL: it gets the
+// decrypted message, and its reply is encrypted if need be.
+func Example_anotherSDK() {
+	wechat, cfg, mount := newWeChat()
+	defer wechat.Close()
+
+	// Stands for the other SDK: a message in, a reply out.
+	answerText := func(message []byte) []byte {
+		var m struct{ ToUserName, FromUserName, Content string }
+		if xml.Unmarshal(message, &m) != nil {
+			return nil
+		}
+		fmt.Println("asked:", m.Content)
+		return fmt.Appendf(nil, "<xml><ToUserName>%s</ToUserName><FromUserName>%s</FromUserName><CreateTime>%d</CreateTime>"+
+			"<MsgType>text</MsgType><Content>We open at nine.</Content></xml>", m.FromUserName, m.ToUserName, time.Now().Unix())
+	}
+
+	cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
+		if m.MsgType != "text" {
+			return nil, nil
+		}
+		return callback.Raw(answerText(m.Raw)), nil
+	}
+	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		fmt.Println("event:", e.Type)
+		return nil, nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mount(handler)
+
+	ctx := context.Background()
+	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("shop-7")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := wechat.Scan(ctx, code.Ticket, "o-ann"); err != nil {
+		log.Fatal(err)
+	}
+	delivery, err := wechat.SendText(ctx, "o-ann", "When do you open?")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("answered in secret:", strings.Contains(string(delivery.Body), "<Encrypt>"))
+	// Output:
+	// event: subscribe
+	// asked: When do you open?
+	// answered in secret: true
+}

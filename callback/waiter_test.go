@@ -1,0 +1,253 @@
+package callback_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+)
+
+func eventOf(kind wxqrcode.EventType, key string) *wxqrcode.Event {
+	return &wxqrcode.Event{ToUserName: account, OpenID: openID, MsgType: "event", Type: kind, EventKey: key, CreateTime: time.Unix(created, 0)}
+}
+
+func scanned(scene string) *wxqrcode.Event { return eventOf(wxqrcode.EventScan, scene) }
+
+func TestAWaitEndsWithTheScan(t *testing.T) {
+	for name, tt := range map[string]struct {
+		scene wxqrcode.Scene
+		event *wxqrcode.Event
+	}{
+		"of a follower":         {wxqrcode.SceneStr("login"), scanned("login")},
+		"of a new follower":     {wxqrcode.SceneStr("login"), eventOf(wxqrcode.EventSubscribe, "qrscene_login")},
+		"of a number":           {wxqrcode.SceneID(7), scanned("7")},
+		"of a prefix as a text": {wxqrcode.SceneStr("qrscene_7"), eventOf(wxqrcode.EventSubscribe, "qrscene_qrscene_7")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := callback.NewWaiter()
+				before := w.Expect(tt.scene, time.Minute)
+				w.Notify(tt.event)
+				e, err := before.Wait(t.Context())
+				assert.NoError(t, err)
+				assert.Same(t, tt.event, e, "an event that came before Wait")
+
+				scan := w.Expect(tt.scene, time.Minute)
+				var all sync.WaitGroup
+				for range 3 {
+					all.Go(func() {
+						e, err := scan.Wait(t.Context())
+						assert.NoError(t, err)
+						assert.Same(t, tt.event, e)
+					})
+				}
+				synctest.Wait()
+				w.Notify(tt.event)
+				all.Wait()
+				w.Notify(scanned(tt.scene.Key())) // a second scan
+				time.Sleep(2 * time.Minute)
+				scan.Cancel()
+				e, err = scan.Wait(t.Context())
+				assert.NoError(t, err)
+				assert.Same(t, tt.event, e, "the first scan, however often and late one asks")
+			})
+		})
+	}
+}
+
+func TestOtherEventsEndNoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w callback.Waiter // the zero value
+		scan := w.Expect(wxqrcode.SceneStr("login"), time.Minute)
+		for _, e := range []*wxqrcode.Event{
+			nil, {}, scanned("other"), scanned("login2"), scanned("logi"), scanned(""), scanned("qrscene_login"),
+			eventOf(wxqrcode.EventSubscribe, "login"), eventOf(wxqrcode.EventSubscribe, ""), eventOf(wxqrcode.EventUnsubscribe, "login"),
+			eventOf("CLICK", "login"),
+		} {
+			w.Notify(e)
+		}
+		start := time.Now()
+		e, err := scan.Wait(t.Context())
+		assert.Nil(t, e)
+		assert.ErrorIs(t, err, callback.ErrExpired)
+		assert.Equal(t, time.Minute, time.Since(start))
+	})
+}
+
+func TestAScanExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := callback.NewWaiter()
+		early, late := w.Expect(wxqrcode.SceneStr("a"), time.Minute), w.Expect(wxqrcode.SceneStr("b"), time.Minute)
+		time.Sleep(time.Minute - 1)
+		w.Notify(scanned("a"))
+		time.Sleep(1)
+		synctest.Wait()
+		w.Notify(scanned("b"))
+		_, err := early.Wait(t.Context())
+		assert.NoError(t, err)
+		for range 2 {
+			_, err = late.Wait(t.Context())
+			assert.ErrorIs(t, err, callback.ErrExpired)
+		}
+		late.Cancel()
+		_, err = late.Wait(t.Context())
+		assert.ErrorIs(t, err, callback.ErrExpired)
+		assert.Zero(t, callback.Expected(w))
+	})
+}
+
+func TestCancelEndsAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := callback.NewWaiter()
+		scan, other := w.Expect(wxqrcode.SceneStr("a"), time.Hour), w.Expect(wxqrcode.SceneStr("a"), time.Hour)
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				_, err := scan.Wait(t.Context())
+				assert.ErrorIs(t, err, callback.ErrCanceled)
+				assert.ErrorIs(t, err, context.Canceled)
+				assert.NotErrorIs(t, err, callback.ErrExpired)
+			})
+		}
+		synctest.Wait()
+		scan.Cancel()
+		scan.Cancel()
+		all.Wait()
+		w.Notify(scanned("a"))
+		_, err := scan.Wait(t.Context())
+		assert.ErrorIs(t, err, callback.ErrCanceled)
+		_, err = other.Wait(t.Context())
+		assert.NoError(t, err, "the other goes on")
+		assert.Zero(t, callback.Expected(w))
+	})
+}
+
+func TestTheContextEndsAWaitAndNotTheScan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := callback.NewWaiter()
+		scan := w.Expect(wxqrcode.SceneStr("a"), time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := scan.Wait(ctx)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.NotErrorIs(t, err, callback.ErrExpired)
+		assert.ErrorContains(t, err, "wxqrcode: wait for a scan: ")
+
+		gone := errors.New("the browser has gone")
+		caused, stop := context.WithCancelCause(t.Context())
+		stop(gone)
+		_, err = scan.Wait(caused)
+		assert.ErrorIs(t, err, gone)
+
+		w.Notify(scanned("a"))
+		e, err := scan.Wait(ctx)
+		assert.NoError(t, err, "an event that is here counts more")
+		assert.NotNil(t, e)
+	})
+}
+
+func TestTwoWhoExpectOneSceneBothHear(t *testing.T) {
+	w := callback.NewWaiter()
+	a, b := w.Expect(wxqrcode.SceneID(7), time.Hour), w.Expect(wxqrcode.SceneStr("7"), time.Hour)
+	w.Notify(scanned("7"))
+	for _, s := range []*callback.Scan{a, b} {
+		_, err := s.Wait(t.Context())
+		assert.NoError(t, err)
+	}
+}
+
+func TestWhatCannotBeExpected(t *testing.T) {
+	w := callback.NewWaiter()
+	_, err := w.Expect(wxqrcode.Scene{}, time.Hour).Wait(t.Context())
+	assertInvalid(t, err, "Scene is the zero value")
+	for _, lifetime := range []time.Duration{0, -1, -1 << 63} {
+		scan := w.Expect(wxqrcode.SceneStr("a"), lifetime)
+		w.Notify(scanned("a"))
+		_, err = scan.Wait(t.Context())
+		assert.ErrorIs(t, err, callback.ErrExpired, lifetime)
+		scan.Cancel()
+	}
+	assert.Zero(t, callback.Expected(w))
+}
+
+// Ended by an event, by Cancel, by nothing: nobody is left.
+func TestAHundredThousandAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100_000
+		before := runtime.NumGoroutine()
+		w := callback.NewWaiter()
+		scans := make([]*callback.Scan, n)
+		for i := range scans {
+			scans[i] = w.Expect(wxqrcode.SceneStr(fmt.Sprint("login-", i)), time.Minute)
+		}
+		assert.LessOrEqual(t, runtime.NumGoroutine(), before)
+		assert.Equal(t, n, callback.Expected(w))
+		var all sync.WaitGroup
+		ends := make([]error, n)
+		for i, s := range scans[:n/2] { // the rest are abandoned
+			all.Go(func() {
+				e, err := s.Wait(t.Context())
+				if err == nil && e.EventKey != fmt.Sprint("login-", i) {
+					err = errors.New("somebody else's event: " + e.EventKey)
+				}
+				ends[i] = err
+			})
+		}
+		synctest.Wait()
+		for i, s := range scans {
+			switch i % 3 {
+			case 0:
+				w.Notify(scanned(fmt.Sprint("login-", i)))
+			case 1:
+				s.Cancel()
+			}
+		}
+		time.Sleep(time.Minute)
+		all.Wait()
+		synctest.Wait()
+		for i, err := range ends[:n/2] {
+			require.ErrorIs(t, err, []error{nil, callback.ErrCanceled, callback.ErrExpired}[i%3])
+		}
+		assert.Zero(t, callback.Expected(w))
+		assert.LessOrEqual(t, runtime.NumGoroutine(), before)
+	})
+}
+
+func TestEverythingAtOnce(t *testing.T) {
+	w := callback.NewWaiter()
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for range 200 {
+				scan := w.Expect(wxqrcode.SceneID(uint32(i/2+1)), time.Duration(i)*50*time.Microsecond)
+				if i%3 == 0 {
+					go scan.Cancel()
+				}
+				go w.Notify(scanned(fmt.Sprint(i/2 + 1)))
+				_, err := scan.Wait(t.Context())
+				if err != nil {
+					assert.True(t, errors.Is(err, callback.ErrExpired) || errors.Is(err, callback.ErrCanceled), err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	assert.Zero(t, callback.Expected(w))
+}
+
+func TestTheErrorsSayWhatHappened(t *testing.T) {
+	for _, err := range []error{callback.ErrExpired, callback.ErrCanceled} {
+		assert.True(t, strings.HasPrefix(err.Error(), "wxqrcode: wait for a scan: "), err)
+	}
+}
