@@ -2,73 +2,57 @@ package main
 
 import (
 	"context"
-	"crypto/sha1"
-	"crypto/subtle"
-	"encoding/hex"
-	"io"
+	"crypto/rand"
+	"encoding/base64"
 	"net"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
 // A callbackServer is what WeChat pushes to.
 type callbackServer struct {
 	url    string
-	events chan *wxqrcode.Event // what was heard of
+	push   wxtest.CallbackConfig // how WeChat must sign and encrypt
+	events chan *wxqrcode.Event  // what was heard of
 	server *http.Server
 }
 
-const maxPush = 64 << 10 // bytes of a push
-
-// listen starts a callback server on loopback.
-func listen(ctx context.Context, token string) (*callbackServer, error) {
+// listen starts a callback server on loopback, with a token and a key that nobody
+// else knows.
+func listen(ctx context.Context, appID string) (*callbackServer, error) {
+	c := &callbackServer{
+		push:   wxtest.CallbackConfig{Token: rand.Text(), EncodingAESKey: newAESKey(), Mode: wxtest.Secure},
+		events: make(chan *wxqrcode.Event, 1),
+	}
+	handler, err := callback.New(callback.Config{Token: c.push.Token, AppID: appID, EncodingAESKey: c.push.EncodingAESKey},
+		func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+			c.events <- e
+			return nil, nil
+		})
+	if err != nil {
+		return nil, err
+	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	c := &callbackServer{
-		url:    "http://" + l.Addr().String() + "/wechat",
-		events: make(chan *wxqrcode.Event, 1),
-	}
+	c.url = "http://" + l.Addr().String() + "/wechat"
 	mux := http.NewServeMux()
-	mux.HandleFunc("/wechat", func(w http.ResponseWriter, r *http.Request) {
-		if !signed(token, r.URL.Query()) {
-			http.Error(w, "the signature is wrong", http.StatusForbidden)
-			return
-		}
-		if r.Method == http.MethodGet { // WeChat tries a URL out before it takes it
-			io.WriteString(w, r.URL.Query().Get("echostr"))
-			return
-		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPush))
-		if err != nil {
-			http.Error(w, "the body is too long", http.StatusRequestEntityTooLarge)
-			return
-		}
-		event, err := wxqrcode.ParseEvent(body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		c.events <- event
-		io.WriteString(w, "success")
-	})
-	c.server = &http.Server{Handler: mux, ReadTimeout: 5 * time.Second}
+	mux.Handle("/wechat", handler)
+	c.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = c.server.Serve(l) }() // until close
 	return c, nil
 }
 
 func (c *callbackServer) close() { _ = c.server.Close() }
 
-// signed reports whether a push in plain mode comes from somebody who knows token.
-func signed(token string, query url.Values) bool {
-	parts := []string{token, query.Get("timestamp"), query.Get("nonce")}
-	slices.Sort(parts)
-	sum := sha1.Sum([]byte(strings.Join(parts, "")))
-	return subtle.ConstantTimeCompare([]byte(hex.EncodeToString(sum[:])), []byte(query.Get("signature"))) == 1
+// newAESKey returns an EncodingAESKey: 43 characters of base64.
+func newAESKey() string {
+	b := make([]byte, 32)
+	rand.Read(b) // never fails
+	return base64.RawStdEncoding.EncodeToString(b)
 }

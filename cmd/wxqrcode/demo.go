@@ -214,13 +214,15 @@ func (d *demo) makeCodes(ctx context.Context) error {
 
 // letScan starts a callback server and lets a stranger and a follower scan.
 func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
-	const token = "demo-callback-token"
-	callback, err := listen(ctx, token)
+	callback, err := listen(ctx, server.AppID())
 	if err != nil {
 		return step("start the callback server", err)
 	}
 	defer callback.close()
-	server.SetCallback(callback.url, wxtest.CallbackConfig{Token: token})
+	server.SetCallback(callback.url, callback.push)
+	if err := server.VerifyCallback(ctx); err != nil {
+		return step("have the callback URL verified", err)
+	}
 
 	poster, login := d.report.Codes[3], d.report.Codes[1]
 	const stranger, follower = "o-stranger", "o-follower"
@@ -247,7 +249,7 @@ func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
 	for _, s := range d.report.Scans {
 		rows = append(rows, table.Row{s.Who, filepath.Base(s.File), s.Event, s.Scene})
 	}
-	if err := d.say("\nCallback   %s\n\n", callback.url); err != nil {
+	if err := d.say("\nCallback   %s, encrypted\n\n", callback.url); err != nil {
 		return step("print", err)
 	}
 	return step("print", d.table(table.Row{"who", "scans", "event", "scene of the event"}, rows))
