@@ -29,7 +29,8 @@
 // In secure mode each push is encrypted and its signature covers all of it. In plain
 // mode the signature covers a timestamp and a random number alone: it proves only
 // that the sender once saw a push. The handler takes one such signature for one body
-// only, but whoever can read a push on its way can send another in its place.
+// only (each instance for itself), but whoever can read a push on its way can send
+// another in its place.
 //
 // # Programs that wait for a scan
 //

@@ -71,6 +71,7 @@ func (h *heard) scenes() (scenes []string) {
 
 // never is an onEvent that must not be called.
 func never(t testing.TB) onEvent {
+	t.Helper()
 	return func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		t.Errorf("onEvent was called with %+v", e)
 		return nil, nil
@@ -79,16 +80,15 @@ func never(t testing.TB) onEvent {
 
 // A letter is a push that is to be signed, and sealed if there is a key.
 type letter struct {
-	message   string
-	key       string
-	appID     string    // ours if empty
-	at        time.Time // now if zero
-	nonce     string
-	json      bool   // of the envelope
-	beside    string // plain fields beside Encrypt, as in compatible mode
-	query     url.Values
-	body      string
-	signature string // of plain mode; put in if empty
+	message string
+	key     string
+	appID   string    // ours if empty
+	at      time.Time // now if zero
+	nonce   string
+	json    bool   // of the envelope
+	beside  string // plain fields beside Encrypt, as in compatible mode
+	query   url.Values
+	body    string
 }
 
 // sign fills in query and body.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -53,11 +54,11 @@ func TestOneLineAPush(t *testing.T) {
 					require.Len(t, lines, 1)
 					line := lines[0]
 					assert.Equal(t, "wxqrcode: push", line["msg"])
-					took := 3e9
+					took := 3 * time.Second
 					if line["outcome"] == "ignored" {
 						took = 0
 					}
-					assert.Equal(t, took, line["duration"])
+					assert.InDelta(t, took.Nanoseconds(), line["duration"], 0)
 					for _, k := range []string{"time", "msg", "duration"} {
 						delete(line, k)
 					}
@@ -97,10 +98,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 			send(h, l)
 			for _, p := range []string{"signature", "msg_signature", "timestamp", "nonce"} {
 				bad := *l
-				bad.query = map[string][]string{}
-				for k, v := range l.query {
-					bad.query[k] = v
-				}
+				bad.query = maps.Clone(l.query)
 				bad.query.Set(p, bad.query.Get(p)+"0")
 				send(h, &bad)
 			}

