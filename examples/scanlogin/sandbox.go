@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// A sandbox is a WeChat in this process, with an account in secure mode and with
+// phones that scan on demand.
+type sandbox struct {
+	wechat     *wxtest.Server
+	token, key string
+}
+
+// aFollower is somebody who follows the account from the start.
+const aFollower = "o-follower"
+
+func newSandbox() *sandbox {
+	key := make([]byte, 32)
+	rand.Read(key) // never fails
+	return &sandbox{
+		wechat: wxtest.NewServer(),
+		token:  rand.Text(),
+		key:    base64.RawStdEncoding.EncodeToString(key), // 43 characters, as an EncodingAESKey has
+	}
+}
+
+func (s *sandbox) Close() { s.wechat.Close() }
+
+// account returns what a real account would come from the environment.
+func (s *sandbox) account() account {
+	return account{s.wechat.Client(), callback.Config{Token: s.token, AppID: s.wechat.AppID(), EncodingAESKey: s.key}}
+}
+
+// connect registers the callback, as one does on the account's settings page, and
+// lets the first follower come.
+func (s *sandbox) connect(ctx context.Context, url string) error {
+	s.wechat.SetCallback(url, wxtest.CallbackConfig{Token: s.token, EncodingAESKey: s.key, Mode: wxtest.Secure})
+	if err := s.wechat.VerifyCallback(ctx); err != nil {
+		return err
+	}
+	poster, err := s.wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster")))
+	if err != nil {
+		return err
+	}
+	_, err = s.wechat.Scan(ctx, poster.Ticket, aFollower)
+	return err
+}
+
+// ServeHTTP plays a phone: it scans the code with the ticket.
+func (s *sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	openID := aFollower
+	if query.Get("who") == "new" {
+		openID = "o-" + rand.Text()
+	}
+	delivery, err := s.wechat.Scan(r.Context(), wxqrcode.Ticket(query.Get("ticket")), openID)
+	if err == nil && delivery.Status != http.StatusOK {
+		err = fmt.Errorf("the callback answered %d", delivery.Status)
+	}
+	if err != nil {
+		slog.WarnContext(r.Context(), "play a phone", "error", err)
+		http.Error(w, "the code cannot be scanned", http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
