@@ -75,10 +75,7 @@ func (w *Waiter) Notify(e *wxqrcode.Event) {
 	if e == nil {
 		return
 	}
-	key, ok := e.Scene()
-	if !ok {
-		return
-	}
+	key, _ := e.Scene() // nobody expects the empty one
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for scan := range w.scans[key] {
@@ -137,6 +134,10 @@ func (s *Scan) Wait(ctx context.Context) (*wxqrcode.Event, error) {
 		return nil, fmt.Errorf("wxqrcode: wait for a scan: %w", context.Cause(ctx))
 	}
 }
+
+// Done returns a channel that is closed when the Scan has ended, by an event, Cancel or
+// its lifetime: from then on Wait returns at once.
+func (s *Scan) Done() <-chan struct{} { return s.done }
 
 // Cancel gives the Scan up and ends every Wait. It does nothing if the event has
 // come, and may be called again.

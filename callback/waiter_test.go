@@ -157,6 +157,42 @@ func TestTheContextEndsAWaitAndNotTheScan(t *testing.T) {
 	})
 }
 
+func TestAScanThatHasEndedLeavesNoTimer(t *testing.T) {
+	w := callback.NewWaiter()
+	told, canceled, running := w.Expect(wxqrcode.SceneStr("a"), time.Hour), w.Expect(wxqrcode.SceneStr("b"), time.Hour), w.Expect(wxqrcode.SceneStr("c"), time.Hour)
+	w.Notify(scanned("a"))
+	canceled.Cancel()
+	assert.False(t, callback.HasTimer(told))
+	assert.False(t, callback.HasTimer(canceled))
+	assert.True(t, callback.HasTimer(running))
+}
+
+func TestDoneIsClosedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := callback.NewWaiter()
+		ended := func(s *callback.Scan) bool {
+			select {
+			case <-s.Done():
+				return true
+			default:
+				return false
+			}
+		}
+		told, canceled, expired := w.Expect(wxqrcode.SceneStr("a"), time.Minute), w.Expect(wxqrcode.SceneStr("b"), time.Minute), w.Expect(wxqrcode.SceneStr("c"), time.Minute)
+		for _, s := range []*callback.Scan{told, canceled, expired} {
+			assert.False(t, ended(s))
+		}
+		w.Notify(scanned("a"))
+		canceled.Cancel()
+		assert.True(t, ended(told))
+		assert.True(t, ended(canceled))
+		assert.False(t, ended(expired))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.True(t, ended(expired))
+	})
+}
+
 func TestTwoWhoExpectOneSceneBothHear(t *testing.T) {
 	w := callback.NewWaiter()
 	a, b := w.Expect(wxqrcode.SceneID(7), time.Hour), w.Expect(wxqrcode.SceneStr("7"), time.Hour)

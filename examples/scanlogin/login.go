@@ -212,22 +212,23 @@ func (l *login) streamEvents(w http.ResponseWriter, r *http.Request) {
 	if send("retry: 1000\n\n") != nil {
 		return
 	}
+	beat := time.NewTicker(l.heartbeat)
+	defer beat.Stop()
 	for {
-		ctx, cancel := context.WithTimeout(stream, l.heartbeat)
-		_, err := scan.Wait(ctx)
-		cancel()
-		switch {
-		case err == nil:
-			_ = send("event: scanned\ndata: {}\n\n") // or the browser asks again
+		select {
+		case <-scan.Done():
+			event := "scanned"
+			if _, err := scan.Wait(stream); err != nil {
+				event = "expired"
+			}
+			_ = send("event: " + event + "\ndata: {}\n\n") // or the browser asks again
 			return
-		case errors.Is(err, callback.ErrExpired), errors.Is(err, callback.ErrCanceled): // before the context's: ErrCanceled wraps one of them
-			_ = send("event: expired\ndata: {}\n\n")
+		case <-stream.Done():
 			return
-		case stream.Err() != nil:
-			return
-		}
-		if send(": still here\n\n") != nil {
-			return
+		case <-beat.C:
+			if send(": still here\n\n") != nil {
+				return
+			}
 		}
 	}
 }
