@@ -161,9 +161,13 @@ func Example_anotherSDK() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("answered in secret:", strings.Contains(string(delivery.Body), "<Encrypt>"))
+	reply, err := wechat.Reply(delivery) // decrypted, as the follower gets it
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("answered:", strings.Contains(string(reply), "We open at nine."))
 	// Output:
 	// event: subscribe
 	// asked: When do you open?
-	// answered in secret: true
+	// answered: true
 }

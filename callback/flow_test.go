@@ -124,7 +124,7 @@ func TestASlowRunIsNeitherLostNorDoneTwice(t *testing.T) {
 						case <-ctx.Done():
 							return nil, ctx.Err()
 						}
-						return callback.Raw([]byte("<xml>late</xml>")), nil
+						return callback.Raw([]byte(lateReply)), nil
 					}, opts...)
 					f.around = func(push int, next http.Handler, w http.ResponseWriter, r *http.Request) {
 						if push == until {
@@ -142,11 +142,10 @@ func TestASlowRunIsNeitherLostNorDoneTwice(t *testing.T) {
 						require.NoError(t, err)
 						assert.Equal(t, until, d.Tries)
 						assert.Equal(t, http.StatusOK, d.Status)
-						if push.Mode == wxtest.Plain {
-							assert.Equal(t, "<xml>late</xml>", string(d.Body))
-						} else {
-							assert.Contains(t, string(d.Body), "MsgSignature")
-						}
+						reply, err := f.wechat.Reply(d)
+						require.NoError(t, err)
+						assert.Equal(t, lateReply, string(reply))
+						assert.Equal(t, push.Mode != wxtest.Plain, strings.Contains(string(d.Body), "MsgSignature"))
 					}
 					assert.EqualValues(t, 1, runs.Load())
 				})
@@ -154,6 +153,8 @@ func TestASlowRunIsNeitherLostNorDoneTwice(t *testing.T) {
 		}
 	}
 }
+
+const lateReply = `{"ToUserName":"o-ann","FromUserName":"gh_1","CreateTime":1,"MsgType":"text","Content":"late"}`
 
 func TestAConnectionThatIsCutAtAnyPointLosesNothing(t *testing.T) {
 	for _, fresh := range []bool{false, true} {

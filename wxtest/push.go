@@ -22,7 +22,7 @@ const pushTries = 3
 // A Delivery is how a push went.
 type Delivery struct {
 	Status int    // of the answer; 0 if the last try had none
-	Body   []byte // of the answer, at most 1 MiB of it
+	Body   []byte // of the answer, at most 1 MiB of it; encrypted if the mode is (see [Server.Reply])
 	Tries  int    // 1 to 3
 }
 
