@@ -177,13 +177,24 @@ func TestTheMemoryShrinks(t *testing.T) {
 	assert.Equal(t, 50_000, r.cost)
 	now := time.Duration(21)
 	for i := range 20_000 {
-		r.forget(now)
 		r.put(-1, struct{}{}, 1, now, now+time.Duration(i))
 	}
 	assert.Equal(t, 1, r.cost)
 	assert.Len(t, r.entries, 1)
 	assert.Less(t, cap(r.queue), 50_000)
 	assert.LessOrEqual(t, r.head, len(r.queue))
+}
+
+func TestAValueLivesToTheLastMoment(t *testing.T) {
+	r := newRecent[string, int](10)
+	r.put("a", 1, 1, 0, 10)
+	r.put("b", 2, 1, 10, 20)
+	_, ok := r.get("a", 10)
+	assert.True(t, ok)
+	_, ok = r.get("a", 11)
+	assert.False(t, ok)
+	r.put("c", 3, 1, 11, 20)
+	assert.Len(t, r.entries, 2, "a is forgotten")
 }
 
 // A model of what a recent promises, beside the real one.

@@ -144,7 +144,7 @@ func TestASlowRunIsNeitherLostNorDoneTwice(t *testing.T) {
 						assert.Equal(t, http.StatusOK, d.Status)
 						reply, err := f.wechat.Reply(d)
 						require.NoError(t, err)
-						assert.Equal(t, lateReply, string(reply))
+						assert.JSONEq(t, lateReply, string(reply))
 						assert.Equal(t, push.Mode != wxtest.Plain, strings.Contains(string(d.Body), "MsgSignature"))
 					}
 					assert.EqualValues(t, 1, runs.Load())
