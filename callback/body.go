@@ -17,7 +17,7 @@ func (p *push) readBody(w http.ResponseWriter) (body []byte, status int, err err
 	if r.Body == nil { // of a request that somebody made by hand
 		return nil, http.StatusBadRequest, errors.New("there is no body")
 	}
-	body, err = readAll(http.MaxBytesReader(w, r.Body, h.maxBody), min(r.ContentLength, h.maxBody))
+	body, err = readAll(http.MaxBytesReader(w, r.Body, h.maxBody), r.ContentLength)
 	if err == nil {
 		limitReading(w, time.Time{}) // now the server reads on, to notice that the client goes
 		return body, 0, nil
@@ -32,9 +32,9 @@ func (p *push) readBody(w http.ResponseWriter) (body []byte, status int, err err
 }
 
 // readAll is [io.ReadAll] for a body of which the length is known, as it mostly is:
-// it allocates once. size may be wrong, or negative.
+// it allocates once. size is what the sender says: it may be wrong, or negative.
 func readAll(r io.Reader, size int64) ([]byte, error) {
-	b := make([]byte, 0, max(size, 0)+1) // one more, to meet the end without growing
+	b := make([]byte, 0, min(max(size, 0), defaultMaxBody)+1) // one more, to meet the end without growing
 	for {
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]

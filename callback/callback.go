@@ -4,7 +4,7 @@
 // decrypts it, lets no push run twice and answers.
 //
 //	handler, err := callback.New(callback.Config{
-//		Token:          token, // the three of the account's settings page
+//		Token:          token, // all three are on the account's settings page
 //		AppID:          appID,
 //		EncodingAESKey: key,
 //	}, func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
@@ -21,16 +21,16 @@
 //	router.Any("/wechat", gin.WrapH(handler))     // gin
 //	e.Any("/wechat", echo.WrapHandler(handler))   // echo
 //
-// It needs GET (WeChat tries the URL out) and POST, the query and the body as they
-// came: mount it in front of middleware that reads or changes them.
+// It needs GET (WeChat tries the URL out) and POST, with the query and the body as they
+// came: keep middleware that reads or changes them away from it.
 //
 // # Use the secure mode
 //
 // In secure mode each push is encrypted and its signature covers all of it. In plain
 // mode the signature covers a timestamp and a random number alone: it proves only
 // that the sender once saw a push. The handler takes one such signature for one body
-// only (each instance for itself), but whoever can read a push on its way can send
-// another in its place.
+// only (each instance for itself, while the timestamp is young), but whoever can read
+// a push on its way can send another in its place.
 //
 // # Programs that wait for a scan
 //
@@ -53,14 +53,16 @@ import (
 )
 
 // A Config says how WeChat signs and encrypts the account's pushes, which is set on
-// the account's settings page, and what the handler takes. Token must be set;
-// whatever else is zero has a default. It shows no token and no key in print.
+// the account's settings page, and what the handler takes. Token must be set; the zero
+// values of the others are useful. It shows no token and no key in print, unless it
+// stands in an unexported field of what is printed: fmt does not ask it there.
 type Config struct {
 	// Token goes into every signature (令牌).
 	Token string
 
 	// EncodingAESKey is the key of the compatible and the secure mode: 43 characters.
-	// With it, a push in the clear is refused unless AllowPlain is set.
+	// With it, a push in the clear is refused unless AllowPlain is set. Without it the
+	// handler is in plain mode; so make sure that it is not empty by mistake.
 	EncodingAESKey string
 
 	// PreviousAESKey is the key before the present one. After a change WeChat may go
@@ -68,7 +70,8 @@ type Config struct {
 	PreviousAESKey string
 
 	// AppID is whose pushes are taken. It must be set if there is a key, and is not
-	// read without one. For a third-party platform (第三方平台) it is the platform's.
+	// read without one. For messages and events of accounts that a third-party platform
+	// (第三方平台) serves, it is the platform's.
 	AppID string
 
 	// OnMessage takes every push that is not subscribe, unsubscribe or SCAN: texts,
@@ -81,25 +84,28 @@ type Config struct {
 	// the account's mode is being changed: it gives up what the key protects from.
 	AllowPlain bool
 
-	// MaxBody is how many bytes a push may have; 0 means 64 KiB. One that is longer
-	// is answered 413.
+	// MaxBody is how many bytes a push may have; 0 means 64 KiB. A longer one gets 413.
 	MaxBody int64
 
 	// MaxAge is how far a push's timestamp may be from this machine's clock, before
-	// or after; 0 means 5 minutes. Pushes are known again for twice as long, so that
+	// or after; 0 means 5 minutes. Pushes are remembered for twice as long, so that
 	// none can be captured and run a second time. If it is negative, timestamps are
-	// not checked and pushes are known again for 10 minutes: whoever captured one
-	// can run it again after that.
+	// not checked and pushes are remembered for 10 minutes: whoever captured one can
+	// run it again after that.
 	MaxAge time.Duration
 
 	// Timeout is the deadline of a call of onEvent or OnMessage; 0 means 14 s,
-	// which is a little less than WeChat's three tries take. A push itself must have
-	// come in within 5 s, after which WeChat has given up on it.
+	// which is a little less than WeChat's three tries take. The push itself must have
+	// come in within 5 s, after which WeChat has given up on it; this needs a
+	// ResponseWriter that lets [http.ResponseController] set a read deadline, and takes
+	// the place of the server's ReadTimeout.
 	Timeout time.Duration
 
-	// Dedup knows the pushes that were here before; nil means a memory of a million
-	// in this process. Where several instances answer at one URL, they must share
-	// one.
+	// Dedup remembers the pushes that were here before. Nil means a memory in this
+	// process, for a million of them, which then takes about 100 MB, and for 64 MiB of
+	// replies. It ends with the process: within MaxAge of a restart, a push that comes
+	// again runs again. If several instances answer at one URL, they must share one
+	// Dedup.
 	Dedup Dedup
 
 	// Logger gets one line a push: scene, event, outcome, time. Nothing logged shows
@@ -151,7 +157,7 @@ type Handler struct {
 // context carries the values of the request's, ends after cfg.Timeout and does not
 // end with the connection: WeChat closes that after 5 s, sends the push again, and
 // the repeat waits for the same call and carries its reply. So a reply may take up
-// to 15 s, and [http.Server.Shutdown] waits for it.
+// to 14 s, and [http.Server.Shutdown] waits for it.
 //
 // If onEvent returns an error or panics, the push is answered 500, and one that
 // comes again runs again. If it overruns its deadline, repeats go on waiting for it.
@@ -233,7 +239,7 @@ func (c *Config) keys() (keys []namedKey) {
 }
 
 func invalid(field, value, reason string) error {
-	return &wxqrcode.ValidationError{Field: "callback: " + field, Value: value, Reason: reason}
+	return &wxqrcode.ValidationError{Field: field, Value: value, Reason: reason}
 }
 
 // Format prints the settings without token and keys, for every verb of fmt.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A Dedup knows the pushes that were here before. It is safe for concurrent use.
+// A Dedup remembers the pushes that were here before. It is safe for concurrent use.
 // [Config] has one in memory by default; implement it to share one between
 // instances.
 type Dedup interface {

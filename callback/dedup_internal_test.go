@@ -98,6 +98,24 @@ func TestRepliesAreBoundedByTheirLength(t *testing.T) {
 	assert.Empty(t, log.String(), "no push is forgotten")
 }
 
+func TestAReplyIsForgottenNoLaterThanItsPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := newTestMemory(100, 1000)
+		reply := []byte("reply")
+		push := func(key string) string {
+			b, err := m.Do(t.Context(), key, time.Second, func() ([]byte, error) { return reply, nil })
+			require.NoError(t, err)
+			return string(b)
+		}
+		push("a")
+		time.Sleep(time.Second + 1)
+		reply = nil
+		assert.Empty(t, push("a"), "a run that had nothing to say")
+		assert.Empty(t, push("a"), "its repeat has not either")
+		assert.Empty(t, m.replies.entries, "what has expired goes though no reply comes")
+	})
+}
+
 func TestRunsAtWorkAreNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, _ := newTestMemory(2, 1000)
@@ -183,6 +201,28 @@ func TestTheMemoryShrinks(t *testing.T) {
 	assert.Len(t, r.entries, 1)
 	assert.Less(t, cap(r.queue), 50_000)
 	assert.LessOrEqual(t, r.head, len(r.queue))
+	assert.Less(t, r.peak, 10_000, "a map does not shrink: it is another")
+}
+
+func TestABurstLeavesNoMemoryBehind(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	r := newRecent[digest, struct{}](maxRemembered)
+	before := heap()
+	const n = 200_000
+	for i := range uint64(n) {
+		r.put(digest{i, i}, struct{}{}, 1, 0, 10)
+	}
+	full := heap() - before
+	for i := range uint64(n) {
+		r.put(digest{i, ^i}, struct{}{}, 1, time.Duration(20+20*i), time.Duration(20+20*i+10))
+	}
+	assert.Less(t, heap()-before, full/10)
+	runtime.KeepAlive(&r)
 }
 
 func TestAValueLivesToTheLastMoment(t *testing.T) {

@@ -40,12 +40,27 @@ func readEnvelope(body []byte) (e envelope, err error) {
 	if isJSON(body) {
 		err = json.Unmarshal(body, &e)
 	} else {
-		err = xml.Unmarshal(body, &e)
+		err = xml.Unmarshal(withoutControls(body), &e)
 	}
-	if err != nil {
-		return envelope{}, fmt.Errorf("the body is malformed: %w", err)
+	if err != nil { // whose text would quote the body in the log
+		return envelope{}, fmt.Errorf("the body, %d bytes, is no message and no envelope of WeChat's", len(body))
 	}
 	return e, nil
+}
+
+// withoutControls returns a message with blanks in place of the bytes that XML
+// forbids.
+func withoutControls(message []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if forbiddenInXML(r) {
+			return ' '
+		}
+		return r
+	}, message)
+}
+
+func forbiddenInXML(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF
 }
 
 // scanEnvelope reads exactly the shape that WeChat sends in secure mode: the two
@@ -61,8 +76,8 @@ func scanEnvelope(s string) (encrypt string, ok bool) {
 	if encrypt, s, ok = cutCDATA(s, "Encrypt"); !ok {
 		return "", false
 	}
-	s, ok = cutTag(s, "</xml>")
-	return encrypt, ok && strings.TrimSpace(s) == ""
+	_, ok = cutTag(s, "</xml>")
+	return encrypt, ok
 }
 
 // cutTag takes a tag off s, and blanks before it.
@@ -107,7 +122,7 @@ func (p *push) seal(reply []byte) ([]byte, error) {
 	nonce := strconv.FormatUint(uint64(binary.BigEndian.Uint32(random[:])), 10)
 	now := time.Now().Unix()
 	signature := wxcrypt.Signature(p.handler.token(), strconv.FormatInt(now, 10), nonce, encrypt)
-	if isJSON(p.message) {
+	if isJSON(p.body) {
 		return json.Marshal(struct {
 			Encrypt, MsgSignature string
 			TimeStamp             int64

@@ -15,27 +15,29 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// newWeChat returns a WeChat in this process that pushes to a handler in secure mode,
-// and what the handler must know of it.
-func newWeChat() (wechat *wxtest.Server, cfg callback.Config, mount func(http.Handler)) {
-	wechat = wxtest.NewServer()
-	cfg = callback.Config{
+// newWeChat returns a WeChat in this process, in secure mode, and what a handler must
+// know of it.
+func newWeChat() (*wxtest.Server, callback.Config) {
+	wechat := wxtest.NewServer()
+	return wechat, callback.Config{
 		Token:          "callback-token",
 		AppID:          wechat.AppID(),
 		EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
 	}
-	mount = func(program http.Handler) {
-		server := httptest.NewServer(program)
-		wechat.SetCallback(server.URL+"/wechat", wxtest.CallbackConfig{
-			Token: cfg.Token, EncodingAESKey: cfg.EncodingAESKey, Mode: wxtest.Secure,
-		})
-	}
-	return wechat, cfg, mount
+}
+
+// serveTo starts a server for the program, to be closed, and lets WeChat push to it.
+func serveTo(wechat *wxtest.Server, cfg callback.Config, program http.Handler) *httptest.Server {
+	server := httptest.NewServer(program)
+	wechat.SetCallback(server.URL+"/wechat", wxtest.CallbackConfig{
+		Token: cfg.Token, EncodingAESKey: cfg.EncodingAESKey, Mode: wxtest.Secure,
+	})
+	return server
 }
 
 // Which poster brought this follower? The handler is mounted with net/http.
 func Example() {
-	wechat, cfg, mount := newWeChat()
+	wechat, cfg := newWeChat()
 	defer wechat.Close()
 
 	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
@@ -56,7 +58,8 @@ func Example() {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/wechat", handler)
-	mount(mux)
+	server := serveTo(wechat, cfg, mux)
+	defer server.Close()
 
 	ctx := context.Background()
 	if err := wechat.VerifyCallback(ctx); err != nil { // as WeChat does when you enter the URL
@@ -83,7 +86,7 @@ func Example() {
 // Who is in front of the page? The page shows a code that nobody else has, and waits
 // for its scan. examples/scanlogin is the whole of it, with a page.
 func ExampleWaiter() {
-	wechat, cfg, mount := newWeChat()
+	wechat, cfg := newWeChat()
 	defer wechat.Close()
 	client := wechat.Client()
 
@@ -95,7 +98,8 @@ func ExampleWaiter() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	mount(handler)
+	server := serveTo(wechat, cfg, handler)
+	defer server.Close()
 
 	ctx := context.Background()
 	scene := wxqrcode.RandomScene("login-")
@@ -120,7 +124,7 @@ func ExampleWaiter() {
 // A second SDK serves everything that is no scan, at the same URL: it gets the
 // decrypted message, and its reply is encrypted if need be.
 func Example_anotherSDK() {
-	wechat, cfg, mount := newWeChat()
+	wechat, cfg := newWeChat()
 	defer wechat.Close()
 
 	// Stands for the other SDK: a message in, a reply out.
@@ -147,7 +151,8 @@ func Example_anotherSDK() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	mount(handler)
+	server := serveTo(wechat, cfg, handler)
+	defer server.Close()
 
 	ctx := context.Background()
 	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("shop-7")))

@@ -38,12 +38,13 @@ func FuzzServeHTTP(f *testing.F) {
 
 		for _, l := range []*letter{plain(string(body)), sealed(string(body))} {
 			cfg := callback.Config{Token: token, AppID: appID, EncodingAESKey: l.key}
-			if l.query.Has("msg_signature") {
-				cfg.EncodingAESKey = aesKey
-			}
 			var heard heard
 			w := send(newHandler(t, cfg, heard.on), l)
 			e, err := wxqrcode.ParseEvent(body)
+			if w.Code == http.StatusOK && err != nil { // a text with characters that XML forbids
+				assert.Empty(t, heard.events)
+				continue
+			}
 			switch {
 			case len(l.body) > 64<<10:
 				assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code)

@@ -80,6 +80,7 @@ func never(t testing.TB) onEvent {
 
 // A letter is a push that is to be signed, and sealed if there is a key.
 type letter struct {
+	token   string // ours if empty
 	message string
 	key     string
 	appID   string    // ours if empty
@@ -99,11 +100,14 @@ func (l *letter) sign() *letter {
 	if l.nonce == "" {
 		l.nonce = "415670741"
 	}
+	if l.token == "" {
+		l.token = token
+	}
 	timestamp := fmt.Sprint(l.at.Unix())
 	l.query = url.Values{
 		"timestamp": {timestamp},
 		"nonce":     {l.nonce},
-		"signature": {wxcrypt.Signature(token, timestamp, l.nonce)},
+		"signature": {wxcrypt.Signature(l.token, timestamp, l.nonce)},
 		"openid":    {openID},
 	}
 	l.body = l.message
@@ -125,7 +129,7 @@ func (l *letter) sign() *letter {
 // seal makes encrypt the body and signs it.
 func (l *letter) seal(encrypt string) {
 	l.query.Set("encrypt_type", "aes")
-	l.query.Set("msg_signature", wxcrypt.Signature(token, l.query.Get("timestamp"), l.query.Get("nonce"), encrypt))
+	l.query.Set("msg_signature", wxcrypt.Signature(l.token, l.query.Get("timestamp"), l.query.Get("nonce"), encrypt))
 	l.body = "<xml><ToUserName><![CDATA[" + account + "]]></ToUserName>\n" + l.beside + "<Encrypt><![CDATA[" + encrypt + "]]></Encrypt></xml>"
 	if l.json {
 		b, err := json.Marshal(map[string]string{"ToUserName": account, "Encrypt": encrypt})

@@ -93,7 +93,8 @@ func TestNoSecretIsLogged(t *testing.T) {
 	cfg := callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey, PreviousAESKey: oldKey, Logger: log.logger()}
 	for _, f := range []onEvent{new(heard).on, replyWith(callback.Text("")), func(context.Context, *wxqrcode.Event) (callback.Reply, error) { panic("boom") }} {
 		h := newHandler(t, cfg, f)
-		for i, message := range []string{scanOf("7"), textXML("body-text"), "body-text", eventXML("CLICK", "body-text")} {
+		for i, message := range []string{scanOf("7"), textXML("body-text"), "body-text", eventXML("CLICK", "body-text"),
+			strings.Replace(scanOf("7"), fmt.Sprint(created), "body-text", 1), "<xml><body-text></xml>", `{"body-text":body-text}`} {
 			l := (&letter{message: message, key: aesKey, nonce: fmt.Sprint("nonce-", i)}).sign()
 			send(h, l)
 			for _, p := range []string{"signature", "msg_signature", "timestamp", "nonce"} {
@@ -104,6 +105,10 @@ func TestNoSecretIsLogged(t *testing.T) {
 			}
 			bad := *l
 			bad.body = bad.body[:len(bad.body)-20]
+			send(h, &bad)
+			bad.body = "<xml><body-text>&body-text;</body-texts></xml>"
+			send(h, &bad)
+			bad.body = `{"Encrypt":"body-text",body-text}`
 			send(h, &bad)
 		}
 	}

@@ -19,14 +19,16 @@ type push struct {
 	request *http.Request
 	start   time.Time
 	query   query
-	message []byte          // in the clear
+	body    []byte
+	message []byte          // the body in the clear
 	event   *wxqrcode.Event // what the message says; nil until it is known
 	key     *wxcrypt.Key    // that opened it; nil for a push in the clear
-	ran     bool            // onEvent or OnMessage was called for this request
 
-	outcome  outcome
-	err      error // why it was refused or failed
-	replyErr error // why there was no reply
+	ran      bool    // onEvent or OnMessage was called for this request
+	stale    error   // why neither was called
+	replyErr error   // why there is no reply
+	outcome  outcome // how it ended
+	err      error   // why it was refused or failed
 }
 
 func (p *push) receive(w http.ResponseWriter) answer {
@@ -43,33 +45,38 @@ func (p *push) receive(w http.ResponseWriter) answer {
 			return p.refuse(http.StatusForbidden, err)
 		}
 	}
-	body, status, err := p.readBody(w)
-	if err != nil {
+	var status int
+	if p.body, status, err = p.readBody(w); err != nil {
 		return p.refuse(status, err)
 	}
-	if err := p.open(body); err != nil {
+	if err := p.open(); err != nil {
 		return p.refuse(http.StatusForbidden, err)
 	}
-	if p.event, err = wxqrcode.ParseEvent(p.message); err != nil {
-		if e, _ := readEnvelope(body); len(h.keys) == 0 && len(e.Encrypt) > 0 {
+	if p.event, err = parse(p.message); err != nil {
+		if e, _ := readEnvelope(p.body); len(h.keys) == 0 && len(e.Encrypt) > 0 {
 			err = errors.New("the push is encrypted and there is no key; set EncodingAESKey and AppID in callback.Config")
 		}
 		return p.refuse(http.StatusBadRequest, err)
 	}
-	if p.key == nil && !h.signatures.admit(p.query[signature], body, p.start, h.ttl) {
+	if h.maxAge >= 0 {
+		if err := p.query.checkCut(p.event.CreateTime); err != nil {
+			return p.refuse(http.StatusForbidden, err)
+		}
+	}
+	if p.key == nil && !h.signatures.admit(p.query[signature], p.body, p.start, h.ttl) {
 		return p.refuse(http.StatusForbidden, errors.New("signature came with another body before"))
 	}
 	return p.dispatch()
 }
 
 // open checks where a push comes from, and takes the message out of its body.
-func (p *push) open(body []byte) error {
+func (p *push) open() error {
 	h := p.handler
 	if len(h.keys) == 0 {
-		p.message = body
+		p.message = p.body
 		return nil
 	}
-	e, err := readEnvelope(body)
+	e, err := readEnvelope(p.body)
 	switch {
 	case err != nil:
 		return err
@@ -80,7 +87,7 @@ func (p *push) open(body []byte) error {
 	case !h.allowPlain:
 		return errors.New("the push is not encrypted though there is a key (AllowPlain takes it)")
 	}
-	p.message = body
+	p.message = p.body
 	return p.query.checkSignature(h.token())
 }
 
@@ -101,6 +108,20 @@ func (p *push) openSealed(encrypt string) error {
 	return failed
 }
 
+// parse reads a message. In a follower's text there may be control characters, which
+// XML forbids and WeChat pushes all the same: only an event must be without.
+func parse(message []byte) (*wxqrcode.Event, error) {
+	e, err := wxqrcode.ParseEvent(message)
+	if err == nil {
+		return e, nil
+	}
+	if e, err := wxqrcode.ParseEvent(withoutControls(message)); err == nil && e.Type == "" {
+		return e, nil
+	}
+	// The error itself would quote the message in the log.
+	return nil, fmt.Errorf("the message, %d bytes, is none of WeChat's", len(message))
+}
+
 // dispatch lets the push run if it did not before.
 func (p *push) dispatch() answer {
 	h := p.handler
@@ -117,6 +138,8 @@ func (p *push) dispatch() answer {
 	}
 	reply, err := h.dedup.Do(p.request.Context(), key, h.ttl, p.run)
 	switch {
+	case p.stale != nil:
+		return p.refuse(http.StatusForbidden, p.stale)
 	case err == nil && p.ran:
 		p.outcome = handled
 	case err == nil:
@@ -142,15 +165,21 @@ func (p *push) isEvent() bool {
 	return false
 }
 
-// run calls onEvent or OnMessage and returns the reply in the clear.
+// run calls onEvent or OnMessage and returns the reply in the clear. That it is called
+// means that no memory has the push, or not any more; so it must still be young, however
+// long its body took.
 func (p *push) run() (reply []byte, err error) {
+	now := time.Now()
+	if p.stale = p.query.checkAge(now, p.handler.maxAge); p.stale != nil {
+		return nil, p.stale
+	}
 	p.ran = true
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
-	ctx := &runContext{request: p.request.Context(), at: time.Now().Add(p.handler.timeout)}
+	ctx := &runContext{request: p.request.Context(), at: now.Add(p.handler.timeout)}
 	defer ctx.end()
 	var r Reply
 	if p.isEvent() {
@@ -158,8 +187,11 @@ func (p *push) run() (reply []byte, err error) {
 	} else {
 		r, err = p.handler.onMessage(ctx, Message{p.event.MsgType, string(p.event.Type), p.message})
 	}
-	if err != nil || r == nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("%w", err) // its text is made here, where a panic is recovered
+	}
+	if r == nil {
+		return nil, nil
 	}
 	reply, p.replyErr = r.encode(p.event, isJSON(p.message))
 	return reply, nil

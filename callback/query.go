@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,14 +75,11 @@ func readQuery(raw string) (q query, err error) {
 }
 
 // checkAge returns an error if the timestamp is not within maxAge of now, before or
-// after.
+// after. A negative maxAge takes any.
 func (q *query) checkAge(now time.Time, maxAge time.Duration) error {
-	var seconds int64
-	for _, c := range []byte(q[timestamp]) {
-		if c < '0' || c > '9' {
-			return errors.New("timestamp is no number")
-		}
-		seconds = seconds*10 + int64(c-'0') // at most 11 digits
+	seconds, ok := unixSeconds(q[timestamp])
+	if !ok {
+		return errors.New("timestamp is no number")
 	}
 	if age := now.Sub(time.Unix(seconds, 0)); maxAge >= 0 && age.Abs() > maxAge {
 		return fmt.Errorf("timestamp is %v off this machine's clock; %v are allowed (MaxAge)", age.Round(time.Second), maxAge)
@@ -89,7 +87,58 @@ func (q *query) checkAge(now time.Time, maxAge time.Duration) error {
 	return nil
 }
 
-var errSignature = errors.New("signature is wrong (another Token?)")
+// checkCut returns an error if the message is of another time than the timestamp and
+// was signed with one of its own time.
+//
+// WeChat sorts what it signs and joins it without a mark between: a signature stays good
+// if timestamp and nonce change places, or are cut from each other elsewhere. A captured
+// push whose nonce looks like a later time would so be young a second time, long after
+// it was forgotten. Whatever was done, the timestamp that it was signed with is at one
+// end of the two, and near the time of the message.
+func (q *query) checkCut(created time.Time) error {
+	first, second := q[timestamp], q[nonce]
+	if second < first {
+		first, second = second, first
+	}
+	at := created.Unix()
+	given, _ := unixSeconds(q[timestamp])
+	var buf [128]byte
+	joined := append(append(buf[:0], first...), second...)
+	digits := len(strconv.AppendInt(nil, at, 10))
+	if digits > len(joined) {
+		return nil
+	}
+	for _, end := range [][]byte{joined[:digits], joined[len(joined)-digits:]} {
+		signed, ok := unixSeconds(string(end))
+		if ok && distance(signed, at) < distance(given, at) && distance(signed, at) < maxDelay {
+			return errors.New("timestamp and nonce are not as they were when WeChat signed them")
+		}
+	}
+	return nil
+}
+
+// maxDelay is how many seconds after an event WeChat may push it, generously: a
+// nonce looks like a time as near as that once in twelve thousand pushes, but then the
+// event is not far from the timestamp too.
+const maxDelay = 24 * 60 * 60
+
+func distance(a, b int64) int64 { return max(a-b, b-a) }
+
+// unixSeconds reads up to 11 digits.
+func unixSeconds(s string) (n int64, ok bool) {
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, len(s) >= 1 && len(s) <= 11
+}
+
+var (
+	errSignature    = errors.New("signature is wrong (another Token?)")
+	errMsgSignature = errors.New("msg_signature is wrong (another Token?)")
+)
 
 // checkSignature proves that the sender knows the token or once saw a push.
 func (q *query) checkSignature(token string) error {
@@ -102,7 +151,7 @@ func (q *query) checkSignature(token string) error {
 // checkEncrypt proves that somebody who knows the token signed encrypt.
 func (q *query) checkEncrypt(token, encrypt string) error {
 	if !wxcrypt.Verify(q[msgSignature], token, q[timestamp], q[nonce], encrypt) {
-		return fmt.Errorf("msg_%w", errSignature)
+		return errMsgSignature
 	}
 	return nil
 }

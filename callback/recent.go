@@ -1,6 +1,7 @@
 package callback
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -11,6 +12,7 @@ type recent[K comparable, V any] struct {
 	limit   int // of all costs together
 	cost    int
 	entries map[K]recentEntry[V]
+	peak    int         // of entries, since the map was made
 	queue   []queued[K] // in the order in which they came
 	head    int         // of queue
 }
@@ -44,6 +46,7 @@ func (r *recent[K, V]) get(key K, now time.Duration) (value V, ok bool) {
 func (r *recent[K, V]) put(key K, value V, cost int, now, expires time.Duration) (full bool) {
 	r.cost += cost - r.entries[key].cost
 	r.entries[key] = recentEntry[V]{value, cost, expires}
+	r.peak = max(r.peak, len(r.entries))
 	r.queue = append(r.queue, queued[K]{key, expires})
 	r.forget(now)
 	for r.cost > r.limit {
@@ -74,9 +77,11 @@ func (r *recent[K, V]) pop() (expires time.Duration) {
 	}
 	if r.head >= 1024 && r.head >= len(r.queue)/2 {
 		r.queue, r.head = slices.Clone(r.queue[r.head:]), 0
-		if len(r.queue) == 0 {
-			r.entries = make(map[K]recentEntry[V]) // a map does not shrink
-		}
+	}
+	if r.peak >= 1024 && len(r.entries) <= r.peak/8 { // a map does not shrink by itself
+		entries := make(map[K]recentEntry[V], len(r.entries))
+		maps.Copy(entries, r.entries)
+		r.entries, r.peak = entries, len(entries)
 	}
 	return oldest.expires
 }

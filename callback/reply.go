@@ -59,10 +59,11 @@ type (
 )
 
 func (t text) encode(to *wxqrcode.Event, isJSON bool) ([]byte, error) {
-	if len(t) == 0 || len(t) > maxText {
-		return nil, fmt.Errorf("Text is %d bytes long; 1 to %d are allowed", len(t), maxText)
+	content := fitXML(string(t))
+	if len(content) == 0 || len(content) > maxText {
+		return nil, fmt.Errorf("Text is %d bytes long; 1 to %d are allowed", len(content), maxText)
 	}
-	return replyXML(to, isJSON, "text", "<Content>"+cdata(string(t))+"</Content>")
+	return replyXML(to, isJSON, "text", "<Content>"+cdata(content)+"</Content>")
 }
 
 func (i image) encode(to *wxqrcode.Event, isJSON bool) ([]byte, error) {
@@ -73,12 +74,11 @@ func (i image) encode(to *wxqrcode.Event, isJSON bool) ([]byte, error) {
 }
 
 func (n news) encode(to *wxqrcode.Event, isJSON bool) ([]byte, error) {
-	limit := 1
-	if to.MsgType == "event" {
-		limit = maxArticles
-	}
-	if len(n) == 0 || len(n) > limit {
-		return nil, fmt.Errorf("News has %d articles; 1 to %d are allowed in answer to MsgType %q", len(n), limit, shorten(to.MsgType, maxLogged))
+	switch {
+	case to.MsgType != "event" && len(n) != 1:
+		return nil, fmt.Errorf("News has %d articles; in answer to a message it must have 1", len(n))
+	case len(n) == 0 || len(n) > maxArticles:
+		return nil, fmt.Errorf("News has %d articles; 1 to %d are allowed", len(n), maxArticles)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "<ArticleCount>%d</ArticleCount><Articles>", len(n))
@@ -103,11 +103,15 @@ func replyXML(to *wxqrcode.Event, isJSON bool, msgType, content string) ([]byte,
 
 // cdata returns text as a CDATA section, or as several where it holds the end of one.
 func cdata(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
-			return '\uFFFD' // XML cannot hold it; Map does the same to invalid UTF-8
+	return "<![CDATA[" + strings.ReplaceAll(fitXML(text), "]]>", "]]]]><![CDATA[>") + "]]>"
+}
+
+// fitXML puts U+FFFD in place of what XML cannot hold.
+func fitXML(text string) string {
+	return strings.Map(func(r rune) rune {
+		if forbiddenInXML(r) {
+			return '\uFFFD' // Map does the same to invalid UTF-8
 		}
 		return r
 	}, text)
-	return "<![CDATA[" + strings.ReplaceAll(text, "]]>", "]]]]><![CDATA[>") + "]]>"
 }

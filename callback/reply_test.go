@@ -147,25 +147,25 @@ func TestLimitsOfReplies(t *testing.T) {
 		reply callback.Reply
 		why   string // empty if it is sent
 	}{
-		"a text of 1 byte":                  {scan, callback.Text("x"), ""},
-		"a text as long as it may be":       {scan, callback.Text(strings.Repeat("x", 2048)), ""},
-		"a text one byte too long":          {scan, callback.Text(strings.Repeat("x", 2049)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
-		"a Chinese text too long":           {scan, callback.Text(strings.Repeat("码", 683)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
-		"an empty text":                     {scan, callback.Text(""), "Text is 0 bytes long; 1 to 2048 are allowed"},
-		"a picture without an id":           {scan, callback.Image(""), "Image has no media id"},
-		"no article":                        {scan, articles(0), `News has 0 articles; 1 to 8 are allowed in answer to MsgType "event"`},
-		"8 articles to a scan":              {scan, articles(8), ""},
-		"9 articles to a scan":              {scan, articles(9), `News has 9 articles; 1 to 8 are allowed in answer to MsgType "event"`},
-		"8 articles to a click":             {click, articles(8), ""},
-		"9 articles to a click":             {click, articles(9), `News has 9 articles; 1 to 8 are allowed in answer to MsgType "event"`},
-		"1 article to a text":               {text, articles(1), ""},
-		"2 articles to a text":              {text, articles(2), `News has 2 articles; 1 to 1 are allowed in answer to MsgType "text"`},
-		"a text to JSON":                    {scanJSON("7"), callback.Text("hi"), "the push was JSON, to which only Raw and nil replies exist"},
-		"a picture to JSON":                 {scanJSON("7"), callback.Image("id"), "the push was JSON, to which only Raw and nil replies exist"},
-		"an article to JSON":                {scanJSON("7"), articles(1), "the push was JSON, to which only Raw and nil replies exist"},
-		"Raw to JSON":                       {scanJSON("7"), callback.Raw([]byte(`{"MsgType":"text"}`)), ""},
-		"a text of what XML cannot hold":    {scan, callback.Text("\x00"), ""},
-		"a text longer once it is replaced": {scan, callback.Text(strings.Repeat("\x00", 2048)), ""},
+		"a text of 1 byte":                    {scan, callback.Text("x"), ""},
+		"a text as long as it may be":         {scan, callback.Text(strings.Repeat("x", 2048)), ""},
+		"a text one byte too long":            {scan, callback.Text(strings.Repeat("x", 2049)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
+		"a Chinese text too long":             {scan, callback.Text(strings.Repeat("码", 683)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
+		"an empty text":                       {scan, callback.Text(""), "Text is 0 bytes long; 1 to 2048 are allowed"},
+		"a picture without an id":             {scan, callback.Image(""), "Image has no media id"},
+		"no article":                          {scan, articles(0), "News has 0 articles; 1 to 8 are allowed"},
+		"8 articles to a scan":                {scan, articles(8), ""},
+		"9 articles to a scan":                {scan, articles(9), "News has 9 articles; 1 to 8 are allowed"},
+		"8 articles to a click":               {click, articles(8), ""},
+		"9 articles to a click":               {click, articles(9), "News has 9 articles; 1 to 8 are allowed"},
+		"1 article to a text":                 {text, articles(1), ""},
+		"2 articles to a text":                {text, articles(2), "News has 2 articles; in answer to a message it must have 1"},
+		"a text to JSON":                      {scanJSON("7"), callback.Text("hi"), "the push was JSON, to which only Raw and nil replies exist"},
+		"a picture to JSON":                   {scanJSON("7"), callback.Image("id"), "the push was JSON, to which only Raw and nil replies exist"},
+		"an article to JSON":                  {scanJSON("7"), articles(1), "the push was JSON, to which only Raw and nil replies exist"},
+		"Raw to JSON":                         {scanJSON("7"), callback.Raw([]byte(`{"MsgType":"text"}`)), ""},
+		"a text of what XML cannot hold":      {scan, callback.Text("\x00"), ""},
+		"a text too long once it is replaced": {scan, callback.Text(strings.Repeat("\x00", 683)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
 	} {
 		for _, key := range []string{"", aesKey} {
 			t.Run(name+key, func(t *testing.T) {
@@ -203,6 +203,10 @@ func TestJSONPushesAreAnsweredInJSON(t *testing.T) {
 	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
 	assert.Equal(t, want, openReply(t, w.Body.String(), aesKey))
 
+	w = send(h, (&letter{message: scanOf("7"), key: aesKey, json: true}).sign())
+	assert.Equal(t, want, openReply(t, w.Body.String(), aesKey))
+	assert.Equal(t, "{", w.Body.String()[:1], "the envelope is as that of the push, whatever is in it")
+
 	w = send(newHandler(t, plainConfig, replyWith(callback.Raw([]byte(want)))), plain(scanJSON("7")))
 	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
 	assert.Equal(t, want, w.Body.String())
@@ -225,7 +229,7 @@ func FuzzText(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, content string) {
-		if content == "" || len(content) > 2048 {
+		if content == "" || len(content) > 2048/3 {
 			return
 		}
 		h := newHandler(t, plainConfig, replyWith(callback.Text(content)))

@@ -83,6 +83,17 @@ func TestARepeatJoinsTheRunAndCarriesItsReply(t *testing.T) {
 	})
 }
 
+func TestALimitWithoutEndRemembersToo(t *testing.T) {
+	cfg := plainConfig
+	cfg.MaxAge = 1<<63 - 1
+	var heard heard
+	h := newHandler(t, cfg, heard.on)
+	for range 2 {
+		assert.Equal(t, http.StatusOK, send(h, plain(scanOf("7"))).Code)
+	}
+	assert.Len(t, heard.scenes(), 1)
+}
+
 func TestAReplyIsRepeatedForAMinuteAndThePushKnownForLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := plainConfig
@@ -130,6 +141,7 @@ func TestWhatFailedRunsAgain(t *testing.T) {
 		"a panic that stops a server": func() (callback.Reply, error) { panic(http.ErrAbortHandler) },
 		"a panic with nil":            func() (callback.Reply, error) { panic(nil) },
 		"a panic with an error":       func() (callback.Reply, error) { panic(errors.New("no database")) },
+		"a typed nil for an error":    func() (callback.Reply, error) { var err *wxqrcode.APIError; return nil, err },
 		"a nil pointer":               func() (callback.Reply, error) { var p *callback.Message; return callback.Text(p.MsgType), nil },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -184,6 +196,29 @@ func TestARepeatRunsWhatFailedBeforeItsEyes(t *testing.T) {
 		assert.Equal(t, map[int]int{http.StatusInternalServerError: 1, http.StatusOK: 9}, statuses)
 		assert.EqualValues(t, 2, w.runs.Load())
 	})
+}
+
+// Whoever has gone by the time at which a run fails does not run it again.
+func TestARepeatThatHasGoneDoesNotRun(t *testing.T) {
+	for range 20 { // the failure and the cut come at once, and one is seen first
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cut := context.WithCancel(t.Context())
+			w := worker{work: func(context.Context, int) (callback.Reply, error) {
+				time.Sleep(time.Second)
+				cut()
+				return nil, errors.New("no database")
+			}}
+			h := newHandler(t, plainConfig, w.on)
+			var all sync.WaitGroup
+			all.Go(func() { send(h, plain(scanOf("7"))) })
+			synctest.Wait()
+			for range 10 {
+				all.Go(func() { serve(h, plain(scanOf("7")).request().WithContext(ctx)) })
+			}
+			all.Wait()
+			assert.EqualValues(t, 1, w.runs.Load())
+		})
+	}
 }
 
 func TestARunThatOverrunsItsDeadlineIsJoined(t *testing.T) {
@@ -388,6 +423,42 @@ func TestWhatIsNoScanGoesToOnMessage(t *testing.T) {
 type heardNothing struct{}
 
 func (*heardNothing) on(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil }
+
+// Followers type control characters, and WeChat pushes them as they are.
+func TestAMessageWithControlCharactersIsNotLost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		message string
+		ok      bool
+	}{
+		"a text":                  {textXML("a\x1dc\x00\x0b"), true},
+		"a text of half an emoji": {textXML("\xf0\x9f"), true},
+		"a text of U+FFFF":        {textXML("\uffff"), true},
+		"a scan":                  {scanOf("a\x1dc"), false},
+		"a click":                 {eventXML("CLICK", "a\x1dc"), false},
+	} {
+		for _, l := range []*letter{{}, {key: aesKey}, {key: aesKey, beside: strings.TrimSuffix(strings.TrimPrefix(tt.message, "<xml>"), "</xml>")}} {
+			t.Run(fmt.Sprint(name, l.key, l.beside != ""), func(t *testing.T) {
+				l.message = tt.message
+				var got []string
+				cfg := callback.Config{Token: token, AppID: appID, EncodingAESKey: l.key}
+				w := send(newHandler(t, cfg, never(t)), l.sign())
+				cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
+					got = append(got, string(m.Raw))
+					return nil, nil
+				}
+				again := send(newHandler(t, cfg, never(t)), l)
+				if tt.ok {
+					assert.Equal(t, "success", w.Body.String(), "without OnMessage")
+					assert.Equal(t, "success", again.Body.String())
+					assert.Equal(t, []string{tt.message}, got, "as it came, to the byte")
+				} else {
+					assert.Equal(t, http.StatusBadRequest, again.Code)
+					assert.Empty(t, got)
+				}
+			})
+		}
+	}
+}
 
 func TestWhatIsNoMessageIsABadRequest(t *testing.T) {
 	cfg := secureConfig

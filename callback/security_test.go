@@ -10,10 +10,13 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,6 +27,7 @@ import (
 
 	"github.com/seed-0142d113/wxqrcode"
 	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 )
 
 func assertInvalid(t *testing.T, err error, want string) {
@@ -31,7 +35,7 @@ func assertInvalid(t *testing.T, err error, want string) {
 	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 	var invalid *wxqrcode.ValidationError
 	require.ErrorAs(t, err, &invalid)
-	assert.ErrorContains(t, err, "wxqrcode: invalid request: callback: "+want)
+	assert.ErrorContains(t, err, "wxqrcode: invalid request: "+want)
 	for _, secret := range []string{token, aesKey[1:20], oldKey[1:20]} {
 		assert.NotContains(t, err.Error(), secret)
 	}
@@ -207,6 +211,7 @@ func TestASealedPushIsJudgedByItsEncryptAlone(t *testing.T) {
 	for name, l := range map[string]*letter{
 		"compatible mode":            {beside: strings.TrimSuffix(strings.TrimPrefix(scanOf("evil"), "<xml>"), "</xml>")},
 		"elements that repeat":       {beside: "<EventKey>evil</EventKey><EventKey>eviler</EventKey>"},
+		"a control character beside": {beside: "<Content><![CDATA[\x1dc]]></Content>"},
 		"another Encrypt deeper":     {beside: "<A><Encrypt>evil</Encrypt></A>"},
 		"an Encrypt in a text":       {beside: "<Content><![CDATA[<Encrypt><![CDATA[evil]]>]]&gt;</Content>"},
 		"JSON":                       {json: true},
@@ -408,6 +413,99 @@ func TestInPlainModeOneSignatureIsGoodForOneBody(t *testing.T) {
 			t.Error("choose a nonce for which the two sort alike")
 		}
 	})
+}
+
+// Timestamp and nonce are signed in the order of their letters, joined without a mark:
+// the signature does not say which is which, and where one ends.
+func TestACapturedPushIsNotMadeYoungAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timestamp, nonce string // as WeChat signed them
+		again, rest      string // as somebody names them later
+	}{
+		"they change places":                       {"1795000000", "1795003600", "1795003600", "1795000000"},
+		"cut one character later":                  {"1795000001", "795123456", "1795123456", "179500000"},
+		"cut many characters later":                {"1795000179", "5123456", "1795123456", "1795000"},
+		"change places, in less than MaxAge twice": {"1795000000", "1795000700", "1795000700", "1795000000"},
+	} {
+		for _, key := range []string{"", aesKey} {
+			t.Run(name+key, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					cfg := callback.Config{Token: "zz-token", AppID: appID, EncodingAESKey: key}
+					sleepUntil := func(seconds string) {
+						n, err := strconv.ParseInt(seconds, 10, 64)
+						require.NoError(t, err)
+						time.Sleep(time.Until(time.Unix(n, 0)))
+					}
+					sleepUntil(tt.timestamp)
+					message := strings.Replace(scanOf("7"), fmt.Sprint(created), tt.timestamp, 1)
+					captured := (&letter{message: message, key: key, nonce: tt.nonce, token: cfg.Token}).sign()
+					var heard heard
+					h := newHandler(t, cfg, heard.on)
+					require.Equal(t, http.StatusOK, send(h, captured).Code)
+					require.True(t, wxcrypt.Verify(captured.query.Get("signature"), cfg.Token, tt.again, tt.rest), "the case proves nothing")
+
+					sleepUntil(tt.again)
+					captured.query.Set("timestamp", tt.again)
+					captured.query.Set("nonce", tt.rest)
+					assertForbidden(t, send(h, captured))
+					assert.Len(t, heard.scenes(), 1)
+
+					// A push of that time is taken, whatever its nonce.
+					message = strings.Replace(message, tt.timestamp, tt.again, 1)
+					assert.Equal(t, http.StatusOK, send(newHandler(t, cfg, heard.on), (&letter{message: message, key: key, nonce: tt.rest, token: cfg.Token}).sign()).Code)
+					assert.Len(t, heard.scenes(), 2)
+				})
+			})
+		}
+	}
+}
+
+// A body that trickles in until the push is forgotten.
+func TestACapturedPushDoesNotRunAgainByTakingItsTime(t *testing.T) {
+	for _, key := range []string{"", aesKey} {
+		for _, trickle := range []time.Duration{0, 4 * time.Minute, 10 * time.Minute, 10*time.Minute + 1, time.Hour} {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := callback.Config{Token: token, AppID: appID, EncodingAESKey: key}
+				var heard heard
+				h := newHandler(t, cfg, heard.on)
+				l := (&letter{message: scanOf("7"), key: key, at: time.Now().Add(5 * time.Minute)}).sign()
+				require.Equal(t, http.StatusOK, send(h, l).Code)
+				r := l.request()
+				r.Body = io.NopCloser(io.MultiReader(readerFunc(func([]byte) (int, error) {
+					time.Sleep(trickle)
+					return 0, io.EOF
+				}), strings.NewReader(l.body)))
+				w := serve(h, r)
+				if trickle > 10*time.Minute {
+					assertForbidden(t, w)
+				} else {
+					assert.Equal(t, http.StatusOK, w.Code)
+				}
+				assert.Len(t, heard.scenes(), 1)
+			})
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// A stranger's Content-Length takes no memory, however much is allowed.
+func TestALengthThatIsOnlyClaimedTakesNoMemory(t *testing.T) {
+	cfg := secureConfig
+	cfg.MaxBody = math.MaxInt64
+	h := newHandler(t, cfg, never(t))
+	for _, length := range []int64{1 << 30, 1 << 50, math.MaxInt64} {
+		r := sealed(scanOf("7")).request()
+		r.ContentLength = length
+		r.Body = io.NopCloser(strings.NewReader("forged"))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		assertForbidden(t, serve(h, r))
+		runtime.ReadMemStats(&after)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+	}
 }
 
 func TestALongBodyIsRefused(t *testing.T) {

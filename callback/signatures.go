@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A signatureMemory knows which body came with a signature of the plain mode, which
+// A signatureMemory remembers which body came with a signature of the plain mode, which
 // does not cover it: one signature is good for one body. Each instance has its own.
 type signatureMemory struct {
 	seed  maphash.Seed

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/internal/leak"
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
@@ -129,6 +130,7 @@ func TestOtherMethodsAreRefused(t *testing.T) {
 }
 
 func TestWeChatAcceptsTheURL(t *testing.T) {
+	leak.Check(t)
 	for _, cfg := range []wxtest.CallbackConfig{{Token: token}, {Token: token, EncodingAESKey: aesKey, Mode: wxtest.Secure}} {
 		wechat := wxtest.NewServer()
 		t.Cleanup(wechat.Close)

@@ -20,19 +20,38 @@ import (
 // It is an error if WeChat would take the answer for no reply, and tell the follower
 // that the account cannot provide service at the moment (该公众号提供的服务出现故障): a status
 // other than 200, a reply in the clear in secure mode, an envelope with a wrong
-// signature or for another account, a message without ToUserName, FromUserName,
-// CreateTime or MsgType.
+// signature or for another account, a message that lacks one of ToUserName,
+// FromUserName, CreateTime and MsgType, that is not from the account to a follower, or
+// that is not in the push's format.
 //
 // See https://developers.weixin.qq.com/doc/service/guide/product/message/Passive_user_reply_message.html.
 func (s *Server) Reply(d *Delivery) ([]byte, error) {
 	message, err := s.openReply(d)
 	if err == nil && message != nil {
-		_, err = wxqrcode.ParseEvent(message) // a reply has the fields that every push has
+		err = s.checkReply(message)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("wxtest: reply: %w", err)
 	}
 	return message, nil
+}
+
+func (s *Server) checkReply(message []byte) error {
+	m, err := wxqrcode.ParseEvent(message) // a reply has the fields that every push has
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case m.OpenID != s.account:
+		return fmt.Errorf("FromUserName is %q; it must be the account, %q", m.OpenID, s.account)
+	case !s.followers[m.ToUserName]:
+		return fmt.Errorf("ToUserName is %q, which is no follower's OpenID", m.ToUserName)
+	case s.callback.JSON != isJSON(message):
+		return errors.New("the reply and the push are not of one format, XML or JSON")
+	}
+	return nil
 }
 
 func (s *Server) openReply(d *Delivery) ([]byte, error) {
@@ -72,8 +91,10 @@ type sealedReply struct {
 	Nonce        string
 }
 
+func isJSON(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) }
+
 func readSealed(body []byte) (e sealedReply, err error) {
-	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+	if isJSON(body) {
 		err = json.Unmarshal(body, &e)
 	} else {
 		err = xml.Unmarshal(body, &e)

@@ -14,10 +14,14 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-const (
-	replyXML  = `<xml><ToUserName>o-ann</ToUserName><FromUserName>gh_1</FromUserName><CreateTime>1</CreateTime><MsgType>text</MsgType><Content>hi</Content></xml>`
-	replyJSON = `{"ToUserName":"o-ann","FromUserName":"gh_1","CreateTime":1,"MsgType":"text","Content":"hi"}`
-)
+// replyXML and replyJSON are replies of the account to somebody.
+func replyXML(account, to string) string {
+	return "<xml><ToUserName>" + to + "</ToUserName><FromUserName>" + account + "</FromUserName><CreateTime>1</CreateTime><MsgType>text</MsgType><Content>hi</Content></xml>"
+}
+
+func replyJSON(account, to string) string {
+	return `{"ToUserName":"` + to + `","FromUserName":"` + account + `","CreateTime":1,"MsgType":"text","Content":"hi"}`
+}
 
 // sealReply makes the envelope of a reply.
 func sealReply(t *testing.T, message, appID, token string, asJSON bool) string {
@@ -36,38 +40,50 @@ func sealReply(t *testing.T, message, appID, token string, asJSON bool) string {
 }
 
 func TestAReplyIsWhatTheFollowerGets(t *testing.T) {
-	srv := newServer(t)
+	srv, c, ticket := newScene(t, nil)
+	account := scan(t, srv, c, ticket, openID).ToUserName
 	const token = "token"
-	sealed := sealReply(t, replyXML, srv.AppID(), token, false)
+	asXML, asJSON := replyXML(account, openID), replyJSON(account, openID)
+	seal := func(message string) string { return sealReply(t, message, srv.AppID(), token, message[0] == '{') }
+	plain, compatible, secure := wxtest.CallbackConfig{Mode: wxtest.Plain}, wxtest.CallbackConfig{Mode: wxtest.Compatible}, wxtest.CallbackConfig{Mode: wxtest.Secure}
+	pushJSON := func(cfg wxtest.CallbackConfig) wxtest.CallbackConfig {
+		cfg.JSON = true
+		return cfg
+	}
 	for name, tt := range map[string]struct {
-		mode   wxtest.Mode
+		cfg    wxtest.CallbackConfig
 		status int
 		body   string
 		want   string // nothing to say if empty
 		err    string
 	}{
-		"success":                   {wxtest.Secure, 200, "success", "", ""},
-		"nothing":                   {wxtest.Plain, 200, "", "", ""},
-		"in the clear":              {wxtest.Plain, 200, replyXML, replyXML, ""},
-		"in the clear, JSON":        {wxtest.Plain, 200, replyJSON, replyJSON, ""},
-		"in the clear, compatible":  {wxtest.Compatible, 200, replyXML, replyXML, ""},
-		"sealed, compatible":        {wxtest.Compatible, 200, sealed, replyXML, ""},
-		"sealed":                    {wxtest.Secure, 200, sealed, replyXML, ""},
-		"sealed, JSON":              {wxtest.Secure, 200, sealReply(t, replyJSON, srv.AppID(), token, true), replyJSON, ""},
-		"a status":                  {wxtest.Plain, 500, replyXML, "", "the answer has status 500, not 200"},
-		"a page":                    {wxtest.Plain, 200, "<html>", "", "the answer is neither XML nor JSON, nor success"},
-		"Success":                   {wxtest.Plain, 200, "Success", "", "the answer is neither XML nor JSON, nor success"},
-		"half of JSON":              {wxtest.Plain, 200, replyJSON[:9], "", "the answer is neither XML nor JSON, nor success"},
-		"in the clear, secure":      {wxtest.Secure, 200, replyXML, "", "the answer is in the clear, in secure mode"},
-		"sealed, plain":             {wxtest.Plain, 200, sealed, "", "the answer is encrypted, in plain mode"},
-		"signed with another token": {wxtest.Secure, 200, sealReply(t, replyXML, srv.AppID(), "another", false), "", "the answer's MsgSignature is wrong"},
-		"for another account":       {wxtest.Secure, 200, sealReply(t, replyXML, "wx0", token, false), "", "it is for another appid"},
-		"sealed, but no message":    {wxtest.Secure, 200, sealReply(t, "<xml></xml>", srv.AppID(), token, false), "", "ToUserName is missing"},
-		"no message":                {wxtest.Plain, 200, strings.Replace(replyXML, "MsgType", "MsgKind", 2), "", "MsgType is missing"},
-		"an altered envelope":       {wxtest.Secure, 200, strings.Replace(sealed, "nonce", "nonsense", 1), "", "the answer's MsgSignature is wrong"},
+		"success":                   {secure, 200, "success", "", ""},
+		"nothing":                   {plain, 200, "", "", ""},
+		"in the clear":              {plain, 200, asXML, asXML, ""},
+		"in the clear, JSON":        {pushJSON(plain), 200, asJSON, asJSON, ""},
+		"in the clear, compatible":  {compatible, 200, asXML, asXML, ""},
+		"sealed, compatible":        {compatible, 200, seal(asXML), asXML, ""},
+		"sealed":                    {secure, 200, seal(asXML), asXML, ""},
+		"sealed, JSON":              {pushJSON(secure), 200, seal(asJSON), asJSON, ""},
+		"a status":                  {plain, 500, asXML, "", "the answer has status 500, not 200"},
+		"a page":                    {plain, 200, "<html>", "", "the answer is neither XML nor JSON, nor success"},
+		"Success":                   {plain, 200, "Success", "", "the answer is neither XML nor JSON, nor success"},
+		"half of JSON":              {plain, 200, asJSON[:9], "", "the answer is neither XML nor JSON, nor success"},
+		"in the clear, secure":      {secure, 200, asXML, "", "the answer is in the clear, in secure mode"},
+		"sealed, plain":             {plain, 200, seal(asXML), "", "the answer is encrypted, in plain mode"},
+		"signed with another token": {secure, 200, sealReply(t, asXML, srv.AppID(), "another", false), "", "the answer's MsgSignature is wrong"},
+		"for another account":       {secure, 200, sealReply(t, asXML, "wx0", token, false), "", "it is for another appid"},
+		"sealed, but no message":    {secure, 200, seal("<xml></xml>"), "", "ToUserName is missing"},
+		"no message":                {plain, 200, strings.Replace(asXML, "MsgType", "MsgKind", 2), "", "MsgType is missing"},
+		"an altered envelope":       {secure, 200, strings.Replace(seal(asXML), "nonce", "nonsense", 1), "", "the answer's MsgSignature is wrong"},
+		"the names the wrong way":   {plain, 200, replyXML(openID, account), "", "FromUserName is \"" + openID + "\"; it must be the account"},
+		"to somebody else":          {secure, 200, seal(replyXML(account, "o-nobody")), "", "ToUserName is \"o-nobody\", which is no follower's OpenID"},
+		"JSON to XML":               {plain, 200, asJSON, "", "not of one format"},
+		"XML to JSON":               {pushJSON(secure), 200, seal(asXML), "", "not of one format"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv.SetCallback("http://127.0.0.1:1/", wxtest.CallbackConfig{Token: token, EncodingAESKey: aesKey, Mode: tt.mode})
+			tt.cfg.Token, tt.cfg.EncodingAESKey = token, aesKey
+			srv.SetCallback(c.URL, tt.cfg)
 			got, err := srv.Reply(&wxtest.Delivery{Status: tt.status, Body: []byte(tt.body), Tries: 1})
 			if tt.err != "" {
 				assert.ErrorContains(t, err, "wxtest: reply: ")
