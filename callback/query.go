@@ -103,24 +103,23 @@ func (q *query) checkCut(created time.Time) error {
 	at := created.Unix()
 	given, _ := unixSeconds(q[timestamp])
 	var buf [128]byte
+	digits := len(strconv.AppendInt(buf[:0], at, 10))
 	joined := append(append(buf[:0], first...), second...)
-	digits := len(strconv.AppendInt(nil, at, 10))
 	if digits > len(joined) {
 		return nil
 	}
 	for _, end := range [][]byte{joined[:digits], joined[len(joined)-digits:]} {
 		signed, ok := unixSeconds(string(end))
-		if ok && distance(signed, at) < distance(given, at) && distance(signed, at) < maxDelay {
+		if ok && distance(signed, at) < distance(given, at) && distance(signed, at) <= maxDelay {
 			return errors.New("timestamp and nonce are not as they were when WeChat signed them")
 		}
 	}
 	return nil
 }
 
-// maxDelay is how many seconds after an event WeChat may push it, generously: a
-// nonce looks like a time as near as that once in twelve thousand pushes, but then the
-// event is not far from the timestamp too.
-const maxDelay = 24 * 60 * 60
+// maxDelay is how many seconds there may be between an event and the timestamp of its
+// push. The less, the rarer a nonce that looks like such a time by chance.
+const maxDelay = 60
 
 func distance(a, b int64) int64 { return max(a-b, b-a) }
 

@@ -460,6 +460,30 @@ func TestACapturedPushIsNotMadeYoungAgain(t *testing.T) {
 	}
 }
 
+// Events whose CreateTime is far from the timestamp, as those of tests are, are taken
+// with any nonce that does not look like that very time.
+func TestAnOldEventIsTaken(t *testing.T) {
+	for nonce, status := range map[string]int{
+		"1": 200, "13896": 200, "138968": 200, "1389684": 200, "": 403,
+		fmt.Sprint(created - 61): 200, fmt.Sprint(created - 60): 403, fmt.Sprint(created): 403, fmt.Sprint(created + 60): 403, fmt.Sprint(created + 61): 200,
+		strings.Repeat("9", 100): 200, "nonce": 200, "-": 200,
+	} {
+		t.Run(nonce, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(time.Unix(1795192295, 0)))
+				l := (&letter{message: scanOf("7"), nonce: nonce}).sign()
+				l.query.Set("nonce", nonce)
+				assert.Equal(t, status, send(newHandler(t, plainConfig, new(heard).on), l).Code)
+				cfg := plainConfig
+				cfg.MaxAge = -1
+				if nonce != "" {
+					assert.Equal(t, http.StatusOK, send(newHandler(t, cfg, new(heard).on), l).Code, "unchecked")
+				}
+			})
+		})
+	}
+}
+
 // A body that trickles in until the push is forgotten.
 func TestACapturedPushDoesNotRunAgainByTakingItsTime(t *testing.T) {
 	for _, key := range []string{"", aesKey} {
