@@ -461,13 +461,17 @@ func TestAMessageWithControlCharactersIsNotLost(t *testing.T) {
 }
 
 func TestWhatIsNoMessageIsABadRequest(t *testing.T) {
+	var log logbook
 	cfg := secureConfig
 	cfg.AllowPlain = true
+	cfg.Logger = log.logger()
 	cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) {
 		t.Error("OnMessage was called")
 		return nil, nil
 	}
 	h := newHandler(t, cfg, never(t))
+	inTheClear := callback.Config{Token: token, Logger: cfg.Logger}
+	assert.Equal(t, http.StatusBadRequest, send(newHandler(t, inTheClear, never(t)), plain("nonsense")).Code)
 	for i, message := range []string{
 		"", "nonsense", "{}", "<xml></xml>", scanOf("7") + scanOf("7"), strings.Replace(scanOf("7"), "<EventKey>", "<EventKey>8</EventKey><EventKey>", 1),
 		strings.Replace(scanOf("7"), "MsgType", "MsgKind", 2), strings.Replace(scanOf("7"), account, "", 1), strings.TrimSuffix(scanOf("7"), ">"),
@@ -480,6 +484,9 @@ func TestWhatIsNoMessageIsABadRequest(t *testing.T) {
 			assert.Equal(t, http.StatusBadRequest, w.Code, message)
 			assert.Equal(t, "Bad Request\n", w.Body.String())
 		}
+	}
+	for _, line := range log.lines(t) {
+		assert.Regexp(t, `^the message, \d+ bytes, is none of WeChat's$`, line["error"])
 	}
 }
 

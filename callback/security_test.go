@@ -254,6 +254,10 @@ func TestAllowPlainTakesBoth(t *testing.T) {
 	l = sealed(scanOf("forged"))
 	l.query.Set("msg_signature", l.query.Get("signature"))
 	assertForbidden(t, send(h, l))
+	l = plain(strings.Replace(scanOf("forged"), "</xml>", "<Encrypt>a</Encrypt><Encrypt>b</Encrypt></xml>", 1))
+	assertForbidden(t, send(h, l))
+	l = plain(strings.Replace(scanOf("forged"), "</xml>", "<Encrypt></Encrypt></xml>", 1))
+	assertForbidden(t, send(h, l))
 	assert.Len(t, heard.scenes(), 3)
 }
 

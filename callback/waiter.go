@@ -122,6 +122,9 @@ func (s *Scan) end(e *wxqrcode.Event, err error) {
 // of ctx. It may be called again, and by several at once: all get the same event,
 // which must not be changed.
 func (s *Scan) Wait(ctx context.Context) (*wxqrcode.Event, error) {
+	if s.waiter == nil {
+		return nil, invalid("Scan", "", "is the zero value; make one with Waiter.Expect")
+	}
 	select {
 	case <-s.done:
 		return s.event, s.err
@@ -141,4 +144,8 @@ func (s *Scan) Done() <-chan struct{} { return s.done }
 
 // Cancel gives the Scan up and ends every Wait. It does nothing if the event has
 // come, and may be called again.
-func (s *Scan) Cancel() { s.waiter.drop(s, ErrCanceled) }
+func (s *Scan) Cancel() {
+	if s.waiter != nil {
+		s.waiter.drop(s, ErrCanceled)
+	}
+}

@@ -206,6 +206,13 @@ func TestTwoWhoExpectOneSceneBothHear(t *testing.T) {
 	}
 }
 
+func TestAScanThatNobodyMadeEndsAtOnce(t *testing.T) {
+	var scan callback.Scan
+	_, err := scan.Wait(t.Context())
+	assertInvalid(t, err, "Scan is the zero value; make one with Waiter.Expect")
+	scan.Cancel()
+}
+
 func TestWhatCannotBeExpected(t *testing.T) {
 	w := callback.NewWaiter()
 	_, err := w.Expect(wxqrcode.Scene{}, time.Hour).Wait(t.Context())
