@@ -123,7 +123,7 @@ const maxDelay = 60
 
 func distance(a, b int64) int64 { return max(a-b, b-a) }
 
-// unixSeconds reads up to 11 digits.
+// unixSeconds reads digits, of which there are 11 at most.
 func unixSeconds(s string) (n int64, ok bool) {
 	for _, c := range []byte(s) {
 		if c < '0' || c > '9' {
@@ -131,7 +131,7 @@ func unixSeconds(s string) (n int64, ok bool) {
 		}
 		n = n*10 + int64(c-'0')
 	}
-	return n, len(s) >= 1 && len(s) <= 11
+	return n, true
 }
 
 var (

@@ -198,6 +198,19 @@ func TestARepeatRunsWhatFailedBeforeItsEyes(t *testing.T) {
 	})
 }
 
+func TestARunThatFailsThoughNobodyWaitsIsAFailure(t *testing.T) {
+	var log logbook
+	cfg := plainConfig
+	cfg.Logger = log.logger()
+	ctx, cut := context.WithCancel(t.Context())
+	h := newHandler(t, cfg, func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+		cut()
+		return nil, errors.New("no database")
+	})
+	serve(h, plain(scanOf("7")).request().WithContext(ctx))
+	assert.Equal(t, "failed", log.lines(t)[0]["outcome"])
+}
+
 // Whoever has gone by the time at which a run fails does not run it again.
 func TestARepeatThatHasGoneDoesNotRun(t *testing.T) {
 	for range 20 { // the failure and the cut come at once, and one is seen first
@@ -509,6 +522,8 @@ func (l *ledger) Do(_ context.Context, key string, ttl time.Duration, run func()
 func TestADedupOfTheUsersOwn(t *testing.T) {
 	cfg := plainConfig
 	cfg.MaxAge = time.Minute
+	var log logbook
+	cfg.Logger = log.logger()
 	book := &ledger{}
 	cfg.Dedup = book
 	var heard heard
@@ -528,4 +543,6 @@ func TestADedupOfTheUsersOwn(t *testing.T) {
 	book.err = errors.New("the store is away")
 	assert.Equal(t, http.StatusInternalServerError, push("3").Code)
 	assert.Len(t, heard.scenes(), 1)
+	lines := log.lines(t)
+	assert.Equal(t, []any{"handled", "repeated", "failed"}, []any{lines[0]["outcome"], lines[1]["outcome"], lines[2]["outcome"]})
 }

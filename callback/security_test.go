@@ -154,6 +154,7 @@ func TestAPushThatIsNotAsItShouldBeIsRefused(t *testing.T) {
 		"no body":                change(sealed(message), func(l *letter) { l.body = "" }),
 		"no XML":                 change(sealed(message), func(l *letter) { l.body = "nonsense" }),
 		"half the body":          change(sealed(message), func(l *letter) { l.body = l.body[:len(l.body)/2] }),
+		"no end":                       change(sealed(message), func(l *letter) { l.body = strings.TrimSuffix(l.body, "</xml>") }),
 		"half of JSON":           change((&letter{message: message, key: aesKey, json: true}).sign(), func(l *letter) { l.body = l.body[:len(l.body)-1] }),
 		"another root":           change(sealed(message), func(l *letter) { l.body = strings.ReplaceAll(l.body, "xml>", "xm1>") }),
 		"no msg_signature":       change(sealed(message), func(l *letter) { l.query.Del("msg_signature") }),
@@ -486,6 +487,13 @@ func TestAnOldEventIsTaken(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAnEventOfTheFarFutureIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // in 2000, when a timestamp had 9 digits
+		message := strings.Replace(scanOf("7"), fmt.Sprint(created), "99999999999", 1)
+		assert.Equal(t, http.StatusOK, send(newHandler(t, plainConfig, new(heard).on), (&letter{message: message, nonce: "1"}).sign()).Code)
+	})
 }
 
 // A body that trickles in until the push is forgotten.
