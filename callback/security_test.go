@@ -154,7 +154,7 @@ func TestAPushThatIsNotAsItShouldBeIsRefused(t *testing.T) {
 		"no body":                change(sealed(message), func(l *letter) { l.body = "" }),
 		"no XML":                 change(sealed(message), func(l *letter) { l.body = "nonsense" }),
 		"half the body":          change(sealed(message), func(l *letter) { l.body = l.body[:len(l.body)/2] }),
-		"no end":                       change(sealed(message), func(l *letter) { l.body = strings.TrimSuffix(l.body, "</xml>") }),
+		"no end":                 change(sealed(message), func(l *letter) { l.body = strings.TrimSuffix(l.body, "</xml>") }),
 		"half of JSON":           change((&letter{message: message, key: aesKey, json: true}).sign(), func(l *letter) { l.body = l.body[:len(l.body)-1] }),
 		"another root":           change(sealed(message), func(l *letter) { l.body = strings.ReplaceAll(l.body, "xml>", "xm1>") }),
 		"no msg_signature":       change(sealed(message), func(l *letter) { l.query.Del("msg_signature") }),
