@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -88,7 +89,7 @@ type benchmarked struct {
 }
 
 func newBenchmarked(b *testing.B, key string) *benchmarked {
-	h, err := callback.New(callback.Config{Token: benchToken, AppID: benchAppID, EncodingAESKey: key},
+	h, err := callback.New(callback.Config{Token: benchToken, AppID: benchAppID, EncodingAESKey: key, Logger: slog.New(slog.DiscardHandler)},
 		func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil })
 	require.NoError(b, err)
 	m := &benchmarked{handler: h, key: key, writer: discardWriter{header: http.Header{}}}

@@ -7,6 +7,7 @@
 //		Token:          token, // all three are on the account's settings page
 //		AppID:          appID,
 //		EncodingAESKey: key,
+//		Logger:         slog.Default(),
 //	}, func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 //		if scene, ok := e.Scene(); ok && e.Type == wxqrcode.EventSubscribe {
 //			return callback.Text("Welcome! You came by " + scene), nil
@@ -32,6 +33,9 @@
 // only (each instance for itself, while the timestamp is young), but whoever can read
 // a push on its way can send another in its place.
 //
+// That WeChat takes the URL proves the Token only; whether the EncodingAESKey is right
+// shows with the first push.
+//
 // # Programs that wait for a scan
 //
 // A [Waiter] brings the event of a code to the request that showed it: scan to log
@@ -46,6 +50,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -98,7 +103,8 @@ type Config struct {
 	// which is a little less than WeChat's three tries take. The push itself must have
 	// come in within 5 s, after which WeChat has given up on it; this needs a
 	// ResponseWriter that lets [http.ResponseController] set a read deadline, and takes
-	// the place of the server's ReadTimeout.
+	// the place of the server's ReadTimeout. The server's WriteTimeout, if it has one,
+	// should be more than 5 s: replies that come later than it are lost.
 	Timeout time.Duration
 
 	// Dedup remembers the pushes that were here before. Nil means a memory in this
@@ -108,8 +114,20 @@ type Config struct {
 	// Dedup.
 	Dedup Dedup
 
-	// Logger gets one line a push: scene, event, outcome, time. Nothing logged shows
-	// a token, a key, a body or a whole OpenID. Nil logs nothing.
+	// Logger gets one line a push: outcome, status, duration, event, scene, the end of
+	// the OpenID, error. The outcomes are
+	//
+	//	verified   WeChat tried the URL out
+	//	handled    onEvent or OnMessage ran and ended well
+	//	repeated   it had run for the same push, whose reply was sent again
+	//	abandoned  the push waited for a run of the same push, and WeChat did not
+	//	ignored    a message, and no OnMessage
+	//	refused    the push was not taken: a warning
+	//	failed     onEvent or OnMessage failed: an error
+	//
+	// A reply that could not be sent is an error too (reply_error). Nothing logged shows
+	// a token, a key, a body or a whole OpenID. Nil logs warnings and errors to
+	// [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -159,6 +177,9 @@ type Handler struct {
 // the repeat waits for the same call and carries its reply. So a reply may take up
 // to 14 s, and [http.Server.Shutdown] waits for it.
 //
+// WeChat dates events in whole seconds: a second scan of a code by the same person in
+// the same second is the first one again.
+//
 // If onEvent returns an error or panics, the push is answered 500, and one that
 // comes again runs again. If it overruns its deadline, repeats go on waiting for it.
 // A reply that cannot be sent (see [Text], [Image], [News]) is logged, and the push
@@ -182,7 +203,10 @@ func New(cfg Config, onEvent func(context.Context, *wxqrcode.Event) (Reply, erro
 		onEvent:     onEvent,
 		onMessage:   cfg.OnMessage,
 		dedup:       cfg.Dedup,
-		log:         defaultTo(cfg.Logger, slog.New(slog.DiscardHandler)),
+		log:         cfg.Logger,
+	}
+	if h.log == nil {
+		h.log = logFailures()
 	}
 	if h.maxAge > 0 {
 		h.ttl = 2 * min(h.maxAge, math.MaxInt64/4)
@@ -218,12 +242,26 @@ func (c *Config) validate() error {
 		return invalid("EncodingAESKey", "", "is empty though there is a PreviousAESKey; the present key comes first")
 	case c.EncodingAESKey != "" && c.AppID == "":
 		return invalid("AppID", "", "is empty; with an EncodingAESKey it must be known, as every encrypted push names it")
+	case c.spaced() != "":
+		return invalid(c.spaced(), "", "begins or ends with white space, as what is read from a file may")
 	case c.MaxBody < 0:
 		return invalid("MaxBody", fmt.Sprint(c.MaxBody), "must not be negative; 0 means 64 KiB")
 	case c.Timeout < 0:
 		return invalid("Timeout", c.Timeout.String(), "must not be negative; 0 means 14s")
 	}
 	return nil
+}
+
+// spaced returns the name of a setting with white space around it.
+func (c *Config) spaced() string {
+	for _, s := range []namedKey{
+		{"Token", c.Token}, {"AppID", c.AppID}, {"EncodingAESKey", c.EncodingAESKey}, {"PreviousAESKey", c.PreviousAESKey},
+	} {
+		if strings.TrimSpace(s.text) != s.text {
+			return s.name
+		}
+	}
+	return ""
 }
 
 type namedKey struct{ name, text string }

@@ -15,30 +15,17 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// newWeChat returns a WeChat in this process, in secure mode, and what a handler must
-// know of it.
-func newWeChat() (*wxtest.Server, callback.Config) {
-	wechat := wxtest.NewServer()
-	return wechat, callback.Config{
-		Token:          "callback-token",
-		AppID:          wechat.AppID(),
-		EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
-	}
-}
-
-// serveTo starts a server for the program, to be closed, and lets WeChat push to it.
-func serveTo(wechat *wxtest.Server, cfg callback.Config, program http.Handler) *httptest.Server {
-	server := httptest.NewServer(program)
-	wechat.SetCallback(server.URL+"/wechat", wxtest.CallbackConfig{
-		Token: cfg.Token, EncodingAESKey: cfg.EncodingAESKey, Mode: wxtest.Secure,
-	})
-	return server
+// settings are what an account's settings page says, for WeChat and for the handler.
+func settings(wechat *wxtest.Server) (pushes wxtest.CallbackConfig, cfg callback.Config) {
+	pushes = wxtest.RandomCallbackConfig(wxtest.Secure)
+	return pushes, callback.Config{Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey}
 }
 
 // Which poster brought this follower? The handler is mounted with net/http.
 func Example() {
-	wechat, cfg := newWeChat()
+	wechat := wxtest.NewServer()
 	defer wechat.Close()
+	pushes, cfg := settings(wechat)
 
 	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		scene, fromCode := e.Scene()
@@ -58,8 +45,9 @@ func Example() {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/wechat", handler)
-	server := serveTo(wechat, cfg, mux)
+	server := httptest.NewServer(mux)
 	defer server.Close()
+	wechat.SetCallback(server.URL+"/wechat", pushes)
 
 	ctx := context.Background()
 	if err := wechat.VerifyCallback(ctx); err != nil { // as WeChat does when you enter the URL
@@ -86,8 +74,9 @@ func Example() {
 // Who is in front of the page? The page shows a code that nobody else has, and waits
 // for its scan. examples/scanlogin is the whole of it, with a page.
 func ExampleWaiter() {
-	wechat, cfg := newWeChat()
+	wechat := wxtest.NewServer()
 	defer wechat.Close()
+	pushes, cfg := settings(wechat)
 	client := wechat.Client()
 
 	waiter := callback.NewWaiter()
@@ -98,8 +87,9 @@ func ExampleWaiter() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := serveTo(wechat, cfg, handler)
+	server := httptest.NewServer(handler)
 	defer server.Close()
+	wechat.SetCallback(server.URL, pushes)
 
 	ctx := context.Background()
 	scene := wxqrcode.RandomScene("login-")
@@ -124,8 +114,9 @@ func ExampleWaiter() {
 // A second SDK serves everything that is no scan, at the same URL: it gets the
 // decrypted message, and its reply is encrypted if need be.
 func Example_anotherSDK() {
-	wechat, cfg := newWeChat()
+	wechat := wxtest.NewServer()
 	defer wechat.Close()
+	pushes, cfg := settings(wechat)
 
 	// Stands for the other SDK: a message in, a reply out.
 	answerText := func(message []byte) []byte {
@@ -151,8 +142,9 @@ func Example_anotherSDK() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := serveTo(wechat, cfg, handler)
+	server := httptest.NewServer(handler)
 	defer server.Close()
+	wechat.SetCallback(server.URL, pushes)
 
 	ctx := context.Background()
 	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("shop-7")))

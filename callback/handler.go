@@ -9,8 +9,8 @@ import (
 // ServeHTTP answers a request of WeChat's. A GET with a good signature, with which
 // WeChat tries the URL out, is answered with its echostr. A POST is a push. What
 // does not come from WeChat, or came in too late, is answered 403 and not told why;
-// the log says why. A push from WeChat that is no message gets 400, one that is too
-// long 413, one that comes in too slowly 408, another method 405; a call of onEvent or
+// the log says why. A push from WeChat that is no message, or is encrypted and there is
+// no key, gets 400, one that is too long 413, one that comes in too slowly 408, another method 405; a call of onEvent or
 // OnMessage that failed 500.
 //
 // See https://developers.weixin.qq.com/doc/service/guide/dev/push/.

@@ -37,7 +37,7 @@ func FuzzServeHTTP(f *testing.F) {
 		}
 
 		for _, l := range []*letter{plain(string(body)), sealed(string(body))} {
-			cfg := callback.Config{Token: token, AppID: appID, EncodingAESKey: l.key}
+			cfg := callback.Config{Token: token, AppID: appID, EncodingAESKey: l.key, Logger: plainConfig.Logger}
 			var heard heard
 			w := send(newHandler(t, cfg, heard.on), l)
 			e, err := wxqrcode.ParseEvent(body)

@@ -32,8 +32,8 @@ const (
 )
 
 var (
-	plainConfig  = callback.Config{Token: token}
-	secureConfig = callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey}
+	plainConfig  = callback.Config{Token: token, Logger: slog.New(slog.DiscardHandler)}
+	secureConfig = callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey, Logger: slog.New(slog.DiscardHandler)}
 )
 
 type onEvent = func(context.Context, *wxqrcode.Event) (callback.Reply, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -27,18 +28,19 @@ func TestOneLineAPush(t *testing.T) {
 		err  error
 		want attrs
 	}{
-		"a scan":             {scanOf("poster-7"), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "o7Lp5t…", "event": "SCAN", "scene": "poster-7"}},
-		"a follow":           {eventXML("subscribe", "qrscene_7"), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "o7Lp5t…", "event": "subscribe", "scene": "7"}},
-		"a leave":            {eventXML("unsubscribe", ""), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "o7Lp5t…", "event": "unsubscribe"}},
-		"a click":            {eventXML("VIEW", "https://example.com/?secret=1"), nil, attrs{"level": "INFO", "outcome": "ignored", "status": 200., "openid": "o7Lp5t…", "event": "VIEW"}},
-		"a text":             {textXML("my password"), nil, attrs{"level": "INFO", "outcome": "ignored", "status": 200., "openid": "o7Lp5t…", "message": "text"}},
-		"a run that failed":  {scanOf("7"), errors.New("no database"), attrs{"level": "ERROR", "outcome": "failed", "status": 500., "openid": "o7Lp5t…", "event": "SCAN", "scene": "7", "error": "no database"}},
-		"a long error":       {scanOf("7"), errors.New(long + long), attrs{"level": "ERROR", "outcome": "failed", "status": 500., "openid": "o7Lp5t…", "event": "SCAN", "scene": "7", "error": strings.Repeat("码", 166) + "…"}},
-		"a long scene":       {scanOf(long), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "o7Lp5t…", "event": "SCAN", "scene": strings.Repeat("码", 42) + "…"}},
-		"a long event":       {eventXML(long, ""), nil, attrs{"level": "INFO", "outcome": "ignored", "status": 200., "openid": "o7Lp5t…", "event": strings.Repeat("码", 42) + "…"}},
-		"a short openid":     {strings.Replace(scanOf("7"), openID, "o-ann", 1), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "o-…", "event": "SCAN", "scene": "7"}},
+		"a scan":             {scanOf("poster-7"), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…9qEx-Q", "event": "SCAN", "scene": "poster-7"}},
+		"a follow":           {eventXML("subscribe", "qrscene_7"), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…9qEx-Q", "event": "subscribe", "scene": "7"}},
+		"a leave":            {eventXML("unsubscribe", ""), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…9qEx-Q", "event": "unsubscribe"}},
+		"a click":            {eventXML("VIEW", "https://example.com/?secret=1"), nil, attrs{"level": "INFO", "outcome": "ignored", "status": 200., "openid": "…9qEx-Q", "event": "VIEW"}},
+		"a text":             {textXML("my password"), nil, attrs{"level": "INFO", "outcome": "ignored", "status": 200., "openid": "…9qEx-Q", "message": "text"}},
+		"a run that failed":  {scanOf("7"), errors.New("no database"), attrs{"level": "ERROR", "outcome": "failed", "status": 500., "openid": "…9qEx-Q", "event": "SCAN", "scene": "7", "error": "no database"}},
+		"a long error":       {scanOf("7"), errors.New(long + long), attrs{"level": "ERROR", "outcome": "failed", "status": 500., "openid": "…9qEx-Q", "event": "SCAN", "scene": "7", "error": strings.Repeat("码", 166) + "…"}},
+		"a long scene":       {scanOf(long), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…9qEx-Q", "event": "SCAN", "scene": strings.Repeat("码", 42) + "…"}},
+		"a long event":       {eventXML(long, ""), nil, attrs{"level": "INFO", "outcome": "ignored", "status": 200., "openid": "…9qEx-Q", "event": strings.Repeat("码", 42) + "…"}},
+		"a short openid":     {strings.Replace(scanOf("7"), openID, "o-ann", 1), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…nn", "event": "SCAN", "scene": "7"}},
 		"the shortest":       {strings.Replace(scanOf("7"), openID, "o", 1), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…", "event": "SCAN", "scene": "7"}},
-		"an openid in emoji": {strings.Replace(scanOf("7"), openID, "😀😀", 1), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "😀…", "event": "SCAN", "scene": "7"}},
+		"half an emoji":      {strings.Replace(scanOf("7"), openID, "o😀bcd", 1), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…bcd", "event": "SCAN", "scene": "7"}},
+		"an openid in emoji": {strings.Replace(scanOf("7"), openID, "😀😀", 1), nil, attrs{"level": "INFO", "outcome": "handled", "status": 200., "openid": "…😀", "event": "SCAN", "scene": "7"}},
 	} {
 		for _, key := range []string{"", aesKey} {
 			t.Run(name+key, func(t *testing.T) {
@@ -81,10 +83,32 @@ func TestOtherRequestsAreLoggedToo(t *testing.T) {
 	send(h, plain(scanOf("7")))
 	var got []string
 	for _, line := range log.lines(t) {
-		got = append(got, fmt.Sprint(line["level"], " ", line["outcome"], " ", line["status"]))
+		got = append(got, fmt.Sprint(line["level"], " ", line["outcome"], " ", line["status"], " ", line["method"]))
 	}
-	assert.Equal(t, []string{"INFO verified 200", "WARN refused 403", "WARN refused 405", "INFO handled 200", "INFO repeated 200"}, got)
+	assert.Equal(t, []string{"INFO verified 200 GET", "WARN refused 403 GET", "WARN refused 405 PUT", "INFO handled 200 <nil>", "INFO repeated 200 <nil>"}, got)
 	assert.NotContains(t, log.String(), "secret-echo")
+}
+
+func TestWithoutALoggerFailuresAreStillHeardOf(t *testing.T) {
+	var log logbook
+	before := slog.Default()
+	slog.SetDefault(log.logger())
+	defer slog.SetDefault(before)
+	cfg := callback.Config{Token: token}
+	h := newHandler(t, cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		if e.EventKey == "bad" {
+			panic("boom")
+		}
+		return nil, nil
+	})
+	send(h, plain(scanOf("7")))
+	assert.Empty(t, log.String())
+	send(h, (&letter{message: scanOf("bad"), nonce: "2"}).sign())
+	serve(h, httptest.NewRequest(http.MethodGet, "/", nil))
+	lines := log.lines(t)
+	require.Len(t, lines, 2)
+	assert.Equal(t, "panic: boom", lines[0]["error"])
+	assert.Equal(t, "refused", lines[1]["outcome"])
 }
 
 // Everything that can be said in a push, in every way in which one can end.

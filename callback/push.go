@@ -85,7 +85,7 @@ func (p *push) open() error {
 	case len(e.Encrypt) == 1: // whatever stands beside it
 		return p.openSealed(e.Encrypt[0])
 	case !h.allowPlain:
-		return errors.New("the push is not encrypted though there is a key (AllowPlain takes it)")
+		return errors.New("the push is not encrypted though there is an EncodingAESKey: choose the secure mode on the account's settings page (until then, AllowPlain takes it)")
 	}
 	p.message = p.body
 	return p.query.checkSignature(h.token())

@@ -185,10 +185,10 @@ func TestLimitsOfReplies(t *testing.T) {
 				require.Len(t, lines, 2)
 				assert.Equal(t, "handled", lines[0]["outcome"])
 				if tt.why == "" {
-					assert.NotContains(t, lines[0], "reply")
+					assert.NotContains(t, lines[0], "reply_error")
 					assert.Equal(t, "INFO", lines[0]["level"])
 				} else {
-					assert.Equal(t, tt.why, lines[0]["reply"])
+					assert.Equal(t, tt.why, lines[0]["reply_error"])
 					assert.Equal(t, "ERROR", lines[0]["level"])
 				}
 			})

@@ -282,7 +282,7 @@ func TestARepeatThatIsCutStopsWaiting(t *testing.T) {
 		assert.EqualValues(t, 1, w.runs.Load(), "whoever has gone does not run it")
 		require.Len(t, log.lines(t), 2)
 		assert.Equal(t, "abandoned", log.lines(t)[0]["outcome"])
-		assert.Equal(t, "WARN", log.lines(t)[0]["level"])
+		assert.Equal(t, "INFO", log.lines(t)[0]["level"])
 	})
 }
 

@@ -155,6 +155,10 @@ func TestSettingsThatCannotWorkAreRefused(t *testing.T) {
 		"a key too short":             {callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey[1:]}, "EncodingAESKey has 42 characters; it must have 43"},
 		"an old key too long":         {callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey, PreviousAESKey: oldKey + "="}, "PreviousAESKey has 44 characters; it must have 43"},
 		"a key that is no base64":     {callback.Config{Token: token, AppID: appID, EncodingAESKey: "!" + aesKey[1:]}, "EncodingAESKey is no base64: illegal base64 data at input byte 0"},
+		"a token from a file":         {callback.Config{Token: token + "\n"}, "Token begins or ends with white space"},
+		"an appid with a blank":       {callback.Config{Token: token, AppID: " " + appID}, "AppID begins or ends with white space"},
+		"a key from a file":           {callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey + "\n"}, "EncodingAESKey begins or ends with white space"},
+		"an old key with a tab":       {callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey, PreviousAESKey: "\t" + oldKey}, "PreviousAESKey begins or ends with white space"},
 		"a negative limit of bodies":  {callback.Config{Token: token, MaxBody: -1}, `MaxBody "-1" must not be negative; 0 means 64 KiB`},
 		"a negative time for onEvent": {callback.Config{Token: token, Timeout: -time.Second}, `Timeout "-1s" must not be negative; 0 means 14s`},
 	} {

@@ -1,6 +1,8 @@
 package wxtest
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -26,6 +28,14 @@ type CallbackConfig struct {
 	EncodingAESKey string // 43 characters of base64; may be empty in Plain mode
 	Mode           Mode
 	JSON           bool // push JSON, as test accounts do, in place of XML
+}
+
+// RandomCallbackConfig returns settings with a token and a key that nobody else knows;
+// a program under test must be given the same. Pushes are XML.
+func RandomCallbackConfig(mode Mode) CallbackConfig {
+	key := make([]byte, 32)
+	rand.Read(key) // never fails
+	return CallbackConfig{Token: rand.Text(), EncodingAESKey: base64.RawStdEncoding.EncodeToString(key), Mode: mode}
 }
 
 // Format prints the settings without token and key.

@@ -39,7 +39,7 @@ func (s *Server) Reply(d *Delivery) ([]byte, error) {
 func (s *Server) checkReply(message []byte) error {
 	m, err := wxqrcode.ParseEvent(message) // a reply has the fields that every push has
 	if err != nil {
-		return err
+		return fmt.Errorf("the answer is no message: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

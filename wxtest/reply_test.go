@@ -98,6 +98,25 @@ func TestAReplyIsWhatTheFollowerGets(t *testing.T) {
 	}
 }
 
+func TestRandomCallbackConfigsWork(t *testing.T) {
+	seen := map[string]bool{}
+	for _, mode := range []wxtest.Mode{wxtest.Plain, wxtest.Compatible, wxtest.Secure} {
+		cfg := wxtest.RandomCallbackConfig(mode)
+		assert.Equal(t, mode, cfg.Mode)
+		assert.False(t, cfg.JSON)
+		assert.Regexp(t, `^[A-Z2-7]{26}$`, cfg.Token)
+		_, err := wxcrypt.ParseKey(cfg.EncodingAESKey)
+		assert.NoError(t, err)
+		seen[cfg.Token], seen[cfg.EncodingAESKey] = true, true
+
+		srv, c, ticket := newScene(t, nil)
+		srv.SetCallback(c.URL, cfg)
+		_, err = srv.Scan(t.Context(), ticket, openID)
+		assert.NoError(t, err)
+	}
+	assert.Len(t, seen, 6)
+}
+
 func TestAReplyNeedsACallbackAndADelivery(t *testing.T) {
 	srv := newServer(t)
 	_, err := srv.Reply(&wxtest.Delivery{Status: http.StatusOK})

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"net"
 	"net/http"
 	"time"
@@ -25,7 +23,7 @@ type callbackServer struct {
 // else knows.
 func listen(ctx context.Context, appID string) (*callbackServer, error) {
 	c := &callbackServer{
-		push:   wxtest.CallbackConfig{Token: rand.Text(), EncodingAESKey: newAESKey(), Mode: wxtest.Secure},
+		push:   wxtest.RandomCallbackConfig(wxtest.Secure),
 		events: make(chan *wxqrcode.Event, 1),
 	}
 	handler, err := callback.New(callback.Config{Token: c.push.Token, AppID: appID, EncodingAESKey: c.push.EncodingAESKey},
@@ -49,10 +47,3 @@ func listen(ctx context.Context, appID string) (*callbackServer, error) {
 }
 
 func (c *callbackServer) close() { _ = c.server.Close() }
-
-// newAESKey returns an EncodingAESKey: 43 characters of base64.
-func newAESKey() string {
-	b := make([]byte, 32)
-	rand.Read(b) // never fails
-	return base64.RawStdEncoding.EncodeToString(b)
-}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,34 +15,28 @@ import (
 // A sandbox is a WeChat in this process, with an account in secure mode and with
 // phones that scan on demand.
 type sandbox struct {
-	wechat     *wxtest.Server
-	token, key string
+	wechat *wxtest.Server
+	pushes wxtest.CallbackConfig
 }
 
 // aFollower is somebody who follows the account from the start.
 const aFollower = "o-follower"
 
 func newSandbox() *sandbox {
-	key := make([]byte, 32)
-	rand.Read(key) // never fails
-	return &sandbox{
-		wechat: wxtest.NewServer(),
-		token:  rand.Text(),
-		key:    base64.RawStdEncoding.EncodeToString(key), // 43 characters, as an EncodingAESKey has
-	}
+	return &sandbox{wxtest.NewServer(), wxtest.RandomCallbackConfig(wxtest.Secure)}
 }
 
 func (s *sandbox) Close() { s.wechat.Close() }
 
 // account returns what a real account would come from the environment.
 func (s *sandbox) account() account {
-	return account{s.wechat.Client(), callback.Config{Token: s.token, AppID: s.wechat.AppID(), EncodingAESKey: s.key}}
+	return account{s.wechat.Client(), callback.Config{Token: s.pushes.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.pushes.EncodingAESKey}}
 }
 
 // connect registers the callback, as one does on the account's settings page, and
 // lets the first follower come.
 func (s *sandbox) connect(ctx context.Context, url string) error {
-	s.wechat.SetCallback(url, wxtest.CallbackConfig{Token: s.token, EncodingAESKey: s.key, Mode: wxtest.Secure})
+	s.wechat.SetCallback(url, s.pushes)
 	if err := s.wechat.VerifyCallback(ctx); err != nil {
 		return err
 	}

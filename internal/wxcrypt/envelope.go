@@ -99,7 +99,7 @@ func (k Key) Open(encrypt, appID string) ([]byte, error) {
 
 	padding := int(b[len(b)-1])
 	if padding < 1 || padding > blockSize || !endsPadded(b, padding) {
-		return nil, errors.New("wxqrcode: open a message: the padding is wrong (another key?)")
+		return nil, errors.New("wxqrcode: open a message: the padding is wrong (another EncodingAESKey?)")
 	}
 	b = b[:len(b)-padding]
 	if len(b) < headLen {
@@ -111,7 +111,7 @@ func (k Key) Open(encrypt, appID string) ([]byte, error) {
 	}
 	message, account := b[:length:length], b[length:]
 	if subtle.ConstantTimeCompare(account, []byte(appID)) != 1 {
-		return nil, errors.New("wxqrcode: open a message: it is for another appid")
+		return nil, fmt.Errorf("wxqrcode: open a message: it is for another appid than %q", appID)
 	}
 	return message, nil
 }
