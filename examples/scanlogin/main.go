@@ -48,6 +48,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	addr := flags.String("addr", "127.0.0.1:8080", "the `address` to listen on")
 	site := flags.String("site", "", "the page's `URL`, as followers are told it; by default where it listens")
 	secure := flags.Bool("secure", false, "visitors come over https: TLS ends before this program")
+	flags.Usage = func() {
+		_, _ = fmt.Fprintf(flags.Output(), "usage: scanlogin [flags]\n\nWithout an account it plays one. An account is %s in the environment.\n\n", strings.Join(accountEnv, ", "))
+		flags.PrintDefaults()
+	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -98,19 +102,20 @@ type account struct {
 	callback callback.Config
 }
 
+var accountEnv = []string{"WXQRCODE_APPID", "WXQRCODE_SECRET", "WXQRCODE_TOKEN", "WXQRCODE_AESKEY"}
+
 // accountFrom returns the account that the environment names, if it names one.
 func accountFrom(getenv func(string) string) (a account, ok bool, err error) {
-	names := []string{"WXQRCODE_APPID", "WXQRCODE_SECRET", "WXQRCODE_TOKEN", "WXQRCODE_AESKEY"}
-	values := make([]string, len(names))
+	values := make([]string, len(accountEnv))
 	var missing []string
-	for i, name := range names {
+	for i, name := range accountEnv {
 		if values[i] = getenv(name); values[i] == "" {
 			missing = append(missing, name)
 		}
 	}
 	switch len(missing) {
 	case 0:
-	case len(names):
+	case len(accountEnv):
 		return account{}, false, nil
 	default:
 		return account{}, false, fmt.Errorf("an account needs %s too", strings.Join(missing, ", "))
