@@ -66,6 +66,19 @@ func TestAFullMemoryForgetsTheOldestAndSaysSo(t *testing.T) {
 	})
 }
 
+func TestAFullMemoryOfSignaturesSaysSo(t *testing.T) {
+	var log bytes.Buffer
+	m := newSignatureMemory(slog.New(slog.NewTextHandler(&log, nil)))
+	m.bodies.limit = 2
+	for i := range 3 {
+		assert.Empty(t, log.String())
+		assert.True(t, m.admit(fmt.Sprint(i), []byte("a"), time.Now(), time.Hour))
+	}
+	assert.Contains(t, log.String(), "the memory of signatures is full; the oldest are forgotten early")
+	assert.False(t, m.admit("2", []byte("b"), time.Now(), time.Hour))
+	assert.True(t, m.admit("0", []byte("b"), time.Now(), time.Hour), "the oldest was forgotten")
+}
+
 func TestWhatHasExpiredIsNoLossToAFullMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, log := newTestMemory(3, 1000)
@@ -182,6 +195,30 @@ func TestTheContextBoundsTheWaitingAndNotTheRun(t *testing.T) {
 	})
 	assert.NoError(t, err)
 	assert.Equal(t, "reply", string(reply))
+}
+
+// gone is a context that has ended and wakes nobody.
+type gone struct{ context.Context }
+
+func (gone) Done() <-chan struct{} { return nil }
+func (gone) Err() error            { return context.Canceled }
+
+func TestWhoeverHasGoneWhenARunFailsDoesNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := newTestMemory(10, 100)
+		var all sync.WaitGroup
+		all.Go(func() {
+			_, err := m.Do(t.Context(), "key", time.Hour, func() ([]byte, error) {
+				time.Sleep(time.Second)
+				return nil, errors.New("no database")
+			})
+			assert.EqualError(t, err, "no database")
+		})
+		synctest.Wait()
+		_, err := m.Do(gone{t.Context()}, "key", time.Hour, func() ([]byte, error) { t.Error("it ran"); return nil, nil })
+		assert.Equal(t, context.Canceled, err)
+		all.Wait()
+	})
 }
 
 // Whatever happens, the memory is no larger than what it should know.

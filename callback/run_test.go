@@ -211,29 +211,6 @@ func TestARunThatFailsThoughNobodyWaitsIsAFailure(t *testing.T) {
 	assert.Equal(t, "failed", log.lines(t)[0]["outcome"])
 }
 
-// Whoever has gone by the time at which a run fails does not run it again.
-func TestARepeatThatHasGoneDoesNotRun(t *testing.T) {
-	for range 20 { // the failure and the cut come at once, and one is seen first
-		synctest.Test(t, func(t *testing.T) {
-			ctx, cut := context.WithCancel(t.Context())
-			w := worker{work: func(context.Context, int) (callback.Reply, error) {
-				time.Sleep(time.Second)
-				cut()
-				return nil, errors.New("no database")
-			}}
-			h := newHandler(t, plainConfig, w.on)
-			var all sync.WaitGroup
-			all.Go(func() { send(h, plain(scanOf("7"))) })
-			synctest.Wait()
-			for range 10 {
-				all.Go(func() { serve(h, plain(scanOf("7")).request().WithContext(ctx)) })
-			}
-			all.Wait()
-			assert.EqualValues(t, 1, w.runs.Load())
-		})
-	}
-}
-
 func TestARunThatOverrunsItsDeadlineIsJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := plainConfig
