@@ -85,26 +85,18 @@ func cutTag(s, tag string) (rest string, ok bool) {
 	return strings.CutPrefix(strings.TrimLeft(s, " \t\r\n"), tag)
 }
 
-// cutCDATA takes an element with text of letters, digits and a few signs off s, such
-// as base64 and account names have.
+// cutCDATA takes an element with one CDATA section off s. What is in it is whatever
+// stands before the first end of one.
 func cutCDATA(s, name string) (text, rest string, ok bool) {
 	if s, ok = cutTag(s, "<"+name+"><![CDATA["); !ok {
 		return "", "", false
 	}
-	end := 0
-	for end < len(s) && isPlain[s[end]] {
-		end++
+	if text, rest, ok = strings.Cut(s, "]]>"); !ok {
+		return "", "", false
 	}
-	rest, ok = strings.CutPrefix(s[end:], "]]></"+name+">")
-	return s[:end], rest, ok
+	rest, ok = strings.CutPrefix(rest, "</"+name+">")
+	return text, rest, ok
 }
-
-var isPlain = func() (plain [256]bool) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-") {
-		plain[c] = true
-	}
-	return plain
-}()
 
 func isJSON(message []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(message, " \t\r\n"), []byte("{"))
