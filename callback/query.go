@@ -105,7 +105,7 @@ func (q *query) checkCut(created time.Time) error {
 	var buf [128]byte
 	digits := len(strconv.AppendInt(buf[:0], at, 10))
 	joined := append(append(buf[:0], first...), second...)
-	if digits > len(joined) {
+	if at < launch || digits > len(joined) {
 		return nil
 	}
 	for _, end := range [][]byte{joined[:digits], joined[len(joined)-digits:]} {
@@ -120,6 +120,9 @@ func (q *query) checkCut(created time.Time) error {
 // maxDelay is how many seconds there may be between an event and the timestamp of its
 // push. The less, the rarer a nonce that looks like such a time by chance.
 const maxDelay = 60
+
+// launch is the day on which WeChat began, 2011-01-21: no real event is older.
+const launch = 1_295_568_000
 
 func distance(a, b int64) int64 { return max(a-b, b-a) }
 

@@ -489,6 +489,13 @@ func TestAnOldEventIsTaken(t *testing.T) {
 	}
 }
 
+func TestAnEventOlderThanWeChatIsTaken(t *testing.T) {
+	for at, status := range map[int64]int{0: 200, 1: 200, 41567074: 200, 1_295_567_999: 200, 1_295_568_000: 403} {
+		message := strings.Replace(scanOf("7"), fmt.Sprint(created), fmt.Sprint(at), 1)
+		assert.Equal(t, status, send(newHandler(t, plainConfig, new(heard).on), (&letter{message: message, nonce: fmt.Sprint(at)}).sign()).Code, at)
+	}
+}
+
 func TestAnEventOfTheFarFutureIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // in 2000, when a timestamp had 9 digits
 		message := strings.Replace(scanOf("7"), fmt.Sprint(created), "99999999999", 1)
