@@ -326,6 +326,13 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
 // land ends the flight f with what it brought. It reports false if that is a token
 // which was refused meanwhile.
 func (s *TokenSource) land(f *flight, t Token, err error, refused string) bool {
+	failed := false
+	defer func() {
+		if failed { // logged without mu, as a logger may itself want a token
+			s.caller.log.LogAttrs(context.Background(), slog.LevelWarn, "wxqrcode: no new access token",
+				slog.String("op", s.op()), slog.String("error", err.Error()))
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flight != f {
@@ -351,8 +358,7 @@ func (s *TokenSource) land(f *flight, t Token, err error, refused string) bool {
 	if err == nil {
 		return true
 	}
-	s.caller.log.LogAttrs(context.Background(), slog.LevelWarn, "wxqrcode: no new access token",
-		slog.String("op", s.op()), slog.String("error", err.Error()))
+	failed = true
 	if isLasting(err) {
 		s.failure, s.failureTo = err, now+failurePause
 	}

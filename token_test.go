@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -444,6 +445,40 @@ func TestTokenErrors(t *testing.T) {
 			})
 		})
 	}
+}
+
+// askingHandler is a log that is written to a place for which it wants a token.
+type askingHandler struct {
+	slog.Handler
+	ask func()
+}
+
+func (h askingHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h askingHandler) Handle(context.Context, slog.Record) error {
+	h.ask()
+	return nil
+}
+
+func TestALoggerMayAskTheSourceThatItLogsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+			if n == 1 {
+				return respond(200, `{"errcode":40164,"errmsg":"invalid ip"}`)
+			}
+			return numbered(n, false)
+		}}
+		var source *wxqrcode.TokenSource
+		var asked []error
+		source = newSource(t, server, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() {
+			_, err := source.AccessToken(t.Context())
+			asked = append(asked, err)
+		}})))
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, wxqrcode.ErrIPNotAllowed)
+		synctest.Wait()
+		require.Len(t, asked, 1)
+		require.ErrorIs(t, asked[0], wxqrcode.ErrIPNotAllowed, "as it is remembered")
+	})
 }
 
 func TestTheAnswerOfATokenCallIsNeverQuoted(t *testing.T) {
