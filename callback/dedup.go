@@ -27,6 +27,16 @@ const (
 	warnPause     = 1 * time.Minute // between two warnings that a memory is full
 )
 
+// NewMemoryDedup returns what [Config] takes by default: a memory in this process, for a
+// million pushes and 64 MiB of replies. Put before a shared Dedup, it spares that
+// what one instance knows by itself. It warns log when it is full; log may be nil.
+func NewMemoryDedup(log *slog.Logger) Dedup {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return newMemory(log)
+}
+
 // A memory is the default Dedup. It keeps hashes of keys, not keys.
 type memory struct {
 	seeds [2]maphash.Seed

@@ -496,6 +496,17 @@ func (l *ledger) Do(_ context.Context, key string, ttl time.Duration, run func()
 	return run()
 }
 
+func TestTheDefaultDedupMayStandBeforeAnother(t *testing.T) {
+	d := callback.NewMemoryDedup(nil)
+	runs := 0
+	for range 2 {
+		reply, err := d.Do(t.Context(), "key", time.Hour, func() ([]byte, error) { runs++; return []byte("reply"), nil })
+		require.NoError(t, err)
+		assert.Equal(t, "reply", string(reply))
+	}
+	assert.Equal(t, 1, runs)
+}
+
 func TestADedupOfTheUsersOwn(t *testing.T) {
 	cfg := plainConfig
 	cfg.MaxAge = time.Minute

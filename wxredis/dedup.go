@@ -1,0 +1,174 @@
+package wxredis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-0142d113/wxqrcode/callback"
+)
+
+// A Dedup remembers pushes in Redis, so that a repeat that reaches another instance
+// waits for the run at work and carries its reply. It implements [callback.Dedup]. Make
+// one with [NewDedup]; it is safe for concurrent use, and there is nothing to close.
+//
+// A run holds its push by a lease of 10 s, which is renewed for as long as it takes, so
+// that a push of which the instance was killed can run again. If Redis is gone or slow,
+// the push runs: it fails open, says so in the log, and each instance goes on knowing
+// what it saw itself.
+type Dedup struct {
+	rdb   redis.UniversalClient
+	log   *slog.Logger
+	local callback.Dedup // what this instance knows, it need not ask
+}
+
+// NewDedup returns a Dedup that remembers in rdb. It warns log; log may be nil.
+func NewDedup(rdb redis.UniversalClient, log *slog.Logger) *Dedup {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Dedup{rdb, log, callback.NewMemoryDedup(log)}
+}
+
+const (
+	leaseLife  = 10 * time.Second
+	leasePause = 3 * time.Second // between two renewals
+	replyLife  = time.Minute     // WeChat's three tries take 15 s
+)
+
+// Do implements [callback.Dedup].
+func (d *Dedup) Do(ctx context.Context, key string, ttl time.Duration, run func() ([]byte, error)) ([]byte, error) {
+	return d.local.Do(ctx, key, ttl, func() ([]byte, error) {
+		p := push{d, "wxqrcode:{push:" + key + "}:run", "wxqrcode:{push:" + key + "}:reply", rand.Text(), ttl}
+		return p.do(ctx, run)
+	})
+}
+
+// A push is one call of Do that this instance does not know the end of.
+type push struct {
+	*Dedup
+	state, reply string // keys: "done", or who runs it; and its reply
+	id           string
+	ttl          time.Duration
+}
+
+func (p *push) do(ctx context.Context, run func() ([]byte, error)) ([]byte, error) {
+	asking := context.WithoutCancel(ctx) // a push whose connection was cut must run all the same
+	for {
+		state, err := limited(asking, func(ctx context.Context) (string, error) {
+			return claim.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Text()
+		})
+		switch {
+		case err != nil:
+			p.warn(ctx, "run a push without knowing whether another instance has", err)
+			return run()
+		case state == p.id:
+			return p.run(asking, run)
+		case state == done:
+			return p.oldReply(asking)
+		}
+		select {
+		case <-time.After(pause()):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+const done = "done"
+
+func (p *push) oldReply(ctx context.Context) ([]byte, error) {
+	reply, err := limited(ctx, func(ctx context.Context) ([]byte, error) { return p.rdb.Get(ctx, p.reply).Bytes() })
+	if err != nil && !errors.Is(err, redis.Nil) {
+		p.warn(ctx, "answer a repeat without its reply", err)
+	}
+	return reply, nil
+}
+
+// run calls run and holds the lease meanwhile.
+func (p *push) run(ctx context.Context, run func() ([]byte, error)) (reply []byte, err error) {
+	beating, stop := context.WithCancel(ctx)
+	var beat sync.WaitGroup
+	beat.Go(func() { p.hold(beating) })
+	ended := false
+	defer func() {
+		stop()
+		beat.Wait()
+		if ended {
+			p.finish(ctx, reply)
+		} else { // an error, or a panic
+			p.release(ctx)
+		}
+	}()
+	reply, err = run()
+	ended = err == nil
+	return reply, err
+}
+
+// hold renews the lease until ctx ends.
+func (p *push) hold(ctx context.Context) {
+	tick := time.NewTicker(leasePause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		_, err := limited(ctx, func(ctx context.Context) (int, error) {
+			return extend.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Int()
+		})
+		if err != nil && ctx.Err() == nil {
+			p.warn(ctx, "hold a push that is at work", err)
+		}
+	}
+}
+
+func (p *push) finish(ctx context.Context, reply []byte) {
+	_, err := limited(ctx, func(ctx context.Context) ([]redis.Cmder, error) {
+		return p.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+			if len(reply) > 0 {
+				tx.Set(ctx, p.reply, reply, min(p.ttl, replyLife))
+			}
+			tx.Set(ctx, p.state, done, p.ttl)
+			return nil
+		})
+	})
+	if err != nil {
+		p.warn(ctx, "remember a push", err)
+	}
+}
+
+func (p *push) release(ctx context.Context) {
+	_, err := limited(ctx, func(ctx context.Context) (int, error) {
+		return drop.Run(ctx, p.rdb, []string{p.state}, p.id).Int()
+	})
+	if err != nil {
+		p.warn(ctx, "forget a push that failed", err)
+	}
+}
+
+func (p *push) warn(ctx context.Context, what string, err error) {
+	p.log.LogAttrs(ctx, slog.LevelWarn, "wxredis: "+what, slog.String("error", err.Error()))
+}
+
+// claim returns who runs a push, which is the caller if nobody else does or did.
+var claim = redis.NewScript(`
+	local state = redis.call('GET', KEYS[1])
+	if state then return state end
+	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+	return ARGV[1]
+`)
+
+// extend renews a lease that is still ours.
+var extend = redis.NewScript(`
+	if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+	return 0
+`)
+
+var _ callback.Dedup = (*Dedup)(nil)

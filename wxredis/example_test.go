@@ -1,0 +1,91 @@
+package wxredis_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http/httptest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/wxredis"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// Two instances of a program share a token, the pushes that were here before, and the
+// scans: a browser waits at one of them, and WeChat's push reaches the other.
+func Example() {
+	server := miniredis.NewMiniRedis() // stands for your Redis
+	if err := server.Start(); err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+
+	wechat := wxtest.NewServer()
+	defer wechat.Close()
+	pushes := wxtest.RandomCallbackConfig(wxtest.Secure)
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	type instance struct {
+		client  *wxqrcode.Client
+		waiter  *callback.Waiter
+		handler *callback.Handler
+	}
+	start := func() (i instance) {
+		tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(),
+			append(wechat.TokenOptions(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if i.client, err = wxqrcode.NewClient(tokens, wechat.ClientOptions()...); err != nil {
+			log.Fatal(err)
+		}
+		i.waiter = callback.NewWaiter()
+		bus := wxredis.NewBus(rdb, wechat.AppID())
+		go func() { _ = bus.Listen(ctx, i.waiter.Notify) }()
+		i.handler, err = callback.New(callback.Config{
+			Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey,
+			Dedup: wxredis.NewDedup(rdb, nil),
+		}, func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+			return nil, bus.Publish(ctx, e)
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return i
+	}
+	one, another := start(), start()
+
+	site := httptest.NewServer(one.handler) // the push reaches this one
+	defer site.Close()
+	wechat.SetCallback(site.URL, pushes)
+
+	scene := wxqrcode.RandomScene("login-") // and the browser waits at the other
+	scan := another.waiter.Expect(scene, 5*time.Minute)
+	code, err := another.client.Create(ctx, wxqrcode.Temporary(scene, 5*time.Minute))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := wechat.Scan(ctx, code.Ticket, "o-ann"); err != nil {
+		log.Fatal(err)
+	}
+	event, err := scan.Wait(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := one.client.Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7"))); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("hello,", event.OpenID)
+	fmt.Println("requests for a token:", wechat.Calls("stable_token"))
+	// Output:
+	// hello, o-ann
+	// requests for a token: 1
+}

@@ -1,0 +1,43 @@
+package wxredis
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// opLimit is how long one operation may take, retries of the client included. A
+// Redis that is slower counts as gone: a caller who waits for a token must have time
+// left to do without.
+const opLimit = 2 * time.Second
+
+var errSlow = errors.New("redis did not answer within 2s")
+
+// limited calls f, and waits for it no longer than opLimit and ctx allow. A client of
+// go-redis heeds a context only if ContextTimeoutEnabled is set; else f goes on by
+// itself until the client's own time-outs end it.
+func limited[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, opLimit, errSlow)
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer cancel()
+		value, err := f(ctx)
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	select { // f ended, and its cancel was seen first
+	case r := <-done:
+		return r.value, r.err
+	default:
+		var none T
+		return none, context.Cause(ctx)
+	}
+}

@@ -1,0 +1,185 @@
+package wxredis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// A TokenStore keeps access tokens in Redis, so that all instances of a program use
+// the same one and only one at a time fetches another. It implements
+// [wxqrcode.TokenStore]. Make one with [NewTokenStore]; it is safe for concurrent use,
+// and there is nothing to close.
+//
+// Whoever fetches has a turn of 20 s, longer than a fetch can take, and a fencing
+// value: the time at which Redis gave out the turn, always greater than the one
+// before. A token is only written over one with a lesser value, so that whoever was
+// held up beyond its turn cannot overwrite what came after it. This is two short Lua
+// scripts and not a lock library: the libraries have no fencing value that the
+// write could be checked by.
+type TokenStore struct {
+	rdb redis.UniversalClient
+}
+
+// NewTokenStore returns a TokenStore that keeps its tokens in rdb.
+func NewTokenStore(rdb redis.UniversalClient) *TokenStore { return &TokenStore{rdb} }
+
+const (
+	turnLife = 20 * time.Second // a fetch of a TokenSource ends after 15 s
+	keptOver = time.Minute      // how long a token is kept after its end, for ForcedAt
+
+	// How long to wait before looking again whether somebody's turn is over.
+	leastPause = 20 * time.Millisecond
+	mostPause  = 100 * time.Millisecond
+)
+
+// Load implements [wxqrcode.TokenStore].
+func (s *TokenStore) Load(ctx context.Context, key string) (wxqrcode.Token, error) {
+	token, err := s.load(ctx, key)
+	if err != nil {
+		return wxqrcode.Token{}, fmt.Errorf("wxredis: load a token: %w", err)
+	}
+	return token, nil
+}
+
+func (s *TokenStore) load(ctx context.Context, key string) (token wxqrcode.Token, err error) {
+	text, err := limited(ctx, func(ctx context.Context) (string, error) {
+		return s.rdb.HGet(ctx, tokenKey(key), "token").Result()
+	})
+	switch {
+	case errors.Is(err, redis.Nil):
+		return token, wxqrcode.ErrNoToken
+	case err != nil:
+		return token, err
+	}
+	if json.Unmarshal([]byte(text), &token) != nil { // whose error could show a part of it
+		return wxqrcode.Token{}, errUnreadable
+	}
+	return token, nil
+}
+
+// errUnreadable is no reason not to renew: the next token takes its place.
+var errUnreadable = fmt.Errorf("what is kept cannot be read: %w", wxqrcode.ErrNoToken)
+
+// Renew implements [wxqrcode.TokenStore].
+func (s *TokenStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	for {
+		kept, err := s.load(ctx, key)
+		switch {
+		case err != nil && !errors.Is(err, wxqrcode.ErrNoToken):
+			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: %w", err)
+		case err == nil && kept.Value != refused && time.Now().Before(kept.ExpiresAt):
+			return kept, nil
+		}
+		fence, err := s.begin(ctx, key)
+		if err != nil {
+			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: %w", err)
+		}
+		if fence != "" {
+			return s.renew(ctx, key, refused, fence, fetch)
+		}
+		select {
+		case <-time.After(pause()):
+		case <-ctx.Done():
+			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: wait for another instance to do it: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// renew is Renew in its turn.
+func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	// Whatever happens, and also if fetch panics, nobody must wait for the rest of the turn.
+	defer func() {
+		_, _ = limited(context.WithoutCancel(ctx), func(ctx context.Context) (int, error) { // it ends by itself too
+			return drop.Run(ctx, s.rdb, []string{turnKey(key)}, fence).Int()
+		})
+	}()
+	kept, err := s.load(ctx, key) // again: somebody's turn may have ended since
+	switch {
+	case err != nil && !errors.Is(err, wxqrcode.ErrNoToken):
+		return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: %w", err)
+	case err == nil && kept.Value != refused && time.Now().Before(kept.ExpiresAt):
+		return kept, nil
+	}
+	token, err := fetch(ctx, kept)
+	if err != nil {
+		return wxqrcode.Token{}, err
+	}
+	text, err := json.Marshal(token)
+	if err != nil {
+		return wxqrcode.Token{}, errors.New("wxredis: renew a token: its times cannot be written")
+	}
+	life := max(time.Until(token.ExpiresAt), 0) + keptOver
+	saved, err := limited(ctx, func(ctx context.Context) (int, error) {
+		return saveToken.Run(ctx, s.rdb, []string{tokenKey(key)}, fence, text, life.Milliseconds()).Int()
+	})
+	if err != nil {
+		return wxqrcode.Token{}, fmt.Errorf("wxredis: keep a token: %w", err)
+	}
+	if saved == 1 {
+		return token, nil
+	}
+	newer, err := s.load(ctx, key)
+	if err != nil || newer.Value == refused || !time.Now().Before(newer.ExpiresAt) {
+		return token, nil
+	}
+	return newer, nil
+}
+
+// begin returns the fencing value of a turn, or "" if another has it.
+func (s *TokenStore) begin(ctx context.Context, key string) (fence string, err error) {
+	fence, err = limited(ctx, func(ctx context.Context) (string, error) {
+		return beginTurn.Run(ctx, s.rdb, []string{turnKey(key), tokenKey(key)}, turnLife.Milliseconds()).Text()
+	})
+	if errors.Is(err, redis.Nil) {
+		return "", nil
+	}
+	return fence, err
+}
+
+// The key is in braces: Redis Cluster puts what is in them into one slot.
+func tokenKey(key string) string { return "wxqrcode:{" + key + "}:token" }
+func turnKey(key string) string  { return "wxqrcode:{" + key + "}:turn" }
+
+// beginTurn gives out a turn and its fencing value: microseconds, which fit a Lua
+// number exactly, and always more than those of the token that is kept, also if the
+// clock of Redis was set back.
+var beginTurn = redis.NewScript(`
+	if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+	local now = redis.call('TIME')
+	local fence = now[1] * 1000000 + now[2]
+	local kept = tonumber(redis.call('HGET', KEYS[2], 'fence') or 0)
+	if kept >= fence then fence = kept + 1 end
+	fence = string.format('%.0f', fence)
+	redis.call('SET', KEYS[1], fence, 'PX', ARGV[1])
+	return fence
+`)
+
+// saveToken keeps a token if none with a greater fencing value is there.
+var saveToken = redis.NewScript(`
+	local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or 0)
+	if kept > tonumber(ARGV[1]) then return 0 end
+	redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2])
+	redis.call('PEXPIRE', KEYS[1], ARGV[3])
+	return 1
+`)
+
+// drop deletes a turn or a lease that is still ours.
+var drop = redis.NewScript(`
+	if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+	return 0
+`)
+
+// pause returns a time to wait that differs from instance to instance.
+func pause() time.Duration {
+	return leastPause + rand.N(mostPause-leastPause) //nolint:gosec // no secret
+}
+
+var _ wxqrcode.TokenStore = (*TokenStore)(nil)
