@@ -326,11 +326,14 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
 // land ends the flight f with what it brought. It reports false if that is a token
 // which was refused meanwhile.
 func (s *TokenSource) land(f *flight, t Token, err error, refused string) bool {
-	failed := false
+	ended, failed := false, false
 	defer func() {
 		if failed { // logged without mu, as a logger may itself want a token
 			s.caller.log.LogAttrs(context.Background(), slog.LevelWarn, "wxqrcode: no new access token",
 				slog.String("op", s.op()), slog.String("error", err.Error()))
+		}
+		if ended {
+			close(f.done)
 		}
 	}()
 	s.mu.Lock()
@@ -342,8 +345,7 @@ func (s *TokenSource) land(f *flight, t Token, err error, refused string) bool {
 		return false
 	}
 	s.flight = nil
-	f.token, f.err = t.Value, err
-	defer close(f.done)
+	f.token, f.err, ended = t.Value, err, true
 
 	now := time.Since(s.start)
 	c := s.current.Load()
