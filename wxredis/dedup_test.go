@@ -152,7 +152,7 @@ func TestWithoutRedisPushesRunAndTheLogSaysSo(t *testing.T) {
 // Two instances behind one URL, and WeChat's repeats reach both.
 func TestTwoInstancesServeOneURL(t *testing.T) {
 	rdb := newRedis(t)
-	wechat := wxtest.NewServer(wxtest.WithPushTimeout(100*time.Millisecond), wxtest.WithFreshRetries())
+	wechat := wxtest.NewServer(wxtest.WithPushTimeout(time.Second), wxtest.WithFreshRetries())
 	defer wechat.Close()
 	pushes := wxtest.RandomCallbackConfig(wxtest.Secure)
 	var runs, came atomic.Int32
