@@ -66,7 +66,7 @@ func (b *Bus) Publish(ctx context.Context, e *wxqrcode.Event) error {
 // Listen calls notify, such as a [callback.Waiter]'s Notify, with every event that is
 // published from now on, and in the minute before, those of this instance too, one at a
 // time. It goes on through failures of Redis and returns the error of ctx, within a
-// second or two of its end.
+// few seconds of its end.
 func (b *Bus) Listen(ctx context.Context, notify func(*wxqrcode.Event)) error {
 	last := ""
 	for ctx.Err() == nil {

@@ -99,9 +99,9 @@ func (p *push) run(ctx context.Context, run func() ([]byte, error)) (reply []byt
 	defer func() {
 		stop()
 		beat.Wait()
-		if ended {
+		if ended && p.ttl >= time.Millisecond { // Redis counts no less, and takes 0 for ever
 			p.finish(ctx, reply)
-		} else { // an error, or a panic
+		} else { // also after a panic
 			p.release(ctx)
 		}
 	}()
@@ -149,7 +149,7 @@ func (p *push) release(ctx context.Context) {
 		return drop.Run(ctx, p.rdb, []string{p.state}, p.id).Int()
 	})
 	if err != nil {
-		p.warn(ctx, "forget a push that failed", err)
+		p.warn(ctx, "end the lease of a push", err)
 	}
 }
 

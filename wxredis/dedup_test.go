@@ -105,6 +105,19 @@ func TestWhatFailedRunsAgainOnAnotherInstance(t *testing.T) {
 	assert.Equal(t, "welcome", string(got))
 }
 
+func TestNothingIsKeptWithoutATime(t *testing.T) {
+	rdb := newRedis(t)
+	for _, ttl := range []time.Duration{0, -1, time.Microsecond} {
+		key := newPush(t, rdb)
+		for range 2 {
+			got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, ttl, answers("welcome"))
+			require.NoError(t, err)
+			assert.Equal(t, "welcome", string(got))
+			assert.Zero(t, rdb.Exists(t.Context(), "wxqrcode:{push:"+key+"}:run", "wxqrcode:{push:"+key+"}:reply").Val())
+		}
+	}
+}
+
 func TestALeaseIsHeldForAsLongAsARunTakes(t *testing.T) {
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
