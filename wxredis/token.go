@@ -71,12 +71,9 @@ var errUnreadable = fmt.Errorf("what is kept cannot be read: %w", wxqrcode.ErrNo
 // Renew implements [wxqrcode.TokenStore].
 func (s *TokenStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 	for {
-		kept, err := s.load(ctx, key)
-		switch {
-		case err != nil && !errors.Is(err, wxqrcode.ErrNoToken):
-			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: %w", err)
-		case err == nil && kept.Value != refused && time.Now().Before(kept.ExpiresAt):
-			return kept, nil
+		kept, good, err := s.look(ctx, key, refused)
+		if err != nil || good {
+			return kept, err
 		}
 		fence, err := s.begin(ctx, key)
 		if err != nil {
@@ -101,12 +98,9 @@ func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetc
 			return drop.Run(ctx, s.rdb, []string{turnKey(key)}, fence).Int()
 		})
 	}()
-	kept, err := s.load(ctx, key) // again: somebody's turn may have ended since
-	switch {
-	case err != nil && !errors.Is(err, wxqrcode.ErrNoToken):
-		return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: %w", err)
-	case err == nil && kept.Value != refused && time.Now().Before(kept.ExpiresAt):
-		return kept, nil
+	kept, good, err := s.look(ctx, key, refused) // again: somebody's turn may have ended since
+	if err != nil || good {
+		return kept, err
 	}
 	token, err := fetch(ctx, kept)
 	if err != nil {
@@ -126,11 +120,23 @@ func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetc
 	if saved == 1 {
 		return token, nil
 	}
-	newer, err := s.load(ctx, key)
-	if err != nil || newer.Value == refused || !time.Now().Before(newer.ExpiresAt) {
-		return token, nil
+	if newer, good, err := s.look(ctx, key, refused); err == nil && good {
+		return newer, nil
 	}
-	return newer, nil
+	return token, nil
+}
+
+// look returns the token that is kept, if any, and whether it is good: it lives, and is
+// not the refused one.
+func (s *TokenStore) look(ctx context.Context, key, refused string) (kept wxqrcode.Token, good bool, err error) {
+	kept, err = s.load(ctx, key)
+	switch {
+	case errors.Is(err, wxqrcode.ErrNoToken):
+		return wxqrcode.Token{}, false, nil
+	case err != nil:
+		return wxqrcode.Token{}, false, fmt.Errorf("wxredis: renew a token: %w", err)
+	}
+	return kept, kept.Value != refused && time.Now().Before(kept.ExpiresAt), nil
 }
 
 // begin returns the fencing value of a turn, or "" if another has it.
