@@ -113,7 +113,8 @@ const (
 	maxTokenLife  = 7200 * time.Second // more than WeChat ever grants counts as this
 	maxMargin     = 5 * time.Minute    // a token with less than this left is old,
 	marginPart    = 5                  // or with less than this part of its life,
-	marginJitter  = 0.1                // less up to this part of either
+	minJitter     = 0.01               // less this part of either at least, so that WeChat gives another by then,
+	maxJitter     = 0.1                // and this part at most
 	renewPause    = 20 * time.Second   // after a renewal that brought nothing new
 	failurePause  = 10 * time.Second   // after an error that trying again does not mend
 	forceInterval = 30 * time.Second   // WeChat refreshes nothing that is forced sooner
@@ -380,7 +381,8 @@ func isLasting(err error) bool {
 func newCachedToken(t Token, now time.Duration) *cachedToken {
 	left := min(time.Until(t.ExpiresAt), maxTokenLife)
 	margin := min(maxMargin, left/marginPart)
-	margin -= time.Duration(float64(margin) * marginJitter * rand.Float64()) //nolint:gosec // jitter, no secret
+	jitter := minJitter + (maxJitter-minJitter)*rand.Float64() //nolint:gosec // no secret
+	margin -= time.Duration(float64(margin) * jitter)
 	c := &cachedToken{value: t.Value, dies: now + left}
 	c.renewAt.Store(int64(c.dies - margin))
 	return c
@@ -402,7 +404,7 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 	var failed error
 	fetch := func(ctx context.Context, k Token) (Token, error) {
 		asked, kept = true, k
-		fetched, failed = s.fetch(ctx, refused, kept.ForcedAt)
+		fetched, failed = s.fetch(ctx, refused, kept.ForcedAt, true)
 		return fetched, failed
 	}
 	t, err := s.store.Renew(ctx, s.key(), avoid, fetch)
@@ -415,8 +417,8 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 		err = errors.New("it gave a dead token")
 	}
 	if ctx.Err() == nil && !asked && !s.legacy {
-		// stable_token gives every instance the same one.
-		_, _ = fetch(ctx, Token{})
+		// stable_token gives every instance the same one, unless it is forced.
+		fetched, failed = s.fetch(ctx, refused, time.Time{}, false)
 	}
 	if failed != nil {
 		return Token{}, failed
@@ -431,8 +433,9 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 	return fetched, nil
 }
 
-// fetch gets a token from WeChat, by force if WeChat gives the refused one again.
-func (s *TokenSource) fetch(ctx context.Context, refused string, forcedAt time.Time) (Token, error) {
+// fetch gets a token from WeChat, by force if WeChat gives the refused one again and
+// the store has given this instance the turn.
+func (s *TokenSource) fetch(ctx context.Context, refused string, forcedAt time.Time, turn bool) (Token, error) {
 	t, err := s.request(ctx, false)
 	if err != nil {
 		return Token{}, err
@@ -445,6 +448,10 @@ func (s *TokenSource) fetch(ctx context.Context, refused string, forcedAt time.T
 	t.ForcedAt = forcedAt
 	if refused == "" || t.Value != refused {
 		return t, nil
+	}
+	if !turn {
+		return Token{}, fmt.Errorf("wxqrcode: %s: WeChat gives the token again that it refused; it is not replaced by force "+
+			"without the token store, or the instances would knock each other out: %w", s.op(), ErrInvalidToken)
 	}
 	// A clock that was set back must not bar force_refresh for long.
 	since := time.Since(forcedAt).Abs()

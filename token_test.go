@@ -147,6 +147,12 @@ func TestTenThousandCallersMakeOneRequest(t *testing.T) {
 	})
 }
 
+func TestACachedTokenCostsNoAllocation(t *testing.T) {
+	source := newSource(t, &tokenServer{answer: numbered})
+	wantToken(t, source, "token-1")
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = source.AccessToken(t.Context()) }))
+}
+
 func TestATokenIsRenewedInTheBackgroundBeforeItsEnd(t *testing.T) {
 	for _, test := range []struct {
 		expiresIn        int
@@ -184,7 +190,7 @@ func TestATokenIsRenewedInTheBackgroundBeforeItsEnd(t *testing.T) {
 					assert.Equal(t, 2, server.count())
 				}
 				spread := test.earliest - test.latest
-				assert.LessOrEqual(t, first, test.earliest)
+				assert.LessOrEqual(t, first, test.earliest*99/100, "never so early that WeChat would give the same token")
 				assert.GreaterOrEqual(t, last, test.latest-100*time.Millisecond)
 				assert.Greater(t, first, test.earliest-spread/5-100*time.Millisecond)
 				assert.Less(t, last, test.latest+spread/5)
@@ -694,6 +700,64 @@ func TestATokenStoreIsAskedFirst(t *testing.T) {
 	}
 }
 
+func TestAfterARefusalTheStoreIsAskedBeforeWeChat(t *testing.T) {
+	var kept wxqrcode.Token
+	server := &tokenServer{answer: numbered}
+	source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
+		load: func(string) (wxqrcode.Token, error) { return kept, nil },
+		renew: func(_, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			assert.Equal(t, "another instance's", refused)
+			return fetch()
+		},
+	}))
+	kept = wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}
+	wantToken(t, source, "kept")
+	kept.Value = "another instance's"
+	source.InvalidateToken(t.Context(), "kept")
+	wantToken(t, source, "another instance's")
+	assert.Zero(t, server.count())
+	source.InvalidateToken(t.Context(), "another instance's")
+	wantToken(t, source, "token-1")
+	assert.Equal(t, []bool{false}, server.calls, "a plain fetch")
+}
+
+// A kept token's end is told by the clock of the machine that fetched it, and a clock can be
+// set. The life of a token in memory counts by a clock that cannot.
+func TestAClockThatIsSetCostsOneFetch(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		ahead time.Duration // of this machine's clock
+	}{
+		{"ahead, so that the kept token looks dead", 3 * time.Hour},
+		{"back, so that the kept token seems to live for hours", -3 * time.Hour},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				kept := wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(2*time.Hour - test.ahead).Round(0)}
+				server := &tokenServer{answer: numbered}
+				source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
+					load: func(string) (wxqrcode.Token, error) { return kept, nil },
+					renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+						var err error
+						kept, err = fetch()
+						return kept, err
+					},
+				}))
+				if test.ahead < 0 {
+					wantToken(t, source, "kept")
+					time.Sleep(2*time.Hour + time.Second)
+					wantToken(t, source, "kept") // which WeChat refuses by now
+					source.InvalidateToken(t.Context(), "kept")
+				}
+				wantToken(t, source, "token-1")
+				time.Sleep(2*time.Hour - 5*time.Minute - time.Second)
+				wantToken(t, source, "token-1")
+				assert.Equal(t, 1, server.count())
+			})
+		})
+	}
+}
+
 func TestWhatAStoreKeepsIsLookedAt(t *testing.T) {
 	alive := time.Now().Add(time.Hour)
 	for _, test := range []struct {
@@ -749,6 +813,16 @@ func TestAStoreThatFails(t *testing.T) {
 		wantToken(t, source, "token-1")
 		wantToken(t, source, "token-1")
 		assert.Equal(t, 1, server.count())
+	})
+	t.Run("is no reason to force, which would kill the token of the others", func(t *testing.T) {
+		server := &tokenServer{answer: always("token", 7200)}
+		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, renew: fails}))
+		wantToken(t, source, "token")
+		source.InvalidateToken(t.Context(), "token")
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+		assert.ErrorContains(t, err, "without the token store")
+		assert.Equal(t, []bool{false, false}, server.calls)
 	})
 	t.Run("is an error with the legacy token, whose fetch would knock the others out", func(t *testing.T) {
 		server := &tokenServer{answer: numbered}

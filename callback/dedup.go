@@ -29,10 +29,10 @@ const (
 
 // NewMemoryDedup returns what [Config] takes by default: a memory in this process, for a
 // million pushes and 64 MiB of replies. Put before a shared Dedup, it spares that
-// what one instance knows by itself. It warns log when it is full; log may be nil.
+// what one instance knows by itself. It warns log when it is full; nil stands for [slog.Default].
 func NewMemoryDedup(log *slog.Logger) Dedup {
 	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+		log = slog.Default()
 	}
 	return newMemory(log)
 }

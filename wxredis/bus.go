@@ -50,7 +50,7 @@ func (b *Bus) Publish(ctx context.Context, e *wxqrcode.Event) error {
 	if err != nil {
 		return fmt.Errorf("wxredis: publish a scan: %w", err)
 	}
-	_, err = limited(ctx, func(ctx context.Context) ([]redis.Cmder, error) {
+	_, err = limited(ctx, b.rdb, func(ctx context.Context) ([]redis.Cmder, error) {
 		return b.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 			tx.XAdd(ctx, &redis.XAddArgs{Stream: b.key, MaxLen: streamLen, Approx: true, Values: []any{"event", text}})
 			tx.Expire(ctx, b.key, streamLife)
@@ -66,8 +66,11 @@ func (b *Bus) Publish(ctx context.Context, e *wxqrcode.Event) error {
 // Listen calls notify, such as a [callback.Waiter]'s Notify, with every event that is
 // published from now on, and in the minute before, those of this instance too, one at a
 // time. It goes on through failures of Redis and returns the error of ctx, within a
-// few seconds of its end.
+// few seconds of its end; without a Redis client it returns an error at once.
 func (b *Bus) Listen(ctx context.Context, notify func(*wxqrcode.Event)) error {
+	if b.rdb == nil {
+		return fmt.Errorf("wxredis: listen for scans: %w", errNoClient)
+	}
 	last := ""
 	for ctx.Err() == nil {
 		var err error
@@ -90,7 +93,7 @@ func (b *Bus) Listen(ctx context.Context, notify func(*wxqrcode.Event)) error {
 // begin returns the place in the stream from which to listen. The clock is that of
 // Redis, which the places are made of.
 func (b *Bus) begin(ctx context.Context) (id string, err error) {
-	now, err := limited(ctx, func(ctx context.Context) (time.Time, error) { return b.rdb.Time(ctx).Result() })
+	now, err := limited(ctx, b.rdb, func(ctx context.Context) (time.Time, error) { return b.rdb.Time(ctx).Result() })
 	if err != nil {
 		return "", err
 	}

@@ -27,10 +27,10 @@ type Dedup struct {
 	local callback.Dedup // what this instance knows, it need not ask
 }
 
-// NewDedup returns a Dedup that remembers in rdb. It warns log; log may be nil.
+// NewDedup returns a Dedup that remembers in rdb. It warns log; nil stands for [slog.Default].
 func NewDedup(rdb redis.UniversalClient, log *slog.Logger) *Dedup {
 	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+		log = slog.Default()
 	}
 	return &Dedup{rdb, log, callback.NewMemoryDedup(log)}
 }
@@ -43,6 +43,9 @@ const (
 
 // Do implements [callback.Dedup].
 func (d *Dedup) Do(ctx context.Context, key string, ttl time.Duration, run func() ([]byte, error)) ([]byte, error) {
+	if d.local == nil {
+		return nil, errors.New("wxredis: the Dedup is the zero value; make one with NewDedup")
+	}
 	return d.local.Do(ctx, key, ttl, func() ([]byte, error) {
 		p := push{d, "wxqrcode:{push:" + key + "}:run", "wxqrcode:{push:" + key + "}:reply", rand.Text(), ttl}
 		return p.do(ctx, run)
@@ -60,7 +63,7 @@ type push struct {
 func (p *push) do(ctx context.Context, run func() ([]byte, error)) ([]byte, error) {
 	asking := context.WithoutCancel(ctx) // a push whose connection was cut must run all the same
 	for {
-		state, err := limited(asking, func(ctx context.Context) (string, error) {
+		state, err := limited(asking, p.rdb, func(ctx context.Context) (string, error) {
 			return claim.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Text()
 		})
 		switch {
@@ -83,7 +86,7 @@ func (p *push) do(ctx context.Context, run func() ([]byte, error)) ([]byte, erro
 const done = "done"
 
 func (p *push) oldReply(ctx context.Context) ([]byte, error) {
-	reply, err := limited(ctx, func(ctx context.Context) ([]byte, error) { return p.rdb.Get(ctx, p.reply).Bytes() })
+	reply, err := limited(ctx, p.rdb, func(ctx context.Context) ([]byte, error) { return p.rdb.Get(ctx, p.reply).Bytes() })
 	if err != nil && !errors.Is(err, redis.Nil) {
 		p.warn(ctx, "answer a repeat without its reply", err)
 	}
@@ -120,7 +123,7 @@ func (p *push) hold(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		_, err := limited(ctx, func(ctx context.Context) (int, error) {
+		_, err := limited(ctx, p.rdb, func(ctx context.Context) (int, error) {
 			return extend.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Int()
 		})
 		if err != nil && ctx.Err() == nil {
@@ -130,7 +133,7 @@ func (p *push) hold(ctx context.Context) {
 }
 
 func (p *push) finish(ctx context.Context, reply []byte) {
-	_, err := limited(ctx, func(ctx context.Context) ([]redis.Cmder, error) {
+	_, err := limited(ctx, p.rdb, func(ctx context.Context) ([]redis.Cmder, error) {
 		return p.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 			if len(reply) > 0 {
 				tx.Set(ctx, p.reply, reply, min(p.ttl, replyLife))
@@ -145,7 +148,7 @@ func (p *push) finish(ctx context.Context, reply []byte) {
 }
 
 func (p *push) release(ctx context.Context) {
-	_, err := limited(ctx, func(ctx context.Context) (int, error) {
+	_, err := limited(ctx, p.rdb, func(ctx context.Context) (int, error) {
 		return drop.Run(ctx, p.rdb, []string{p.state}, p.id).Int()
 	})
 	if err != nil {

@@ -201,3 +201,13 @@ func TestTwoInstancesServeOneURL(t *testing.T) {
 	assert.Contains(t, string(reply), "welcome")
 	assert.EqualValues(t, 1, runs.Load())
 }
+
+func TestWithoutALoggerTheDefaultOneIsWarned(t *testing.T) {
+	var log strings.Builder
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	defer slog.SetDefault(before)
+	_, err := wxredis.NewDedup(nil, nil).Do(t.Context(), "key", time.Minute, func() ([]byte, error) { return nil, nil })
+	require.NoError(t, err)
+	assert.Contains(t, log.String(), "run a push without knowing whether another instance has")
+}

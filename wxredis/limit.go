@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // opLimit is how long one operation may take, retries of the client included. A
@@ -11,12 +13,19 @@ import (
 // left to do without.
 const opLimit = 2 * time.Second
 
-var errSlow = errors.New("redis did not answer within 2s")
+var (
+	errSlow     = errors.New("redis did not answer within 2s")
+	errNoClient = errors.New("there is no Redis client; give one to New")
+)
 
-// limited calls f, and waits for it no longer than opLimit and ctx allow. A client of
+// limited calls f, which uses rdb, and waits for it no longer than opLimit and ctx allow. A client of
 // go-redis heeds a context only if ContextTimeoutEnabled is set; else f goes on by
 // itself until the client's own time-outs end it.
-func limited[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+func limited[T any](ctx context.Context, rdb redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
+	var none T
+	if rdb == nil {
+		return none, errNoClient
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, opLimit, errSlow)
 	type result struct {
 		value T
@@ -37,7 +46,6 @@ func limited[T any](ctx context.Context, f func(context.Context) (T, error)) (T,
 	case r := <-done:
 		return r.value, r.err
 	default:
-		var none T
 		return none, context.Cause(ctx)
 	}
 }

@@ -50,7 +50,7 @@ func (s *TokenStore) Load(ctx context.Context, key string) (wxqrcode.Token, erro
 }
 
 func (s *TokenStore) load(ctx context.Context, key string) (token wxqrcode.Token, err error) {
-	text, err := limited(ctx, func(ctx context.Context) (string, error) {
+	text, err := limited(ctx, s.rdb, func(ctx context.Context) (string, error) {
 		return s.rdb.HGet(ctx, tokenKey(key), "token").Result()
 	})
 	switch {
@@ -94,7 +94,7 @@ func (s *TokenStore) Renew(ctx context.Context, key, refused string, fetch func(
 func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 	// Whatever happens, and also if fetch panics, nobody must wait for the rest of the turn.
 	defer func() {
-		_, _ = limited(context.WithoutCancel(ctx), func(ctx context.Context) (int, error) { // it ends by itself too
+		_, _ = limited(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // it ends by itself too
 			return drop.Run(ctx, s.rdb, []string{turnKey(key)}, fence).Int()
 		})
 	}()
@@ -111,7 +111,7 @@ func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetc
 		return wxqrcode.Token{}, errors.New("wxredis: renew a token: its times cannot be written")
 	}
 	life := max(time.Until(token.ExpiresAt), 0) + keptOver
-	saved, err := limited(ctx, func(ctx context.Context) (int, error) {
+	saved, err := limited(ctx, s.rdb, func(ctx context.Context) (int, error) {
 		return saveToken.Run(ctx, s.rdb, []string{tokenKey(key)}, fence, text, life.Milliseconds()).Int()
 	})
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *TokenStore) look(ctx context.Context, key, refused string) (kept wxqrco
 
 // begin returns the fencing value of a turn, or "" if another has it.
 func (s *TokenStore) begin(ctx context.Context, key string) (fence string, err error) {
-	fence, err = limited(ctx, func(ctx context.Context) (string, error) {
+	fence, err = limited(ctx, s.rdb, func(ctx context.Context) (string, error) {
 		return beginTurn.Run(ctx, s.rdb, []string{turnKey(key), tokenKey(key)}, turnLife.Milliseconds()).Text()
 	})
 	if errors.Is(err, redis.Nil) {

@@ -6,11 +6,11 @@ import "time"
 type Option func(*config)
 
 // WithTokenLifetime sets how long access tokens live; the default, and what
-// WeChat does, is 7,200 s. The time that an old and a new token overlap, 5
-// minutes, shrinks and grows with it: it is a 24th of the lifetime. An answer's
-// expires_in is in whole seconds, rounded down, and at least 1, so a token that
-// lives for less than a second dies before it says. A lifetime that is not
-// positive keeps the default.
+// WeChat does, is 7,200 s. The time that an old and a new token overlap is 5
+// minutes, or a fifth of a lifetime that is short, so that who renews an old token in
+// time gets another one, as at WeChat. An answer's expires_in is in whole seconds,
+// rounded down, and at least 1, so a token that lives for less than a second dies
+// before it says. A lifetime that is not positive keeps the default.
 func WithTokenLifetime(d time.Duration) Option {
 	return func(c *config) {
 		if d > 0 {

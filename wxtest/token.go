@@ -16,8 +16,9 @@ import (
 const (
 	minTokenLength = 136
 	maxTokenLength = 157
-	overlapShare   = 24 // a token's lifetime over the time that an old and a new one overlap: 7,200 s / 5 min
-	maxForced      = 20 // forced refreshes in a day
+	maxOverlap     = 5 * time.Minute // for which an old and a new token live side by side,
+	overlapPart    = 5               // or this part of their life, if that is less
+	maxForced      = 20              // forced refreshes in a day
 	forcedDay      = 24 * time.Hour
 	minForcedApart = 30 * time.Second
 )
@@ -100,7 +101,7 @@ type token struct {
 }
 
 func newTokens(lifetime time.Duration) *tokens {
-	return &tokens{lifetime: lifetime, overlap: lifetime / overlapShare, issued: make(map[string]*token)}
+	return &tokens{lifetime: lifetime, overlap: min(maxOverlap, lifetime/overlapPart), issued: make(map[string]*token)}
 }
 
 // fetchLegacy makes a new token. The one before it stays valid for the overlap.

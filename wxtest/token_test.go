@@ -146,21 +146,25 @@ func TestTheTwoFamiliesOfTokensAreIndependent(t *testing.T) {
 	assert.Equal(t, valid, checkToken(t, srv, stable), "a legacy token replaces no stable one")
 }
 
-func TestOverlapScalesWithTheTokenLifetime(t *testing.T) {
-	srv, clock := newTimedServer(t, wxtest.WithTokenLifetime(24*time.Second)) // so the overlap is 1 s
-	legacy := legacyToken(t, srv)
-	assert.Equal(t, 24, legacy.ExpiresIn)
-	stable := stableToken(t, srv, false).AccessToken
-	legacyToken(t, srv)
-	clock.advance(time.Second - 1)
-	assert.Equal(t, valid, checkToken(t, srv, legacy.AccessToken))
-	clock.advance(1)
-	assert.Equal(t, invalid, checkToken(t, srv, legacy.AccessToken))
+func TestTheOverlapIsFiveMinutesOrAFifthOfALife(t *testing.T) {
+	for life, overlap := range map[time.Duration]time.Duration{
+		5 * time.Second: time.Second, 25 * time.Minute: 5 * time.Minute, time.Hour: 5 * time.Minute, 2 * time.Hour: 5 * time.Minute,
+	} {
+		srv, clock := newTimedServer(t, wxtest.WithTokenLifetime(life))
+		legacy := legacyToken(t, srv)
+		assert.InDelta(t, life.Seconds(), legacy.ExpiresIn, 0)
+		stable := stableToken(t, srv, false).AccessToken
+		legacyToken(t, srv)
+		clock.advance(overlap - 1)
+		assert.Equal(t, valid, checkToken(t, srv, legacy.AccessToken))
+		clock.advance(1)
+		assert.Equal(t, invalid, checkToken(t, srv, legacy.AccessToken))
 
-	clock.advance(22*time.Second - 1)
-	assert.Equal(t, stable, stableToken(t, srv, false).AccessToken)
-	clock.advance(1)
-	assert.NotEqual(t, stable, stableToken(t, srv, false).AccessToken)
+		clock.advance(life - 2*overlap - 1)
+		assert.Equal(t, stable, stableToken(t, srv, false).AccessToken)
+		clock.advance(1)
+		assert.NotEqual(t, stable, stableToken(t, srv, false).AccessToken)
+	}
 }
 
 func TestExpiresInIsAtLeastOneSecond(t *testing.T) {
