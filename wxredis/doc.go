@@ -15,7 +15,7 @@
 //
 // # When Redis is slow, restarts, or is gone
 //
-// One operation is waited for 2 s at most. A token in memory goes on being used. Where
+// One operation is waited for 1 s at most. A token in memory goes on being used. Where
 // there is none, each instance fetches one for itself by stable_token, which gives all
 // of them the same; the legacy call would knock the other instances out, and so it is
 // an error. A push runs, and the log says that nobody knows whether it ran elsewhere. A

@@ -11,10 +11,10 @@ import (
 // opLimit is how long one operation may take, retries of the client included. A
 // Redis that is slower counts as gone: a caller who waits for a token must have time
 // left to do without.
-const opLimit = 2 * time.Second
+const opLimit = time.Second
 
 var (
-	errSlow     = errors.New("redis did not answer within 2s")
+	errSlow     = errors.New("redis did not answer within 1s")
 	errNoClient = errors.New("there is no Redis client; give one to New")
 )
 
