@@ -392,11 +392,15 @@ func newCachedToken(t Token, now time.Duration) *cachedToken {
 // instance has put one there, else from WeChat.
 func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, error) {
 	avoid := old
+	var gone error // why there is no store
 	if avoid == "" {
 		avoid = refused
 		t, err := s.store.Load(ctx, s.key())
-		if err == nil && t.livesAt(time.Now()) && t.Value != avoid {
+		switch {
+		case err == nil && t.livesAt(time.Now()) && t.Value != avoid:
 			return t, nil
+		case err != nil && !errors.Is(err, ErrNoToken):
+			gone = err
 		}
 	}
 	var fetched, kept Token
@@ -405,9 +409,15 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 	fetch := func(ctx context.Context, k Token) (Token, error) {
 		asked, kept = true, k
 		fetched, failed = s.fetch(ctx, refused, kept.ForcedAt, true)
+		if failed != nil && fetched.ForcedAt.After(kept.ForcedAt) {
+			return fetched, nil // the refused token; the others must know that it was forced
+		}
 		return fetched, failed
 	}
-	t, err := s.store.Renew(ctx, s.key(), avoid, fetch)
+	t, err := Token{}, gone
+	if gone == nil { // whose callers need not wait for it twice
+		t, err = s.store.Renew(ctx, s.key(), avoid, fetch)
+	}
 	switch {
 	case asked && failed != nil:
 		return Token{}, failed
@@ -434,7 +444,8 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 }
 
 // fetch gets a token from WeChat, by force if WeChat gives the refused one again and
-// the store has given this instance the turn.
+// the store has given this instance the turn. If force brings no other, it returns the
+// refused token, with its ForcedAt, and an error.
 func (s *TokenSource) fetch(ctx context.Context, refused string, forcedAt time.Time, turn bool) (Token, error) {
 	t, err := s.request(ctx, false)
 	if err != nil {
@@ -465,10 +476,10 @@ func (s *TokenSource) fetch(ctx context.Context, refused string, forcedAt time.T
 	s.mu.Unlock()
 	forced, err := s.request(ctx, true)
 	if err != nil {
-		return Token{}, err
+		return t, err
 	}
 	if forced.Value == refused {
-		return Token{}, fmt.Errorf("wxqrcode: %s: WeChat gives the token again that it refused, even by force "+
+		return t, fmt.Errorf("wxqrcode: %s: WeChat gives the token again that it refused, even by force "+
 			"(which it allows 20 times a day): %w", s.op(), ErrInvalidToken)
 	}
 	forced.ForcedAt = t.ForcedAt

@@ -814,6 +814,16 @@ func TestAStoreThatFails(t *testing.T) {
 		wantToken(t, source, "token-1")
 		assert.Equal(t, 1, server.count())
 	})
+	t.Run("and cannot be read is not waited for twice", func(t *testing.T) {
+		var log strings.Builder
+		source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+			wxqrcode.WithTokenStore(&stubStore{load: load, renew: func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+				t.Error("asked to renew")
+				return wxqrcode.Token{}, down
+			}}))
+		wantToken(t, source, "token-1")
+		assert.Contains(t, log.String(), `level=WARN msg="wxqrcode: going on without the token store" error="wxqrcode: stable_token: token store: store down"`)
+	})
 	t.Run("is no reason to force, which would kill the token of the others", func(t *testing.T) {
 		server := &tokenServer{answer: always("token", 7200)}
 		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, renew: fails}))
@@ -894,6 +904,93 @@ func TestForceHeedsWhatOtherInstancesForced(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A sharedStore is a TokenStore that several sources of a test share.
+type sharedStore struct {
+	mu   sync.Mutex
+	kept wxqrcode.Token
+}
+
+func (s *sharedStore) Load(context.Context, string) (wxqrcode.Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept.Value == "" {
+		return wxqrcode.Token{}, wxqrcode.ErrNoToken
+	}
+	return s.kept, nil
+}
+
+func (s *sharedStore) Renew(ctx context.Context, _, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept.Value != refused && time.Now().Before(s.kept.ExpiresAt) {
+		return s.kept, nil
+	}
+	t, err := fetch(ctx, s.kept)
+	if err == nil {
+		s.kept = t
+	}
+	return t, err
+}
+
+func TestAForceThatFailsIsNotTriedByTheOtherInstances(t *testing.T) {
+	for name, forced := range map[string]func() (*http.Response, error){
+		"it brings the same token": func() (*http.Response, error) { return tokenAnswer("token", 7200) },
+		"it fails":                 func() (*http.Response, error) { return respond(503, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+				if force {
+					return forced()
+				}
+				return tokenAnswer("token", 7200)
+			}}
+			store := new(sharedStore)
+			var sources []*wxqrcode.TokenSource
+			for range 20 {
+				source := newSource(t, server, wxqrcode.WithTokenStore(store))
+				wantToken(t, source, "token")
+				sources = append(sources, source)
+			}
+			var all sync.WaitGroup
+			for _, source := range sources {
+				source.InvalidateToken(t.Context(), "token")
+				all.Go(func() {
+					_, err := source.AccessToken(t.Context())
+					assert.Error(t, err)
+				})
+			}
+			all.Wait()
+			n := 0
+			for _, force := range server.calls {
+				if force {
+					n++
+				}
+			}
+			assert.Equal(t, 1, n)
+		})
+	}
+}
+
+// A transport that heeds no context brings its answer when nobody waits for it any more.
+func TestAFetchThatEndsTooLateKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+			if n == 1 {
+				time.Sleep(time.Minute)
+			}
+			return numbered(n, force)
+		}}
+		source := newSource(t, server)
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		wantToken(t, source, "token-2")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		source.InvalidateToken(t.Context(), "token-2")
+		wantToken(t, source, "token-3")
+	})
 }
 
 func TestAPlainFetchKeepsTheTimeOfTheLastForce(t *testing.T) {

@@ -20,7 +20,8 @@ import (
 // A run holds its push by a lease of 10 s, which is renewed for as long as it takes, so
 // that a push of which the instance was killed can run again. If Redis is gone or slow,
 // the push runs: it fails open, says so in the log, and each instance goes on knowing
-// what it saw itself.
+// what it saw itself. Programs that are given the same pushes, and are each to run them, must
+// not share a Redis for this.
 type Dedup struct {
 	rdb   redis.UniversalClient
 	log   *slog.Logger
@@ -69,9 +70,10 @@ func (p *push) do(ctx context.Context, run func() ([]byte, error)) ([]byte, erro
 		switch {
 		case err != nil:
 			p.warn(ctx, "run a push without knowing whether another instance has", err)
-			return run()
+			// The claim may have come to be, and Redis may be back by the end.
+			return p.run(asking, run, func(end func()) { go end() })
 		case state == p.id:
-			return p.run(asking, run)
+			return p.run(asking, run, func(end func()) { end() })
 		case state == done:
 			return p.oldReply(asking)
 		}
@@ -93,20 +95,23 @@ func (p *push) oldReply(ctx context.Context) ([]byte, error) {
 	return reply, nil
 }
 
-// run calls run and holds the lease meanwhile.
-func (p *push) run(ctx context.Context, run func() ([]byte, error)) (reply []byte, err error) {
+// run calls run and holds the lease meanwhile. What is left to tell Redis then, it
+// gives to last.
+func (p *push) run(ctx context.Context, run func() ([]byte, error), last func(func())) (reply []byte, err error) {
 	beating, stop := context.WithCancel(ctx)
 	var beat sync.WaitGroup
 	beat.Go(func() { p.hold(beating) })
 	ended := false
-	defer func() {
+	defer func() { // also after a panic
 		stop()
-		beat.Wait()
-		if ended && p.ttl >= time.Millisecond { // Redis counts no less, and takes 0 for ever
-			p.finish(ctx, reply)
-		} else { // also after a panic
-			p.release(ctx)
-		}
+		last(func() {
+			beat.Wait()                             // or the lease comes back after its end
+			if ended && p.ttl >= time.Millisecond { // Redis counts no less, and takes 0 for ever
+				p.finish(ctx, reply)
+			} else {
+				p.release(ctx)
+			}
+		})
 	}()
 	reply, err = run()
 	ended = err == nil
@@ -117,18 +122,27 @@ func (p *push) run(ctx context.Context, run func() ([]byte, error)) (reply []byt
 func (p *push) hold(ctx context.Context) {
 	tick := time.NewTicker(leasePause)
 	defer tick.Stop()
+	lost := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		_, err := limited(ctx, p.rdb, func(ctx context.Context) (int, error) {
-			return extend.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Int()
+		// Not cut short by the end of the run: it must not reach Redis after what comes then.
+		ours, err := limited(context.WithoutCancel(ctx), p.rdb, func(ctx context.Context) (bool, error) {
+			return extend.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Bool()
 		})
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && !ours:
+			err = errors.New("another instance runs it too")
+		}
+		if err != nil && !lost {
 			p.warn(ctx, "hold a push that is at work", err)
 		}
+		lost = err != nil
 	}
 }
 
@@ -168,10 +182,12 @@ var claim = redis.NewScript(`
 	return ARGV[1]
 `)
 
-// extend renews a lease that is still ours.
+// extend renews a lease that is ours, or that Redis has lost, and says whether it is ours.
 var extend = redis.NewScript(`
-	if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-	return 0
+	local state = redis.call('GET', KEYS[1])
+	if state and state ~= ARGV[1] then return 0 end
+	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+	return 1
 `)
 
 var _ callback.Dedup = (*Dedup)(nil)

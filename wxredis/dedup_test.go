@@ -143,15 +143,83 @@ func TestACutConnectionDoesNotKeepAPushFromRunning(t *testing.T) {
 	key := newPush(t, rdb)
 	ctx, cut := context.WithCancel(t.Context())
 	cut()
-	got, err := wxredis.NewDedup(rdb, nil).Do(ctx, key, time.Hour, answers("welcome"))
+	var log record
+	got, err := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil))).Do(ctx, key, time.Hour, answers("welcome"))
 	require.NoError(t, err)
 	assert.Equal(t, "welcome", string(got))
+	assert.Empty(t, log.String())
+	assert.Equal(t, "done", rdb.Get(t.Context(), "wxqrcode:{push:"+key+"}:run").Val())
+}
+
+func TestALeaseThatRedisLostIsTakenAgain(t *testing.T) {
+	rdb := newRedis(t)
+	key := newPush(t, rdb)
+	state := "wxqrcode:{push:" + key + "}:run"
+	var log record
+	_, err := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil))).Do(t.Context(), key, time.Hour, func() ([]byte, error) {
+		ours := rdb.Get(t.Context(), state).Val()
+		rdb.Del(t.Context(), state)
+		assert.Eventually(t, func() bool { return rdb.Get(t.Context(), state).Val() == ours }, 10*time.Second, 50*time.Millisecond)
+		assert.Empty(t, log.String())
+		rdb.Set(t.Context(), state, "another", time.Minute)
+		assert.Eventually(t, func() bool { return strings.Contains(log.String(), "another instance runs it too") }, 10*time.Second, 50*time.Millisecond)
+		assert.Greater(t, rdb.PTTL(t.Context(), state).Val(), 50*time.Second, "the lease of another is not touched")
+		return nil, errors.New("no database")
+	})
+	require.Error(t, err)
+	assert.Equal(t, "another", rdb.Get(t.Context(), state).Val())
+}
+
+func TestAPushThatRanWhileRedisWasSlowIsRememberedAfterwards(t *testing.T) {
+	rdb := newRedis(t)
+	key := newPush(t, rdb)
+	slow, network := newLink(t, rdb)
+	require.NoError(t, slow.Ping(t.Context()).Err())
+	network.hold()
+	var log record
+	start := time.Now()
+	_, err := wxredis.NewDedup(slow, slog.New(slog.NewTextHandler(&log, nil))).Do(t.Context(), key, time.Hour, func() ([]byte, error) {
+		network.restore()
+		return []byte("welcome"), nil
+	})
+	require.NoError(t, err)
+	assert.Less(t, time.Since(start), 3*time.Second)
+	assert.Contains(t, log.String(), "run a push without knowing whether another instance has")
+	assert.Eventually(t, func() bool {
+		return rdb.Get(t.Context(), "wxqrcode:{push:"+key+"}:run").Val() == "done"
+	}, 10*time.Second, 10*time.Millisecond)
+	got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, neverRun(t))
+	require.NoError(t, err)
+	assert.Equal(t, "welcome", string(got))
+}
+
+func TestARedisThatGoesWhileAPushRunsIsAWarning(t *testing.T) {
+	rdb := newRedis(t)
+	key := newPush(t, rdb)
+	flaky, network := newLink(t, rdb)
+	for reply, warning := range map[string]string{"welcome": "remember a push", "": "end the lease of a push"} {
+		var log record
+		d := wxredis.NewDedup(flaky, slog.New(slog.NewTextHandler(&log, nil)))
+		got, err := d.Do(t.Context(), key+reply, time.Hour, func() ([]byte, error) {
+			network.remove()
+			if reply == "" {
+				return nil, errors.New("no database")
+			}
+			return []byte(reply), nil
+		})
+		assert.Equal(t, reply, string(got))
+		assert.Equal(t, reply == "", err != nil)
+		assert.Contains(t, log.String(), warning)
+		network.restore()
+		require.Eventually(t, func() bool { return flaky.Ping(t.Context()).Err() == nil }, 10*time.Second, 10*time.Millisecond)
+	}
+	rdb.Del(t.Context(), "wxqrcode:{push:"+key+"welcome}:run")
 }
 
 func TestWithoutRedisPushesRunAndTheLogSaysSo(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	defer rdb.Close()
-	var log strings.Builder
+	var log record
 	d := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil)))
 	got, err := d.Do(t.Context(), "key", time.Hour, answers("welcome"))
 	require.NoError(t, err)
@@ -203,7 +271,7 @@ func TestTwoInstancesServeOneURL(t *testing.T) {
 }
 
 func TestWithoutALoggerTheDefaultOneIsWarned(t *testing.T) {
-	var log strings.Builder
+	var log record
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(before)

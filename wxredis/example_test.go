@@ -48,7 +48,7 @@ func Example() {
 			log.Fatal(err)
 		}
 		i.waiter = callback.NewWaiter()
-		bus := wxredis.NewBus(rdb, wechat.AppID())
+		bus := wxredis.NewBus(rdb, wechat.AppID(), nil)
 		go func() { _ = bus.Listen(ctx, i.waiter.Notify) }()
 		i.handler, err = callback.New(callback.Config{
 			Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey,

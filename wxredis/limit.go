@@ -3,6 +3,7 @@ package wxredis
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,18 +16,23 @@ const opLimit = time.Second
 
 var (
 	errSlow     = errors.New("redis did not answer within 1s")
-	errNoClient = errors.New("there is no Redis client; give one to New")
+	errNoClient = errors.New("there is no Redis client: it is nil")
 )
 
-// limited calls f, which uses rdb, and waits for it no longer than opLimit and ctx allow. A client of
-// go-redis heeds a context only if ContextTimeoutEnabled is set; else f goes on by
-// itself until the client's own time-outs end it.
+// limited calls f, which uses rdb, and waits for it no longer than opLimit and ctx allow.
 func limited[T any](ctx context.Context, rdb redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
+	return limitedTo(ctx, opLimit, rdb, f)
+}
+
+// limitedTo is limited with a limit of its own. A client of go-redis heeds a context
+// only if ContextTimeoutEnabled is set; else f goes on by itself until the client's own
+// time-outs end it.
+func limitedTo[T any](ctx context.Context, limit time.Duration, rdb redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
 	var none T
 	if rdb == nil {
 		return none, errNoClient
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, opLimit, errSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
 	type result struct {
 		value T
 		err   error
@@ -48,4 +54,15 @@ func limited[T any](ctx context.Context, rdb redis.UniversalClient, f func(conte
 	default:
 		return none, context.Cause(ctx)
 	}
+}
+
+// How long to wait before looking again whether somebody else is done.
+const (
+	leastPause = 20 * time.Millisecond
+	mostPause  = 100 * time.Millisecond
+)
+
+// pause returns a time to wait that differs from instance to instance.
+func pause() time.Duration {
+	return leastPause + rand.N(mostPause-leastPause) //nolint:gosec // no secret
 }

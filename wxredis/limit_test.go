@@ -2,7 +2,6 @@ package wxredis_test
 
 import (
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,12 +20,12 @@ func TestWithoutAClientEverythingSaysSo(t *testing.T) {
 		_, err = store.Renew(t.Context(), "key", "", neverFetched(t))
 		require.ErrorContains(t, err, want)
 	}
-	for _, bus := range []*wxredis.Bus{wxredis.NewBus(nil, "name"), {}} {
+	for _, bus := range []*wxredis.Bus{wxredis.NewBus(nil, "name", nil), {}} {
 		require.ErrorContains(t, bus.Publish(t.Context(), scanOf("1000")), want)
 		require.ErrorContains(t, bus.Listen(t.Context(), func(*wxqrcode.Event) {}), want)
 	}
 
-	var log strings.Builder
+	var log record
 	reply, err := wxredis.NewDedup(nil, slog.New(slog.NewTextHandler(&log, nil))).
 		Do(t.Context(), "key", time.Minute, func() ([]byte, error) { return []byte("reply"), nil })
 	require.NoError(t, err, "it fails open")

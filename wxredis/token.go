@@ -2,10 +2,10 @@ package wxredis
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,10 +20,11 @@ import (
 //
 // Whoever fetches has a turn of 20 s, longer than a fetch can take, and a fencing
 // value: the time at which Redis gave out the turn, always greater than the one
-// before. A token is only written over one with a lesser value, so that whoever was
-// held up beyond its turn cannot overwrite what came after it. This is two short Lua
-// scripts and not a lock library: the libraries have no fencing value that the
-// write could be checked by.
+// before. A token is kept only by the fencing value that was given out last, so that
+// whoever was held up beyond its turn cannot overwrite what came after it. Nobody waits
+// for another's turn for longer than 3 s: its holder may have been killed. This is
+// short Lua scripts and not a lock library: the libraries have no fencing value that
+// the write could be checked by.
 type TokenStore struct {
 	rdb redis.UniversalClient
 }
@@ -33,11 +34,8 @@ func NewTokenStore(rdb redis.UniversalClient) *TokenStore { return &TokenStore{r
 
 const (
 	turnLife = 20 * time.Second // a fetch of a TokenSource ends after 15 s
-	keptOver = time.Minute      // how long a token is kept after its end, for ForcedAt
-
-	// How long to wait before looking again whether somebody's turn is over.
-	leastPause = 20 * time.Millisecond
-	mostPause  = 100 * time.Millisecond
+	turnWait = 3 * time.Second  // for another's turn; the caller must have time left to do without
+	keptOver = time.Minute      // how long a token is kept after its end, for ForcedAt, and a fencing value
 )
 
 // Load implements [wxqrcode.TokenStore].
@@ -70,17 +68,23 @@ var errUnreadable = fmt.Errorf("what is kept cannot be read: %w", wxqrcode.ErrNo
 
 // Renew implements [wxqrcode.TokenStore].
 func (s *TokenStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	for {
+	id := rand.Text()
+	for deadline := time.Now().Add(turnWait); ; {
 		kept, good, err := s.look(ctx, key, refused)
 		if err != nil || good {
 			return kept, err
 		}
-		fence, err := s.begin(ctx, key)
+		fence, err := s.begin(ctx, key, id)
 		if err != nil {
+			go s.end(ctx, key, id) // it may have begun all the same
 			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: %w", err)
 		}
 		if fence != "" {
+			defer s.end(ctx, key, id) // also if fetch panics
 			return s.renew(ctx, key, refused, fence, fetch)
+		}
+		if time.Now().After(deadline) {
+			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: another instance has been at it for more than %v", turnWait)
 		}
 		select {
 		case <-time.After(pause()):
@@ -92,12 +96,6 @@ func (s *TokenStore) Renew(ctx context.Context, key, refused string, fetch func(
 
 // renew is Renew in its turn.
 func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	// Whatever happens, and also if fetch panics, nobody must wait for the rest of the turn.
-	defer func() {
-		_, _ = limited(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // it ends by itself too
-			return drop.Run(ctx, s.rdb, []string{turnKey(key)}, fence).Int()
-		})
-	}()
 	kept, good, err := s.look(ctx, key, refused) // again: somebody's turn may have ended since
 	if err != nil || good {
 		return kept, err
@@ -139,10 +137,10 @@ func (s *TokenStore) look(ctx context.Context, key, refused string) (kept wxqrco
 	return kept, kept.Value != refused && time.Now().Before(kept.ExpiresAt), nil
 }
 
-// begin returns the fencing value of a turn, or "" if another has it.
-func (s *TokenStore) begin(ctx context.Context, key string) (fence string, err error) {
+// begin returns the fencing value of the turn of id, or "" if another has the turn.
+func (s *TokenStore) begin(ctx context.Context, key, id string) (fence string, err error) {
 	fence, err = limited(ctx, s.rdb, func(ctx context.Context) (string, error) {
-		return beginTurn.Run(ctx, s.rdb, []string{turnKey(key), tokenKey(key)}, turnLife.Milliseconds()).Text()
+		return beginTurn.Run(ctx, s.rdb, []string{turnKey(key), tokenKey(key)}, id, turnLife.Milliseconds(), keptOver.Milliseconds()).Text()
 	})
 	if errors.Is(err, redis.Nil) {
 		return "", nil
@@ -150,28 +148,39 @@ func (s *TokenStore) begin(ctx context.Context, key string) (fence string, err e
 	return fence, err
 }
 
+// end ends the turn of id, so that nobody need wait for the rest of it.
+func (s *TokenStore) end(ctx context.Context, key, id string) {
+	_, _ = limited(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // it ends by itself too
+		return drop.Run(ctx, s.rdb, []string{turnKey(key)}, id).Int()
+	})
+}
+
 // The key is in braces: Redis Cluster puts what is in them into one slot.
 func tokenKey(key string) string { return "wxqrcode:{" + key + "}:token" }
 func turnKey(key string) string  { return "wxqrcode:{" + key + "}:turn" }
 
 // beginTurn gives out a turn and its fencing value: microseconds, which fit a Lua
-// number exactly, and always more than those of the token that is kept, also if the
-// clock of Redis was set back.
+// number exactly, and always more than those given out before, also if the clock of
+// Redis was set back. Who asks again, because the answer was lost, gets the same.
 var beginTurn = redis.NewScript(`
-	if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+	local holder = redis.call('GET', KEYS[1])
+	if holder == ARGV[1] then return redis.call('HGET', KEYS[2], 'fence') end
+	if holder then return false end
 	local now = redis.call('TIME')
 	local fence = now[1] * 1000000 + now[2]
-	local kept = tonumber(redis.call('HGET', KEYS[2], 'fence') or 0)
-	if kept >= fence then fence = kept + 1 end
+	local last = tonumber(redis.call('HGET', KEYS[2], 'fence') or 0)
+	if last >= fence then fence = last + 1 end
 	fence = string.format('%.0f', fence)
-	redis.call('SET', KEYS[1], fence, 'PX', ARGV[1])
+	redis.call('HSET', KEYS[2], 'fence', fence)
+	if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 	return fence
 `)
 
-// saveToken keeps a token if none with a greater fencing value is there.
+// saveToken keeps a token if no greater fencing value was given out since.
 var saveToken = redis.NewScript(`
-	local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or 0)
-	if kept > tonumber(ARGV[1]) then return 0 end
+	local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or 0)
+	if last > tonumber(ARGV[1]) then return 0 end
 	redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2])
 	redis.call('PEXPIRE', KEYS[1], ARGV[3])
 	return 1
@@ -182,10 +191,5 @@ var drop = redis.NewScript(`
 	if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 	return 0
 `)
-
-// pause returns a time to wait that differs from instance to instance.
-func pause() time.Duration {
-	return leastPause + rand.N(mostPause-leastPause) //nolint:gosec // no secret
-}
 
 var _ wxqrcode.TokenStore = (*TokenStore)(nil)

@@ -170,15 +170,101 @@ func TestWhoeverLostItsTurnDoesNotEndAnothers(t *testing.T) {
 	assert.Equal(t, "another's", rdb.Get(t.Context(), turn).Val())
 }
 
-// The clock of Redis was set back, or it lost what it knew: turns still follow each other.
-func TestATurnIsAlwaysLaterThanTheTokenThatIsKept(t *testing.T) {
+// It need not have kept the newer token yet.
+func TestWhoeverLostItsTurnKeepsNothingOnceAnotherHasOne(t *testing.T) {
+	rdb := newRedis(t)
+	key := newKey(t, rdb)
+	began, end := make(chan struct{}), make(chan struct{})
+	var another sync.WaitGroup
+	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+		rdb.Del(ctx, "wxqrcode:{"+key+"}:turn") // as if its time were over
+		another.Go(func() {
+			_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+				close(began)
+				<-end
+				return brings("newer", time.Hour)(ctx, wxqrcode.Token{})
+			})
+			assert.NoError(t, err)
+		})
+		<-began
+		return brings("older", time.Hour)(ctx, wxqrcode.Token{})
+	})
+	require.NoError(t, err)
+	_, err = wxredis.NewTokenStore(rdb).Load(t.Context(), key)
+	require.ErrorIs(t, err, wxqrcode.ErrNoToken)
+	close(end)
+	another.Wait()
+	kept, err := wxredis.NewTokenStore(rdb).Load(t.Context(), key)
+	require.NoError(t, err)
+	assert.Equal(t, "newer", kept.Value)
+}
+
+// The clock of Redis was set back.
+func TestATurnIsAlwaysLaterThanTheOneBefore(t *testing.T) {
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
 	future := time.Now().Add(24 * time.Hour).UnixMicro()
 	require.NoError(t, rdb.HSet(t.Context(), "wxqrcode:{"+key+"}:token", "fence", future, "token", `{"Value":"old"}`).Err())
-	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", brings("token-1", time.Hour))
+	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+		assert.Equal(t, fmt.Sprint(future+1), rdb.HGet(ctx, "wxqrcode:{"+key+"}:token", "fence").Val())
+		return wxqrcode.Token{}, errors.New("it fails")
+	})
+	require.Error(t, err)
+	_, err = wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", brings("token-1", time.Hour))
 	require.NoError(t, err)
-	assert.Equal(t, fmt.Sprint(future+1), rdb.HGet(t.Context(), "wxqrcode:{"+key+"}:token", "fence").Val())
+	assert.Equal(t, fmt.Sprint(future+2), rdb.HGet(t.Context(), "wxqrcode:{"+key+"}:token", "fence").Val())
+}
+
+func TestAFencingValueIsNotKeptForEver(t *testing.T) {
+	rdb := newRedis(t)
+	key := newKey(t, rdb)
+	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
+		return wxqrcode.Token{}, errors.New("it fails")
+	})
+	require.Error(t, err)
+	assert.InDelta(t, 60, rdb.PTTL(t.Context(), "wxqrcode:{"+key+"}:token").Val().Seconds(), 5)
+}
+
+func TestALostAnswerDoesNotCostTheTurn(t *testing.T) {
+	rdb := newRedis(t)
+	key := newKey(t, rdb)
+	flaky, network := newLink(t, rdb)
+	store := wxredis.NewTokenStore(flaky)
+	_, err := store.Renew(t.Context(), key, "", brings("token-1", time.Hour)) // Redis knows the scripts from now on
+	require.NoError(t, err)
+	network.loseAnswerTo(":turn")
+	start := time.Now()
+	got, err := store.Renew(t.Context(), key, "token-1", brings("token-2", time.Hour))
+	require.NoError(t, err)
+	assert.Equal(t, "token-2", got.Value)
+	assert.Less(t, time.Since(start), 3*time.Second)
+	assert.Eventually(t, func() bool { return rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val() == 0 }, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestATurnThatCameTooLateIsEnded(t *testing.T) {
+	rdb := newRedis(t)
+	key := newKey(t, rdb)
+	slow, network := newLink(t, rdb)
+	store := wxredis.NewTokenStore(slow)
+	_, err := store.Renew(t.Context(), key, "", brings("token-1", time.Hour)) // Redis knows the scripts from now on
+	require.NoError(t, err)
+	network.holdAnswerTo(":turn")
+	_, err = store.Renew(t.Context(), key, "token-1", neverFetched(t))
+	require.ErrorContains(t, err, "redis did not answer within 1s")
+	network.restore()
+	assert.Eventually(t, func() bool { return rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val() == 0 }, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestATurnEndsThoughItsHolderGaveUp(t *testing.T) {
+	rdb := newRedis(t)
+	key := newKey(t, rdb)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := wxredis.NewTokenStore(rdb).Renew(ctx, key, "", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
+		cancel()
+		return wxqrcode.Token{}, context.Canceled
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Zero(t, rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val())
 }
 
 func TestATurnEndsWithItsHolder(t *testing.T) {

@@ -149,18 +149,6 @@ func (f *fleet) settled(before string) (token string, ok bool) {
 	return token, time.Since(f.quietAt) > 150*time.Millisecond
 }
 
-// settle waits until the fleet is settled.
-func (f *fleet) settle(ctx context.Context, before string) (token string, err error) {
-	for {
-		if token, ok := f.settled(before); ok {
-			return token, nil
-		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
-			return "", fmt.Errorf("the processes do not come to use one token: %w", err)
-		}
-	}
-}
-
 // take returns what came in since the last take, and forgets it.
 func (f *fleet) take() (seen observed) {
 	f.mu.Lock()

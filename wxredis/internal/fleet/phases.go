@@ -118,14 +118,13 @@ func (x *experiment) phase(ctx context.Context, p phase, tokens []string, fetche
 	if err != nil {
 		return nil, err
 	}
-	for i, f := range x.fleets {
-		if !x.Store { // they need never come to use one token
-			if err := sleep(ctx, x.Life); err != nil {
-				return nil, err
-			}
-		} else if tokens[i], err = f.settle(ctx, tokens[i]); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.call, err)
-		}
+	if x.Store {
+		err = x.settle(ctx, tokens)
+	} else {
+		err = sleep(ctx, 2*x.Life) // they need never come to use one token
+	}
+	if err != nil {
+		return nil, err
 	}
 	for i, f := range x.fleets {
 		dead, due := fetched[i].Add(x.Life), fetched[i].Add(x.Life*3/4)
@@ -144,6 +143,26 @@ func (x *experiment) phase(ctx context.Context, p phase, tokens []string, fetche
 		results = append(results, r)
 	}
 	return results, nil
+}
+
+// settle waits until each fleet is settled, all at the same time, and puts in the place of
+// each token the one that is used now.
+func (x *experiment) settle(ctx context.Context, tokens []string) error {
+	now := make([]string, len(tokens))
+	for settled := 0; settled < len(x.fleets); {
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return fmt.Errorf("the processes do not come to use one token: %w", err)
+		}
+		settled = 0
+		for i, f := range x.fleets {
+			var ok bool
+			if now[i], ok = f.settled(tokens[i]); ok {
+				settled++
+			}
+		}
+	}
+	copy(tokens, now)
+	return nil
 }
 
 // A result is what a fleet did in a phase.

@@ -1,0 +1,146 @@
+package wxredis_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxredis"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// An account is one with a WeChat of its own, and the Redis that its instances share.
+type account struct {
+	wechat *wxtest.Server
+	rdb    *redis.Client
+	legacy bool
+	keys   []string
+}
+
+// inBothWays runs test with stable_token and with the legacy call.
+func inBothWays(t *testing.T, test func(*testing.T, account)) {
+	t.Helper()
+	for call, legacy := range map[string]bool{"stable_token": false, "token": true} {
+		t.Run(call, func(t *testing.T) {
+			a := account{wechat: wxtest.NewServer(), rdb: newRedis(t), legacy: legacy}
+			t.Cleanup(a.wechat.Close)
+			key := "wxqrcode:{" + a.wechat.AppID() + map[bool]string{false: ":stable}", true: ":legacy}"}[legacy]
+			a.keys = []string{key + ":token", key + ":turn"}
+			t.Cleanup(func() { a.rdb.Del(context.Background(), a.keys...) })
+			test(t, a)
+		})
+	}
+}
+
+func (a account) calls() int {
+	return a.wechat.Calls(map[bool]string{false: "stable_token", true: "token"}[a.legacy])
+}
+
+// instance returns a source of the account and its link to Redis.
+func (a account) instance(t *testing.T) (*wxqrcode.TokenSource, *link) {
+	t.Helper()
+	rdb, network := newLink(t, a.rdb)
+	opts := append(a.wechat.TokenOptions(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))
+	if a.legacy {
+		opts = append(opts, wxqrcode.WithLegacyToken())
+	}
+	source, err := wxqrcode.NewTokenSource(a.wechat.AppID(), a.wechat.AppSecret(), opts...)
+	require.NoError(t, err)
+	return source, network
+}
+
+func token(t *testing.T, source *wxqrcode.TokenSource) string {
+	t.Helper()
+	token, err := source.AccessToken(t.Context())
+	require.NoError(t, err)
+	return token
+}
+
+func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
+	inBothWays(t, func(t *testing.T, a account) {
+		t.Helper()
+		var sources []*wxqrcode.TokenSource
+		var networks []*link
+		for range 4 {
+			source, network := a.instance(t)
+			sources, networks = append(sources, source), append(networks, network)
+		}
+		first := token(t, sources[0])
+		for i, source := range sources {
+			assert.Equal(t, first, token(t, source))
+			networks[i].remove()
+		}
+		for _, source := range sources {
+			assert.Equal(t, first, token(t, source), "a live token goes on being used")
+		}
+		assert.Equal(t, 1, a.calls())
+
+		a.wechat.RevokeTokens()
+		second := ""
+		for _, source := range sources {
+			source.InvalidateToken(t.Context(), first)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			got, err := source.AccessToken(ctx)
+			require.NoError(t, ctx.Err(), "within the caller's deadline")
+			cancel()
+			if a.legacy {
+				require.ErrorContains(t, err, "wxqrcode: token: token store: wxredis: load a token: ")
+				continue
+			}
+			require.NoError(t, err)
+			if second == "" {
+				second = got
+			}
+			assert.Equal(t, second, got, "all get the same")
+			assert.Equal(t, got, token(t, source))
+		}
+		assert.Equal(t, map[bool]int{false: 1 + len(sources), true: 1}[a.legacy], a.calls(), "once each, or not at all")
+
+		a.rdb.Del(t.Context(), a.keys...) // Redis is back, empty
+		for _, network := range networks {
+			network.restore()
+		}
+		before := a.calls()
+		a.wechat.RevokeTokens()
+		third := ""
+		for _, source := range sources {
+			source.InvalidateToken(t.Context(), second)
+			require.Eventually(t, func() bool { // a client of go-redis needs up to a second to see it
+				got, err := source.AccessToken(t.Context())
+				if third == "" {
+					third = got
+				}
+				return err == nil && got == third
+			}, 10*time.Second, 10*time.Millisecond)
+		}
+		assert.LessOrEqual(t, a.calls(), before+len(sources))
+		if a.legacy {
+			assert.Equal(t, before+1, a.calls())
+		}
+	})
+}
+
+// A process was killed, or lost its network, while it was fetching a token.
+func TestAnOrphanedTurnHoldsUpNobodyForLong(t *testing.T) {
+	inBothWays(t, func(t *testing.T, a account) {
+		t.Helper()
+		source, _ := a.instance(t)
+		require.NoError(t, a.rdb.Set(t.Context(), a.keys[1], "of a process that was killed", 20*time.Second).Err())
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		_, err := source.AccessToken(ctx)
+		require.NoError(t, ctx.Err())
+		if a.legacy {
+			require.ErrorContains(t, err, "wxqrcode: token: token store: wxredis: renew a token: another instance has been at it for more than 3s")
+			assert.Zero(t, a.calls())
+		} else {
+			require.NoError(t, err)
+			assert.Equal(t, 1, a.calls())
+		}
+	})
+}
