@@ -148,6 +148,7 @@ func TestWithoutRedisAPublishIsAnErrorAndAListenerEnds(t *testing.T) {
 }
 
 func TestAfterAnOutageEachScanIsHeardOnce(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	name := newBusName(t, rdb)
 	flaky, network := newLink(t, rdb)
@@ -172,6 +173,7 @@ func TestAfterAnOutageEachScanIsHeardOnce(t *testing.T) {
 
 // Redis lost what it had, and its clock was ahead before: all its places are earlier now.
 func TestAListenerHearsAStreamThatBeginsAnew(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	name := newBusName(t, rdb)
 	b := wxredis.NewBus(rdb, name, nil)
@@ -215,6 +217,7 @@ func TestScansAreKeptForTenMinutes(t *testing.T) {
 }
 
 func TestAListenerEndsThoughRedisHangs(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	hanging, network := newLink(t, rdb)
 	ctx, cancel := context.WithCancel(t.Context())

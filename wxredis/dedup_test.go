@@ -119,6 +119,7 @@ func TestNothingIsKeptWithoutATime(t *testing.T) {
 }
 
 func TestALeaseIsHeldForAsLongAsARunTakes(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
 	state := "wxqrcode:{push:" + key + "}:run"
@@ -152,6 +153,7 @@ func TestACutConnectionDoesNotKeepAPushFromRunning(t *testing.T) {
 }
 
 func TestALeaseThatRedisLostIsTakenAgain(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
 	state := "wxqrcode:{push:" + key + "}:run"
@@ -171,6 +173,7 @@ func TestALeaseThatRedisLostIsTakenAgain(t *testing.T) {
 }
 
 func TestAPushThatRanWhileRedisWasSlowIsRememberedAfterwards(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
 	slow, network := newLink(t, rdb)
@@ -194,6 +197,7 @@ func TestAPushThatRanWhileRedisWasSlowIsRememberedAfterwards(t *testing.T) {
 }
 
 func TestARedisThatGoesWhileAPushRunsIsAWarning(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
 	flaky, network := newLink(t, rdb)
@@ -232,6 +236,7 @@ func TestWithoutRedisPushesRunAndTheLogSaysSo(t *testing.T) {
 
 // Two instances behind one URL, and WeChat's repeats reach both.
 func TestTwoInstancesServeOneURL(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	wechat := wxtest.NewServer(wxtest.WithPushTimeout(time.Second), wxtest.WithFreshRetries())
 	defer wechat.Close()

@@ -20,6 +20,7 @@ import (
 
 // The user whom the package's documentation recommends may do all that is needed, and no more.
 func TestTheRecommendedUser(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	doc, err := os.ReadFile("doc.go")
 	require.NoError(t, err)

@@ -27,6 +27,7 @@ func inBothWays(t *testing.T, test func(*testing.T, account)) {
 	t.Helper()
 	for call, legacy := range map[string]bool{"stable_token": false, "token": true} {
 		t.Run(call, func(t *testing.T) {
+			t.Parallel()
 			a := account{wechat: wxtest.NewServer(), rdb: newRedis(t), legacy: legacy}
 			t.Cleanup(a.wechat.Close)
 			key := "wxqrcode:{" + a.wechat.AppID() + map[bool]string{false: ":stable}", true: ":legacy}"}[legacy]
@@ -62,6 +63,7 @@ func token(t *testing.T, source *wxqrcode.TokenSource) string {
 }
 
 func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
+	t.Parallel()
 	inBothWays(t, func(t *testing.T, a account) {
 		t.Helper()
 		var sources []*wxqrcode.TokenSource
@@ -127,6 +129,7 @@ func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
 
 // A process was killed, or lost its network, while it was fetching a token.
 func TestAnOrphanedTurnHoldsUpNobodyForLong(t *testing.T) {
+	t.Parallel()
 	inBothWays(t, func(t *testing.T, a account) {
 		t.Helper()
 		source, _ := a.instance(t)

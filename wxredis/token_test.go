@@ -242,6 +242,7 @@ func TestALostAnswerDoesNotCostTheTurn(t *testing.T) {
 }
 
 func TestATurnThatCameTooLateIsEnded(t *testing.T) {
+	t.Parallel()
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
 	slow, network := newLink(t, rdb)
@@ -311,6 +312,7 @@ func TestWhatIsNoTokenIsReplaced(t *testing.T) {
 
 // A Redis that takes connections and says nothing.
 func TestASlowRedisIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
