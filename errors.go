@@ -61,6 +61,10 @@ var (
 
 	// ErrNoToken: the [TokenStore] keeps no token under that key.
 	ErrNoToken = errors.New("wxqrcode: no token")
+
+	// ErrNotTried: the request of a batch was not begun, as the batch had ended
+	// before. The reason is wrapped beside it. See [Client.CreateAll].
+	ErrNotTried = errors.New("wxqrcode: not tried")
 )
 
 // A ValidationError says which value is out of range. It matches
@@ -146,6 +150,7 @@ const (
 	codeInvalidToken      = 40014
 	codeTokenExpired      = 42001
 	codeMinuteLimit       = 45011
+	codePermanentQuota    = 45029
 )
 
 // A kind of failure: the error that it matches, and what to do about it.
@@ -219,8 +224,8 @@ var codes = map[int]kind{
 	43003: {ErrInvalidRequest, "the call must use HTTPS: check WithAPIURL"},
 	44002: {ErrInvalidRequest, "the body was empty: does a proxy drop it?"},
 
-	45009: {ErrQuotaExceeded, "the calls of the day are used up: wait for the next day, or clear the quota (10 times a month)"},
-	45029: {ErrQuotaExceeded, "the account's permanent codes are used up: use temporary codes"},
+	45009:              {ErrQuotaExceeded, "the calls of the day are used up: wait for the next day, or clear the quota (10 times a month)"},
+	codePermanentQuota: {ErrQuotaExceeded, "the account's permanent codes are used up: use temporary codes"},
 
 	codeMinuteLimit: {ErrRateLimited, "too many calls within a minute: wait for the next one"},
 

@@ -264,6 +264,8 @@ func (r Request) Scene() Scene { return r.scene }
 // 0 for a permanent code.
 func (r Request) Lifetime() time.Duration { return r.lifetime.Truncate(time.Second) }
 
+func (r Request) isPermanent() bool { return r.kind == permanent }
+
 // Validate checks the request against the platform's limits, without sending
 // anything. Its error is a [*ValidationError].
 func (r Request) Validate() error {

@@ -1,0 +1,529 @@
+package wxqrcode_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// A batchServer answers the create calls of one batch, in memory.
+type batchServer struct {
+	latency time.Duration
+	answer  func(n int, body string) (status int, answer string) // the n-th call, from 1; "" is a code
+
+	mu      sync.Mutex
+	calls   []time.Time
+	working int
+	most    int // that worked at the same time
+}
+
+func (s *batchServer) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.calls = append(s.calls, time.Now())
+	n := len(s.calls)
+	s.working++
+	s.most = max(s.most, s.working)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.working--
+	}()
+	if s.latency > 0 {
+		select {
+		case <-time.After(s.latency):
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+	if s.answer != nil {
+		if status, answer := s.answer(n, string(body)); answer != "" {
+			return respond(status, answer)
+		}
+	}
+	return respond(200, goodCode)
+}
+
+func (s *batchServer) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.calls)
+}
+
+func (s *batchServer) client(t *testing.T) *wxqrcode.Client {
+	t.Helper()
+	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), wxqrcode.WithHTTPClient(&http.Client{Transport: s}),
+		wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1}))
+	require.NoError(t, err)
+	return client
+}
+
+// numberedRequests yields n requests for scene ids from 1; endlessly if n is negative.
+func numberedRequests(n int) iter.Seq[wxqrcode.Request] {
+	return func(yield func(wxqrcode.Request) bool) {
+		for i := 0; i != n; i++ {
+			if !yield(wxqrcode.Temporary(wxqrcode.SceneID(uint32(i+1)), time.Hour)) {
+				return
+			}
+		}
+	}
+}
+
+func errcode(code int) func(int, string) (int, string) {
+	return func(int, string) (int, string) { return 200, fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, code) }
+}
+
+func TestABatchYieldsOneResultForEachRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{latency: time.Second, answer: func(_ int, body string) (int, string) {
+			if strings.Contains(body, `"scene_id":7}`) {
+				return 200, `{"errcode":40053,"errmsg":"invalid action info"}`
+			}
+			return 200, ""
+		}}
+		requests := append(slices.Collect(numberedRequests(99)), wxqrcode.Request{})
+		seen := make(map[int]bool)
+		for r := range server.client(t).CreateAll(t.Context(), slices.Values(requests), wxqrcode.BatchOptions{}) {
+			assert.False(t, seen[r.Index], "twice: %d", r.Index)
+			seen[r.Index] = true
+			assert.Equal(t, requests[r.Index], r.Request)
+			if r.Index == 6 || r.Index == 99 {
+				require.ErrorIs(t, r.Err, wxqrcode.ErrInvalidRequest)
+				assert.Nil(t, r.Code)
+				continue
+			}
+			require.NoError(t, r.Err)
+			assert.NotEmpty(t, r.Code.Ticket)
+		}
+		assert.Len(t, seen, 100)
+		assert.Equal(t, 99, server.count(), "the invalid request was not sent")
+		assert.Equal(t, 8, server.most)
+	})
+}
+
+func TestABatchYieldsInTheOrderOfCompletion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{answer: func(_ int, body string) (int, string) {
+			for id, wait := range map[int]time.Duration{1: 3 * time.Second, 2: time.Second, 3: 2 * time.Second} {
+				if strings.Contains(body, fmt.Sprintf(`"scene_id":%d}`, id)) {
+					time.Sleep(wait)
+				}
+			}
+			return 200, ""
+		}}
+		var order []int
+		for r := range server.client(t).CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{}) {
+			order = append(order, r.Index)
+		}
+		assert.Equal(t, []int{1, 2, 0}, order)
+	})
+}
+
+func TestABatchMakesAsManyCallsAtATimeAsItMay(t *testing.T) {
+	for concurrency, most := range map[int]int{0: 8, 1: 1, 3: 3, 64: 64, math.MaxInt: 200} {
+		synctest.Test(t, func(t *testing.T) {
+			server := &batchServer{latency: time.Second}
+			start := time.Now()
+			results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(200), wxqrcode.BatchOptions{Concurrency: concurrency}))
+			assert.Len(t, results, 200)
+			assert.Equal(t, most, server.most)
+			assert.Equal(t, time.Duration((200+most-1)/most)*time.Second, time.Since(start), "%d at a time", most)
+		})
+	}
+}
+
+func TestASlowLoopSlowsTheBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{latency: time.Millisecond}
+		read, done := 0, 0
+		requests := func(yield func(wxqrcode.Request) bool) {
+			for r := range numberedRequests(100) {
+				read++
+				assert.LessOrEqual(t, read-done, 4, "never more than Concurrency ahead")
+				if !yield(r) {
+					return
+				}
+			}
+		}
+		for range server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 4}) {
+			time.Sleep(time.Minute)
+			assert.LessOrEqual(t, server.count()-done, 4)
+			done++
+		}
+		assert.Equal(t, 100, done)
+	})
+}
+
+func TestASlowSourceHoldsBackNoResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{latency: time.Millisecond}
+		start := time.Now()
+		requests := func(yield func(wxqrcode.Request) bool) {
+			for r := range numberedRequests(3) {
+				time.Sleep(time.Hour)
+				if !yield(r) {
+					return
+				}
+			}
+		}
+		for r := range server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{}) {
+			// It came while the next request was waited for, and is yielded with that one at the latest.
+			assert.Less(t, time.Since(start), time.Duration(r.Index+2)*time.Hour+time.Second)
+		}
+	})
+}
+
+func TestABatchBeginsNoMoreCallsASecondThanItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{latency: 5 * time.Second}
+		for range server.client(t).CreateAll(t.Context(), numberedRequests(21), wxqrcode.BatchOptions{Concurrency: 64, PerSecond: 10}) {
+		}
+		require.Len(t, server.calls, 21)
+		for i, at := range server.calls {
+			assert.Equal(t, time.Duration(i)*100*time.Millisecond, at.Sub(server.calls[0]), "evenly")
+		}
+	})
+}
+
+func TestWhenWeChatLimitsAllWaitForTheNextMinute(t *testing.T) {
+	for name, limited := range map[string]func(int, string) (int, string){
+		"45011":    errcode(45011),
+		"HTTP 429": func(int, string) (int, string) { return http.StatusTooManyRequests, "slow down" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(40 * time.Second) // the minute has 20 s left
+				server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+					if n == 3 {
+						return limited(n, body)
+					}
+					return 200, ""
+				}}
+				start := time.Now()
+				results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(6), wxqrcode.BatchOptions{Concurrency: 2, PerSecond: 10}))
+				for _, r := range results {
+					require.NoError(t, r.Err)
+				}
+				require.Len(t, server.calls, 7)
+				for i, at := range server.calls {
+					if i < 4 {
+						assert.Less(t, at.Sub(start), 2*time.Second)
+					} else {
+						assert.GreaterOrEqual(t, at.Sub(start), 20*time.Second, "call %d", i)
+						assert.Less(t, at.Sub(start), 23*time.Second, "call %d", i)
+					}
+				}
+				assert.Equal(t, 100*time.Millisecond, server.calls[5].Sub(server.calls[4]), "and then no faster than allowed")
+			})
+		})
+	}
+}
+
+func TestWhoWaitsForATurnWaitsForTheMinuteToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+			if n == 1 {
+				return errcode(45011)(n, body)
+			}
+			return 200, ""
+		}}
+		start := time.Now().Truncate(time.Minute)
+		for r := range server.client(t).CreateAll(t.Context(), numberedRequests(4), wxqrcode.BatchOptions{PerSecond: 0.5}) {
+			require.NoError(t, r.Err)
+		}
+		require.Len(t, server.calls, 5)
+		for i, at := range server.calls[1:] {
+			assert.GreaterOrEqual(t, at.Sub(start), time.Minute)
+			if i > 0 {
+				assert.Equal(t, 2*time.Second, at.Sub(server.calls[i]))
+			}
+		}
+	})
+}
+
+func TestALimitedRequestIsTriedThreeTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{answer: errcode(45011)}
+		start := time.Now()
+		results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(1), wxqrcode.BatchOptions{}))
+		require.Len(t, results, 1)
+		require.ErrorIs(t, results[0].Err, wxqrcode.ErrRateLimited)
+		assert.NotErrorIs(t, results[0].Err, wxqrcode.ErrNotTried)
+		assert.Equal(t, 3, server.count())
+		assert.Equal(t, start.Truncate(time.Minute).Add(2*time.Minute), time.Now())
+	})
+}
+
+func TestErrorsThatEndABatch(t *testing.T) {
+	for _, test := range []struct {
+		code int
+		is   error
+	}{
+		{45009, wxqrcode.ErrQuotaExceeded},
+		{48001, wxqrcode.ErrUnauthorized},
+		{45103, wxqrcode.ErrUnauthorized},
+		{40013, wxqrcode.ErrInvalidCredential},
+		{40164, wxqrcode.ErrIPNotAllowed},
+	} {
+		t.Run(fmt.Sprint(test.code), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+					if n == 10 {
+						return errcode(test.code)(n, body)
+					}
+					time.Sleep(time.Second) // the others are still on their way
+					return 200, ""
+				}}
+				made, failed, not := 0, 0, 0
+				for r := range server.client(t).CreateAll(t.Context(), numberedRequests(1000), wxqrcode.BatchOptions{Concurrency: 4}) {
+					switch {
+					case r.Err == nil:
+						made++
+					case errors.Is(r.Err, wxqrcode.ErrNotTried):
+						not++
+						require.ErrorIs(t, r.Err, test.is)
+						apiErr, ok := errors.AsType[*wxqrcode.APIError](r.Err)
+						require.True(t, ok)
+						assert.Equal(t, test.code, apiErr.Code)
+						assert.ErrorContains(t, r.Err, "wxqrcode: not tried: wxqrcode: create: errcode")
+					default:
+						failed++
+						require.ErrorIs(t, r.Err, test.is)
+					}
+				}
+				assert.Equal(t, 1, failed)
+				assert.Equal(t, 1000, made+failed+not)
+				assert.Equal(t, made+failed, server.count())
+				assert.LessOrEqual(t, server.count(), 13, "those on their way finish, and no more")
+			})
+		})
+	}
+}
+
+func TestErrorsThatDoNotEndABatch(t *testing.T) {
+	for name, answer := range map[string]func(int, string) (int, string){
+		"a bad scene":     errcode(40053),
+		"a busy system":   errcode(-1),
+		"an error page":   func(int, string) (int, string) { return http.StatusBadGateway, "<html>" },
+		"a refused token": errcode(40001),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &batchServer{answer: func(n int, body string) (int, string) {
+					if n == 1 {
+						return answer(n, body)
+					}
+					return 200, ""
+				}}
+				failed := 0
+				for r := range server.client(t).CreateAll(t.Context(), numberedRequests(10), wxqrcode.BatchOptions{Concurrency: 1}) {
+					if r.Err != nil {
+						failed++
+						assert.NotErrorIs(t, r.Err, wxqrcode.ErrNotTried)
+					}
+				}
+				assert.Equal(t, 1, failed)
+				assert.Equal(t, 10, server.count())
+			})
+		})
+	}
+}
+
+func TestWithoutPermanentCodesTheTemporaryOnesGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{answer: func(n int, body string) (int, string) {
+			if strings.Contains(body, "QR_LIMIT") {
+				return errcode(45029)(n, body)
+			}
+			return 200, ""
+		}}
+		requests := func(yield func(wxqrcode.Request) bool) {
+			for i := range uint32(10) {
+				if !yield(wxqrcode.Permanent(wxqrcode.SceneID(i+1))) || !yield(wxqrcode.Temporary(wxqrcode.SceneID(i+1), time.Hour)) {
+					return
+				}
+			}
+		}
+		not := 0
+		for r := range server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 1}) {
+			if r.Request.Lifetime() > 0 {
+				require.NoError(t, r.Err)
+				continue
+			}
+			require.ErrorIs(t, r.Err, wxqrcode.ErrQuotaExceeded)
+			if errors.Is(r.Err, wxqrcode.ErrNotTried) {
+				not++
+			}
+		}
+		assert.Equal(t, 9, not)
+		assert.Equal(t, 11, server.count())
+	})
+}
+
+// A request that waits, for the next minute or for its turn, is not on its way.
+func TestWhatWaitsWhenABatchEndsIsNotTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{latency: time.Second, answer: errcode(45009)}
+		results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(8), wxqrcode.BatchOptions{PerSecond: 0.5}))
+		require.Len(t, results, 8)
+		assert.Equal(t, 1, server.count())
+		for _, r := range results[1:] {
+			require.ErrorIs(t, r.Err, wxqrcode.ErrNotTried)
+			require.ErrorIs(t, r.Err, wxqrcode.ErrQuotaExceeded)
+		}
+	})
+}
+
+func TestABatchEndsWithItsContext(t *testing.T) {
+	for name, o := range map[string]wxqrcode.BatchOptions{
+		"calls are on their way":   {Concurrency: 4},
+		"requests wait for a turn": {Concurrency: 4, PerSecond: 0.001},
+		"requests wait for ever":   {Concurrency: 4, PerSecond: 1e-300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &batchServer{latency: time.Hour}
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, cancel)
+				start := time.Now()
+				results := slices.Collect(server.client(t).CreateAll(ctx, numberedRequests(100), o))
+				assert.Equal(t, time.Second, time.Since(start))
+				require.Len(t, results, 100)
+				not := 0
+				for _, r := range results {
+					require.ErrorIs(t, r.Err, context.Canceled)
+					if errors.Is(r.Err, wxqrcode.ErrNotTried) {
+						not++
+					}
+				}
+				assert.Equal(t, 100-server.count(), not)
+			})
+		})
+	}
+}
+
+func TestALoopThatIsLeftCancelsTheCallsAndWaitsForThem(t *testing.T) {
+	endless := numberedRequests(-1)
+	panics := func(yield func(wxqrcode.Request) bool) {
+		for r := range numberedRequests(20) {
+			if !yield(r) {
+				return
+			}
+		}
+		panic("requests")
+	}
+	for _, test := range []struct {
+		name     string
+		requests iter.Seq[wxqrcode.Request]
+		body     func()
+		panics   string
+	}{
+		{"by break", endless, nil, ""},
+		{"by a panic in the loop", endless, func() { panic("body") }, "body"},
+		{"by a panic in the requests", panics, func() {}, "requests"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left over
+				server := &batchServer{answer: func(n int, _ string) (int, string) {
+					if n > 1 {
+						time.Sleep(time.Second) // it heeds no context
+					}
+					return 200, ""
+				}}
+				loop := func() {
+					for range server.client(t).CreateAll(t.Context(), test.requests, wxqrcode.BatchOptions{Concurrency: 16}) {
+						if test.body == nil {
+							break
+						}
+						test.body()
+					}
+				}
+				if test.panics == "" {
+					loop()
+				} else {
+					assert.PanicsWithValue(t, test.panics, loop)
+				}
+				server.mu.Lock()
+				defer server.mu.Unlock()
+				assert.Zero(t, server.working)
+			})
+		})
+	}
+}
+
+func TestALoopThatIsLeftDoesNotWaitForAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{answer: func(n int, _ string) (int, string) { return 200, "" }, latency: time.Hour}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		requests := func(yield func(wxqrcode.Request) bool) {
+			_ = yield(wxqrcode.Permanent(wxqrcode.SceneID(1))) && yield(wxqrcode.Request{})
+		}
+		for r := range server.client(t).CreateAll(ctx, requests, wxqrcode.BatchOptions{}) {
+			assert.Equal(t, 1, r.Index, "the invalid one is done first")
+			break
+		}
+		assert.Zero(t, time.Since(start))
+	})
+}
+
+func TestBadBatchOptions(t *testing.T) {
+	for _, test := range []struct {
+		o     wxqrcode.BatchOptions
+		names string
+	}{
+		{wxqrcode.BatchOptions{Concurrency: -1}, `Concurrency "-1" must be at least 1; 0 means 8`},
+		{wxqrcode.BatchOptions{PerSecond: -0.5}, `PerSecond "-0.5" must be a positive number; 0 means no limit`},
+		{wxqrcode.BatchOptions{PerSecond: math.NaN()}, `PerSecond "NaN" must be`},
+		{wxqrcode.BatchOptions{PerSecond: math.Inf(1)}, `PerSecond "+Inf" must be`},
+	} {
+		server := new(batchServer)
+		results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(3), test.o))
+		require.Len(t, results, 3)
+		for i, r := range results {
+			assert.Equal(t, i, r.Index)
+			require.ErrorIs(t, r.Err, wxqrcode.ErrInvalidRequest)
+			require.ErrorContains(t, r.Err, test.names)
+			assert.NotErrorIs(t, r.Err, wxqrcode.ErrNotTried)
+		}
+		assert.Zero(t, server.count())
+	}
+}
+
+func TestABatchOfNothing(t *testing.T) {
+	client := new(batchServer).client(t)
+	assert.Empty(t, slices.Collect(client.CreateAll(t.Context(), nil, wxqrcode.BatchOptions{})))
+	assert.Empty(t, slices.Collect(client.CreateAll(t.Context(), numberedRequests(0), wxqrcode.BatchOptions{})))
+	results := slices.Collect(new(wxqrcode.Client).CreateAll(t.Context(), numberedRequests(1), wxqrcode.BatchOptions{}))
+	require.Len(t, results, 1)
+	require.ErrorIs(t, results[0].Err, wxqrcode.ErrInvalidRequest)
+}
+
+func TestABatchMayBeRangedOverAgain(t *testing.T) {
+	server := new(batchServer)
+	results := server.client(t).CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{})
+	for range 2 {
+		assert.Len(t, slices.Collect(results), 3)
+	}
+	assert.Equal(t, 6, server.count())
+}
