@@ -20,8 +20,8 @@ import (
 // A run holds its push by a lease of 10 s, which is renewed for as long as it takes, so
 // that a push of which the instance was killed can run again. If Redis is gone or slow,
 // the push runs: it fails open, says so in the log, and each instance goes on knowing
-// what it saw itself. Programs that are given the same pushes, and are each to run them, must
-// not share a Redis for this.
+// what it saw itself. Programs that are given the same pushes, and are each to run them, take
+// another database of the Redis each (DB in the client's options).
 type Dedup struct {
 	rdb   redis.UniversalClient
 	log   *slog.Logger

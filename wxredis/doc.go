@@ -2,15 +2,19 @@
 // instance keeps in memory: the access token ([TokenStore]), the pushes that were here
 // before ([Dedup]) and the scans that somebody waits for ([Bus]).
 //
-//	rdb := redis.NewClient(&redis.Options{Addr: "redis:6379", Username: "wxqrcode", Password: password})
+//	rdb := redis.NewClient(&redis.Options{
+//		Addr: "redis:6379", Username: "wxqrcode", Password: password,
+//		MaxRetries: 1, DialerRetries: 1, // or a Redis that is down is tried for longer than anybody waits
+//	})
 //
 //	tokens, err := wxqrcode.NewTokenSource(appID, appSecret, wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))
 //
 //	cfg.Dedup = wxredis.NewDedup(rdb, logger)
 //
 //	bus := wxredis.NewBus(rdb, appID, logger)
-//	go bus.Listen(ctx, waiter.Notify) // ends with ctx
-//	// and in onEvent, in place of waiter.Notify:
+//	go bus.Listen(ctx, waiter.Notify) // ends with ctx; it hears what was published in the minute before, too
+//	// and in onEvent:
+//	waiter.Notify(event) // who waits here need not wait for Redis
 //	err := bus.Publish(ctx, event)
 //
 // # When Redis is slow, restarts, or is gone
@@ -18,14 +22,14 @@
 // One operation is waited for 1 s at most, and another instance that is fetching a token for 3 s.
 // A token in memory goes on being used. Where there is none, each instance fetches one for itself
 // by stable_token, which gives all of them the same; the legacy call would knock the other
-// instances out, and so it is an error. A push runs, after a second, and the log says that nobody
-// knows whether it ran elsewhere. A scan that cannot be published is an error for onEvent to
-// return. When Redis is back, all of it goes on without a restart, also if it has forgotten
-// everything.
+// instances out, and so it is an error. A push runs, at once or after that second, and the log
+// says that nobody knows whether it ran elsewhere. A scan that cannot be published is an error for
+// onEvent to return: WeChat may push it again, within the next 15 s. When Redis is back, all of it
+// goes on without a restart, also if it has forgotten everything.
 //
-// A client of go-redis tries a connection that is refused again and again for longer than that
-// second. With MaxRetries and DialerRetries of 1 in its options it gives up at once, and no push
-// is delayed while Redis is down.
+// With the options above a connection that is refused is an error at once; by default go-redis
+// tries it again and again, for longer than the second. It tells of each in a log of its own,
+// which redis.SetLogger takes elsewhere.
 //
 // # What Redis holds, and for how long
 //

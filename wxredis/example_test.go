@@ -24,7 +24,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer server.Close()
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: 1, DialerRetries: 1})
 	defer rdb.Close()
 
 	wechat := wxtest.NewServer()
@@ -54,6 +54,7 @@ func Example() {
 			Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey,
 			Dedup: wxredis.NewDedup(rdb, nil),
 		}, func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+			i.waiter.Notify(e) // who waits here need not wait for Redis
 			return nil, bus.Publish(ctx, e)
 		})
 		if err != nil {
