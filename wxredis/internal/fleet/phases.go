@@ -14,23 +14,24 @@ import (
 type phase struct {
 	Name   string
 	outage bool
+	late   bool // processes have a stable token that each fetched for itself, some time after WeChat made it
 	// do makes what happens in the phase. It returns when it was over, or the zero time if
 	// nothing happens but that a token comes to its end.
 	do func(context.Context, *experiment) (time.Time, error)
 }
 
 var phases = []phase{
-	{"the processes start, without a token", false, wait},
-	{"a token comes to its end", false, wait},
-	{"a token comes to its end", false, wait},
-	{"WeChat revokes the token", false, func(_ context.Context, x *experiment) (time.Time, error) {
+	{"the processes start, without a token", false, false, wait},
+	{"a token comes to its end", false, false, wait},
+	{"a token comes to its end", false, false, wait},
+	{"WeChat revokes the token", false, false, func(_ context.Context, x *experiment) (time.Time, error) {
 		x.revoke()
 		return x.revoked, nil
 	}},
-	{"Redis is killed, and back after 1 s, empty", true, func(ctx context.Context, x *experiment) (time.Time, error) {
+	{"Redis is killed, and back after 1 s, empty", true, false, func(ctx context.Context, x *experiment) (time.Time, error) {
 		return x.outage(ctx, func(ctx context.Context) error { return sleep(ctx, time.Second) })
 	}},
-	{"Redis is killed for 4 s, the token revoked", true, func(ctx context.Context, x *experiment) (time.Time, error) {
+	{"Redis is killed for 4 s, the token revoked", true, false, func(ctx context.Context, x *experiment) (time.Time, error) {
 		return x.outage(ctx, func(ctx context.Context) error {
 			if err := sleep(ctx, time.Second); err != nil {
 				return err
@@ -39,13 +40,11 @@ var phases = []phase{
 			return sleep(ctx, 3*time.Second)
 		})
 	}},
-	{"Redis is killed for longer than a token lives", true, func(ctx context.Context, x *experiment) (time.Time, error) {
+	{"Redis is killed for longer than a token lives", true, true, func(ctx context.Context, x *experiment) (time.Time, error) {
 		return x.outage(ctx, func(ctx context.Context) error { return sleep(ctx, x.Life+2*time.Second) })
 	}},
-	// A stable token that each process fetched for itself is old for each at another time: expires_in leaves out parts of a
-	// second, which are much of a life this short. Each may ask a little before WeChat gives another.
-	{"the last token of the outage comes to its end", true, wait},
-	{"a token comes to its end", false, wait},
+	{"the last token of the outage comes to its end", true, true, wait},
+	{"a token comes to its end", false, false, wait},
 }
 
 func wait(context.Context, *experiment) (time.Time, error) { return time.Time{}, nil }
@@ -169,6 +168,7 @@ func (x *experiment) settle(ctx context.Context, tokens []string) error {
 type result struct {
 	Phase     string        `json:"phase"`
 	Outage    bool          `json:"outage"`
+	Late      bool          `json:"late"`
 	Call      string        `json:"call"`
 	Codes     int           `json:"codes"`
 	Failed    int           `json:"failed"`
@@ -184,7 +184,7 @@ type result struct {
 // result sums up. The last token is the one in use at the end; over is when what
 // happened was over; the token in use at the beginning was dead from dead on.
 func (seen observed) result(p phase, call, last string, over, dead time.Time) result {
-	r := result{Phase: p.Name, Outage: p.outage, Call: call, Tokens: len(seen.firstUse), Requests: len(seen.requests)}
+	r := result{Phase: p.Name, Outage: p.outage, Late: p.late, Call: call, Tokens: len(seen.firstUse), Requests: len(seen.requests)}
 	var settled time.Time
 	for _, t := range seen.tallies {
 		r.Codes += t.Codes
@@ -237,7 +237,13 @@ func judge(s settings, results []result) error {
 		}
 		// Without Redis each process fetches once for itself by stable_token, and not at all by the other call.
 		if r.Outage && stable {
-			if r.Requests > r.Tokens*s.Processes {
+			most := r.Tokens * s.Processes
+			if r.Late {
+				// expires_in leaves out parts of a second, which are much of a life this short: whoever fetched the token
+				// late holds it for old a little before WeChat gives another, and asks twice.
+				most *= 2
+			}
+			if r.Requests > most {
 				broken(r, "%d requests for %d tokens, by %d processes", r.Requests, r.Tokens, s.Processes)
 			}
 		} else if r.Requests != r.Tokens || r.TooSoon > 0 {
