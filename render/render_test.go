@@ -253,8 +253,15 @@ func TestLimitsHoldOnBothSides(t *testing.T) {
 			for _, format := range formats {
 				var b bytes.Buffer
 				err := format.draw(&b, tt.content, tt.options)
+				if format.name == "SVG" && strings.Contains(tt.err, "needs at least") {
+					assert.NoError(t, err, "modules of an SVG may be smaller than a pixel")
+					continue
+				}
 				if tt.err == "" {
 					require.NoError(t, err)
+					if format.name == "SVG" {
+						continue // see svg_test.go
+					}
 					config, _, err := image.DecodeConfig(&b)
 					require.NoError(t, err)
 					assert.Equal(t, config.Width, config.Height)
@@ -340,19 +347,50 @@ func FuzzPNG(f *testing.F) {
 	})
 }
 
-func BenchmarkPNG(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := render.PNG(io.Discard, url, render.Options{}); err != nil {
-			b.Fatal(err)
+// The same law for all that the formats and the options add.
+func FuzzOptions(f *testing.F) {
+	f.Add(url, 0, 0, 0, uint32(0x000000ff), uint32(0xffffffff), 60, 60)
+	f.Add("a", 100, 1, 4, uint32(0xff0000ff), uint32(0xffffffff), 1<<30, 1)
+	f.Add("a", 8, 3, 1, uint32(0xffffffff), uint32(0x000000ff), 0, 0)
+	f.Add("a", 8, 3, 1, uint32(0x000000ff), uint32(0x00ff00ff), -1, math.MaxInt)
+	f.Fuzz(func(t *testing.T, content string, size, level, quiet int, dark, light uint32, width, height int) {
+		o := render.Options{
+			Size: size % 1000, Level: render.Level(level), QuietZone: quiet,
+			Foreground: rgba(dark), Background: rgba(light),
+			Logo: plain{image.Rect(0, 0, width, height), color.NRGBA{R: 200, A: 100}},
 		}
-	}
+		for _, format := range formats {
+			var b, again bytes.Buffer
+			if err := format.draw(&b, content, o); err != nil {
+				require.ErrorContains(t, err, "wxqrcode: render "+format.name+": ")
+				require.Zero(t, b.Len())
+				continue
+			}
+			require.NoError(t, format.draw(&again, content, o))
+			require.Equal(t, b.Bytes(), again.Bytes())
+			if want := max(o.Size, -o.Size); format.name == "SVG" {
+				parseSVG(t, b.Bytes())
+			} else if config, _, err := image.DecodeConfig(&b); assert.NoError(t, err) && want != 0 {
+				require.Equal(t, want, config.Width)
+			}
+		}
+	})
 }
 
-func BenchmarkJPEG(b *testing.B) {
+func BenchmarkPNG(b *testing.B) { benchmark(b, render.PNG, render.Options{}) }
+
+func BenchmarkJPEG(b *testing.B) { benchmark(b, render.JPEG, render.Options{}) }
+
+func BenchmarkSVG(b *testing.B) { benchmark(b, render.SVG, render.Options{}) }
+
+func BenchmarkPNGWithALogo(b *testing.B) {
+	benchmark(b, render.PNG, render.Options{Logo: image.NewRGBA(image.Rect(0, 0, 60, 60))})
+}
+
+func benchmark(b *testing.B, draw func(io.Writer, string, render.Options) error, o render.Options) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := render.JPEG(io.Discard, url, render.Options{}); err != nil {
+		if err := draw(io.Discard, url, o); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -364,6 +402,7 @@ var formats = []struct {
 }{
 	{"PNG", render.PNG},
 	{"JPEG", render.JPEG},
+	{"SVG", render.SVG},
 }
 
 // picture is what can be read off a picture of a code.

@@ -8,13 +8,16 @@ import (
 )
 
 // symbol is a square of modules, without its quiet zone.
-type symbol = coding.Code
+type symbol struct {
+	*coding.Code
+	level Level        // as it was encoded
+	plan  *coding.Plan // what each module is for
+}
 
 // newSymbol encodes content as bytes (a URL has small letters, which the denser
-// modes lack) in the smallest version that holds it. Which of the eight masks to
-// lay over it the encoder leaves to us: the one with the fewest decoys, and of
-// several the one with the least penalty.
-func newSymbol(content string, level Level) (*symbol, error) {
+// modes lack) in the smallest version that holds it. A logo hides a part of it, so
+// it needs all the repair there is.
+func newSymbol(content string, level Level, logo bool) (*symbol, error) {
 	if content == "" {
 		return nil, errors.New("content is empty")
 	}
@@ -22,26 +25,42 @@ func newSymbol(content string, level Level) (*symbol, error) {
 	if err != nil {
 		return nil, err
 	}
+	why := ""
+	if logo && level != LevelH {
+		level, l, why = LevelH, coding.H, ", which the logo needs,"
+	}
 	data := coding.String(content)
 	version := coding.Version(coding.MinVersion)
 	for data.Bits(version) > version.DataBytes(l)*8 {
 		if version == coding.MaxVersion {
-			return nil, fmt.Errorf("content is %d bytes; a code at level %v holds at most %d", len(content), level, maxBytes(l))
+			return nil, fmt.Errorf("content is %d bytes; a code at level %v%s holds at most %d", len(content), level, why, maxBytes(l))
 		}
 		version++
 	}
+	s, err := masked(data, version, l)
+	if err != nil {
+		return nil, err
+	}
+	s.level = level
+	return s, nil
+}
 
+// masked lays one of the eight masks over the symbol. Which one the encoder leaves
+// to us: the one with the fewest decoys, and of several the one with the least
+// penalty.
+func masked(data coding.Encoding, version coding.Version, level coding.Level) (*symbol, error) {
 	var best *symbol
 	var leastDecoys, leastPenalty int
 	for mask := range coding.Mask(8) {
-		plan, err := coding.NewPlan(version, l, mask)
+		plan, err := coding.NewPlan(version, level, mask)
 		if err != nil {
 			return nil, err
 		}
-		s, err := plan.Encode(data)
+		c, err := plan.Encode(data)
 		if err != nil {
 			return nil, err
 		}
+		s := &symbol{Code: c, plan: plan}
 		d := decoys(s)
 		if best != nil && d > leastDecoys {
 			continue
@@ -51,20 +70,6 @@ func newSymbol(content string, level Level) (*symbol, error) {
 		}
 	}
 	return best, nil
-}
-
-func (l Level) coding() (coding.Level, error) {
-	switch l {
-	case LevelL:
-		return coding.L, nil
-	case LevelM:
-		return coding.M, nil
-	case LevelQ:
-		return coding.Q, nil
-	case LevelH:
-		return coding.H, nil
-	}
-	return 0, fmt.Errorf("level is %d; LevelL, LevelM, LevelQ and LevelH are allowed", int(l))
 }
 
 // maxBytes returns how much content the largest version holds.

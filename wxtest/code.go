@@ -16,12 +16,15 @@ type codes struct {
 	mu        sync.Mutex // guards what follows
 	byTicket  map[wxqrcode.Ticket]*code
 	permanent map[permanentKey]*code
+	made      []*code // in the order they were made
 }
 
 type code struct {
 	ticket   wxqrcode.Ticket
 	url      string
+	action   wxqrcode.Action
 	scene    string
+	created  time.Time
 	end      time.Time // zero for a permanent code
 	lifetime time.Duration
 }
@@ -55,6 +58,7 @@ func (c *codes) make(w wish, now time.Time) (q *code, errcode int) {
 	}
 	q = newCode(w, now)
 	c.byTicket[q.ticket] = q
+	c.made = append(c.made, q)
 	if w.permanent() {
 		c.permanent[key] = q
 	}
@@ -64,7 +68,9 @@ func (c *codes) make(w wish, now time.Time) (q *code, errcode int) {
 func newCode(w wish, now time.Time) *code {
 	q := &code{
 		url:      "http://weixin.qq.com/q/02" + randomText(20),
+		action:   w.action,
 		scene:    w.scene,
+		created:  now,
 		lifetime: w.lifetime,
 	}
 	q.ticket = newTicket(q.url, now, w.lifetime)
@@ -83,9 +89,11 @@ func (c *codes) find(t wxqrcode.Ticket, now time.Time) (*code, error) {
 	if q == nil {
 		return nil, fmt.Errorf("ticket %q has no code at this server: %w", t, wxqrcode.ErrTicketNotFound)
 	}
-	if !q.end.IsZero() && !now.Before(q.end) {
+	if q.dead(now) {
 		return nil, fmt.Errorf("ticket %q: its code lived for %v, until %v: %w",
 			t, q.lifetime, q.end.Format(time.RFC3339), wxqrcode.ErrTicketNotFound)
 	}
 	return q, nil
 }
+
+func (q *code) dead(now time.Time) bool { return !q.end.IsZero() && !now.Before(q.end) }

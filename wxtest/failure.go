@@ -1,6 +1,7 @@
 package wxtest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -152,6 +153,9 @@ func (s *Server) fail(w http.ResponseWriter, f Failure) bool {
 // cut closes the connection of a call, after sending a part of an answer.
 func cut(w http.ResponseWriter, part []byte) {
 	conn, _, err := http.NewResponseController(w).Hijack()
+	if errors.Is(err, http.ErrNotSupported) {
+		panic(http.ErrAbortHandler)
+	}
 	if err != nil {
 		return // it is gone already
 	}

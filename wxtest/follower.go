@@ -41,6 +41,10 @@ func (s *Server) Scan(ctx context.Context, t wxqrcode.Ticket, openID string) (*D
 	return d, err
 }
 
+// Follow makes somebody a follower who came before: no event is pushed, and a
+// [Server.Scan] of theirs is a SCAN. Whoever follows already goes on doing so.
+func (s *Server) Follow(openID string) { s.follow(openID) }
+
 // Unfollow lets a follower leave and pushes an unsubscribe event, whose key is
 // empty. It is an error if openID does not follow. The leave holds whether or not
 // the push is delivered. For what is returned see [Server.Scan].

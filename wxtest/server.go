@@ -100,7 +100,7 @@ func NewServer(opts ...Option) *Server {
 	s.pusher = newPusher(s.pushTimeout)
 	s.tokens = newTokens(s.tokenLifetime)
 	s.closing, s.close = context.WithCancel(context.Background())
-	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
+	s.http = httptest.NewServer(s)
 	return s
 }
 
@@ -167,8 +167,14 @@ func (s *Server) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "wxtest.Server(%s %s)", s.appID, s.URL())
 }
 
-// serve answers one call: as ordered with Fail, else as WeChat would.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers one call: as ordered with [Server.Fail], else as WeChat would. A
+// program may so serve the same WeChat at an address of its own, beside [Server.URL].
+// A [Failure] that cuts the connection is a panic with [http.ErrAbortHandler] where
+// the connection cannot be taken over, as in HTTP/2.
+//
+// [Server.Close] ends the delays of such calls, and does not wait for them: that is
+// for the server which they came by.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	order, cutAhead := s.traffic.arrive(r.URL.Path)
 	if cutAhead {
 		w.Header().Set("Connection", "close") // see Fail

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,14 +16,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The environment variables with the credentials of a real account.
-const (
-	envAppID  = "WXQRCODE_APPID"
-	envSecret = "WXQRCODE_SECRET"
-)
-
-func newDemoCommand() *cobra.Command {
-	var d demo
+func newDemoCommand(a *app) *cobra.Command {
+	d := demo{app: a}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole story, from a scene to a scanned event",
@@ -33,37 +26,28 @@ stranger and a follower scan them. All of it goes over real HTTP, to a WeChat th
 runs inside this program: no account and no phone are needed.
 
 With --live the first half, the codes and their pictures, is done with WeChat
-itself, by the credentials in ` + envAppID + ` and ` + envSecret + `. This machine's IP
-address must be on the account's allowlist. Two of the codes are permanent, and take
-two of the 100,000 that the account has for ever; they are the same two however often
-you run it.`,
+itself. Two of the codes are permanent, and take two of the 100,000 that the account has
+for ever; they are the same two however often you run it.`,
 		Example: `  wxqrcode demo
   wxqrcode demo --out /tmp/codes --json
-  WXQRCODE_APPID=wx… WXQRCODE_SECRET=… wxqrcode demo --live`,
+  wxqrcode demo --live`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d.stdout = cmd.OutOrStdout()
-			if d.live {
-				d.appID, d.secret = os.Getenv(envAppID), os.Getenv(envSecret)
-			}
 			return d.run(cmd.Context())
 		},
 	}
 	cmd.Flags().StringVar(&d.dir, "out", "wxqrcode-demo", "the `folder` for the pictures; made if need be")
 	cmd.Flags().BoolVar(&d.live, "live", false, "make the codes with WeChat itself")
-	cmd.Flags().BoolVar(&d.json, "json", false, "print JSON in place of tables")
 	return cmd
 }
 
 // A demo is one run of the command.
 type demo struct {
-	dir        string
-	live, json bool
-	stdout     io.Writer
-
-	appID, secret string                  // of the real account
-	clientOptions []wxqrcode.ClientOption // for tests of --live
-	tokenOptions  []wxqrcode.TokenOption
+	*app
+	dir    string
+	live   bool
+	stdout io.Writer
 
 	report report
 }
@@ -101,7 +85,7 @@ func step(name string, err error) error {
 
 func (d *demo) run(ctx context.Context) error {
 	if d.dir == "" {
-		return step("arguments", errors.New("--out is empty; name a folder for the pictures"))
+		return usageError{step("arguments", errors.New("--out is empty; name a folder for the pictures"))}
 	}
 	d.report.Live = d.live
 	if d.live {
@@ -112,70 +96,44 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	if d.json {
-		enc := json.NewEncoder(d.stdout)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return step("print", enc.Encode(d.report))
+		return step("print", printJSON(d.stdout, d.report))
 	}
 	return step("print", d.say("\nAll went well. The pictures are in the folder %s.\n", d.dir))
 }
 
 // runLive makes the codes with WeChat itself.
 func (d *demo) runLive(ctx context.Context) error {
-	switch {
-	case d.appID == "":
-		return step("credentials", fmt.Errorf("--live needs the account's AppID in %s", envAppID))
-	case d.secret == "":
-		return step("credentials", fmt.Errorf("--live needs the account's AppSecret in %s", envSecret))
+	s, err := d.open()
+	if err != nil {
+		return step("credentials", err)
 	}
-	d.report.API = "https://api.weixin.qq.com"
-	return d.makeCodes(ctx)
+	defer s.close()
+	return d.makeCodes(ctx, s)
 }
 
 // runSandbox makes the codes with a WeChat in this process, and lets people scan
 // them.
 func (d *demo) runSandbox(ctx context.Context) error {
-	server, err := startWeChat()
+	s, err := openSandbox()
 	if err != nil {
 		return step("start a WeChat", err)
 	}
-	defer server.Close()
-	d.report.API = server.URL()
-	d.appID, d.secret = server.AppID(), server.AppSecret()
-	d.clientOptions, d.tokenOptions = server.ClientOptions(), server.TokenOptions()
-	if err := d.makeCodes(ctx); err != nil {
+	defer s.close()
+	if err := d.makeCodes(ctx, s); err != nil {
 		return err
 	}
-	return d.letScan(ctx, server)
-}
-
-// startWeChat makes an error of the panic with which wxtest, like httptest, meets a
-// machine that has no port left.
-func startWeChat() (server *wxtest.Server, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%v", r)
-		}
-	}()
-	return wxtest.NewServer(), nil
+	return d.letScan(ctx, s.wechat)
 }
 
 // makeCodes fetches a token, makes one code of each kind and saves the pictures.
-func (d *demo) makeCodes(ctx context.Context) error {
-	tokens, err := wxqrcode.NewTokenSource(d.appID, d.secret, d.tokenOptions...)
-	if err != nil {
-		return step("set up the token source", err)
-	}
-	token, err := tokens.AccessToken(ctx)
+func (d *demo) makeCodes(ctx context.Context, s *session) error {
+	d.report.API = s.api
+	token, err := s.tokens.AccessToken(ctx)
 	if err != nil {
 		return step("fetch an access token", err)
 	}
 	if err := d.say("WeChat     %s\nToken      %d characters, fetched once and kept\n\n", d.report.API, len(token)); err != nil {
 		return step("print", err)
-	}
-	client, err := wxqrcode.NewClient(tokens, d.clientOptions...)
-	if err != nil {
-		return step("set up the client", err)
 	}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return step("make the folder", err)
@@ -190,12 +148,12 @@ func (d *demo) makeCodes(ctx context.Context) error {
 		{wxqrcode.Permanent(wxqrcode.SceneID(99_999)), "permanent-id.jpg"},
 		{wxqrcode.Permanent(wxqrcode.SceneStr("海报-地铁站&展位=7")), "permanent-text.jpg"},
 	} {
-		code, err := client.Create(ctx, c.request)
+		code, err := s.client.Create(ctx, c.request)
 		if err != nil {
 			return step("make the code "+string(c.request.Action()), err)
 		}
 		file := filepath.Join(d.dir, c.file)
-		if err := client.SaveImage(ctx, file, code.Ticket); err != nil {
+		if err := s.client.SaveImage(ctx, file, code.Ticket); err != nil {
 			return step("save the picture of "+string(c.request.Action()), err)
 		}
 		d.report.Codes = append(d.report.Codes, codeReport{c.request.Action(), c.request.Scene().Key(), code, file})
@@ -203,11 +161,7 @@ func (d *demo) makeCodes(ctx context.Context) error {
 
 	rows := make([]table.Row, 0, len(d.report.Codes))
 	for _, c := range d.report.Codes {
-		expires := "never"
-		if !c.Code.ExpiresAt.IsZero() {
-			expires = c.Code.ExpiresAt.Local().Format(time.DateTime)
-		}
-		rows = append(rows, table.Row{c.Action, c.Scene, expires, filepath.Base(c.File)})
+		rows = append(rows, table.Row{c.Action, c.Scene, localTime(c.Code.ExpiresAt), filepath.Base(c.File)})
 	}
 	return step("print", d.table(table.Row{"action", "scene", "expires", "picture"}, rows))
 }
@@ -283,9 +237,8 @@ func (d *demo) say(format string, args ...any) error {
 }
 
 func (d *demo) table(header table.Row, rows []table.Row) error {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(header)
-	t.AppendRows(rows)
-	return d.say("%s\n", t.Render())
+	if d.json {
+		return nil
+	}
+	return printTable(d.stdout, header, rows)
 }

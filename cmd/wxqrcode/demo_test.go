@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"image/jpeg"
 	"os"
 	"path/filepath"
@@ -22,9 +21,7 @@ import (
 // runDemo runs the command as a shell would.
 func runDemo(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	code = run(t.Context(), append([]string{"demo"}, args...), &out, &errs)
-	return code, out.String(), errs.String()
+	return wxqr(t, append([]string{"demo"}, args...)...)
 }
 
 func TestDemoTellsTheWholeStory(t *testing.T) {
@@ -110,16 +107,12 @@ func assertCodes(t *testing.T, r report, dir string) {
 func TestDemoLiveMakesTheCodesWithTheAccount(t *testing.T) {
 	server := wxtest.NewServer() // stands for WeChat itself
 	defer server.Close()
-	var out bytes.Buffer
+	useServer(t, server)
 	dir := t.TempDir()
-	d := demo{
-		dir: dir, live: true, json: true, stdout: &out,
-		appID: server.AppID(), secret: server.AppSecret(),
-		clientOptions: server.ClientOptions(), tokenOptions: server.TokenOptions(),
-	}
-	require.NoError(t, d.run(t.Context()))
+	code, out, errs := runDemo(t, "--live", "--json", "--out", dir)
+	require.Zero(t, code, errs)
 	var r report
-	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
 	assert.True(t, r.Live)
 	assert.Empty(t, r.Scans)
 	assertCodes(t, r, dir)
@@ -132,48 +125,45 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 	for _, test := range []struct {
 		name, endpoint, step string
 		failure              wxtest.Failure
+		code                 int
 	}{
-		{"no token", "stable_token", "fetch an access token", wxtest.Failure{Code: 40164}},
-		{"no code", "qrcode/create", "make the code QR_SCENE", wxtest.Failure{Code: 48001}},
-		{"no picture", "showqrcode", "save the picture of QR_SCENE", wxtest.Failure{Status: 404}},
+		{"no token", "stable_token", "fetch an access token", wxtest.Failure{Code: 40164}, exitAccount},
+		{"no code", "qrcode/create", "make the code QR_SCENE", wxtest.Failure{Code: 48001}, exitAccount},
+		{"no picture", "showqrcode", "save the picture of QR_SCENE", wxtest.Failure{Status: 404}, exitFailure},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := wxtest.NewServer()
 			defer server.Close()
 			server.Fail(test.endpoint, 1, test.failure)
-			var out bytes.Buffer
-			d := demo{
-				dir: t.TempDir(), live: true, stdout: &out, appID: server.AppID(), secret: server.AppSecret(),
-				clientOptions: server.ClientOptions(), tokenOptions: server.TokenOptions(),
-			}
-			err := d.run(t.Context())
-			require.ErrorContains(t, err, `demo failed at step "`+test.step+`": wxqrcode: `)
-			_, is := errors.AsType[*wxqrcode.APIError](err)
-			assert.True(t, is)
-			assert.NotContains(t, err.Error(), server.AppSecret())
-			assert.NotContains(t, out.String(), "All went well")
+			useServer(t, server)
+			code, out, errs := runDemo(t, "--live", "--out", t.TempDir())
+			assert.Equal(t, test.code, code)
+			assert.Contains(t, errs, `demo failed at step "`+test.step+`": wxqrcode: `)
+			assert.NotContains(t, errs, server.AppSecret())
+			assert.NotContains(t, out, "All went well")
 		})
 	}
 }
 
-func TestDemoEndsWithOneAfterAFailure(t *testing.T) {
+func TestDemoSaysWhatIsWrong(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	t.Setenv(envAppID, "")
 	t.Setenv(envSecret, "")
 	for _, test := range []struct {
 		name, says string
+		code       int
 		args       []string
 	}{
-		{"a folder that cannot be made", `step "make the folder"`, []string{"--out", filepath.Join(file, "folder")}},
-		{"no folder", "--out is empty", []string{"--out", ""}},
-		{"--live without an AppID", envAppID, []string{"--live"}},
-		{"an unknown flag", "unknown flag", []string{"--nonsense"}},
-		{"an argument", "unknown command", []string{"nonsense"}},
+		{"a folder that cannot be made", `step "make the folder"`, exitFailure, []string{"--out", filepath.Join(file, "folder")}},
+		{"no folder", "--out is empty", exitUsage, []string{"--out", ""}},
+		{"--live without an AppID", envAppID, exitAccount, []string{"--live"}},
+		{"an unknown flag", "unknown flag", exitUsage, []string{"--nonsense"}},
+		{"an argument", "unknown command", exitUsage, []string{"nonsense"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			code, _, errs := runDemo(t, test.args...)
-			assert.Equal(t, 1, code)
+			assert.Equal(t, test.code, code)
 			assert.Contains(t, errs, test.says)
 			assert.Equal(t, 1, strings.Count(errs, "\n"), "one line: %s", errs)
 		})
@@ -184,7 +174,7 @@ func TestDemoLiveNamesTheCredentialThatIsMissing(t *testing.T) {
 	t.Setenv(envAppID, "wx1")
 	t.Setenv(envSecret, "")
 	code, _, errs := runDemo(t, "--live")
-	assert.Equal(t, 1, code)
+	assert.Equal(t, exitAccount, code)
 	assert.Contains(t, errs, envSecret)
 	assert.NotContains(t, errs, envAppID)
 }
@@ -192,11 +182,11 @@ func TestDemoLiveNamesTheCredentialThatIsMissing(t *testing.T) {
 func TestDemoStopsWhenItIsInterruptedOrCannotPrint(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d := demo{dir: t.TempDir(), stdout: &bytes.Buffer{}}
+	d := demo{app: new(app), dir: t.TempDir(), stdout: &bytes.Buffer{}}
 	require.ErrorIs(t, d.run(ctx), context.Canceled)
 
 	for _, json := range []bool{false, true} {
-		d := demo{dir: t.TempDir(), json: json, stdout: brokenPipe{}}
+		d := demo{app: &app{json: json}, dir: t.TempDir(), stdout: brokenPipe{}}
 		require.ErrorContains(t, d.run(t.Context()), `step "print"`)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -17,27 +18,73 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// run runs the program and returns its exit code: 0, or 1 after any failure, with
-// a message on stderr.
+// run runs the program and returns its exit code, after a message on stderr if it is
+// not 0.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := &cobra.Command{
-		Use:           "wxqrcode",
-		Short:         "WeChat parametric QR codes: make them, fetch them, see who scans them",
-		SilenceErrors: true, // printed below, once
-		SilenceUsage:  true,
-	}
-	root.AddCommand(newDemoCommand())
+	root := newRootCommand()
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
-		_, _ = fmt.Fprintln(stderr, "wxqrcode:", err)
-		return 1
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "wxqrcode:", strings.TrimPrefix(err.Error(), "wxqrcode: "))
 	}
-	return 0
+	return exitCode(ctx, err)
+}
+
+func newRootCommand() *cobra.Command {
+	a := new(app)
+	root := &cobra.Command{
+		Use:   "wxqrcode",
+		Short: "WeChat parametric QR codes: make them, fetch them, see who scans them",
+		Long: `Wxqrcode makes WeChat parametric QR codes (带参数二维码), fetches and draws their pictures,
+and shows who scans them.
+
+The account's credentials come from the environment, ` + envAppID + ` and ` + envSecret + `, or
+from a JSON file that only you may read, never from flags, which other users of the machine can
+see. This machine's IP address must be on the account's allowlist. To try things out without an
+account, add --sandbox: the command then talks to a WeChat that runs inside this program.
+
+Output is plain text without colours, or JSON with --json. Messages and progress go to stderr.
+
+Exit codes:
+
+` + exitCodes(),
+		SilenceErrors: true, // printed by run, once
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
+	a.addFlags(root.PersistentFlags())
+	root.AddCommand(
+		newCreateCommand(a), newImageCommand(a), newBatchCommand(a), newInspectCommand(a), newRenderCommand(a),
+		newListenCommand(a), newSandboxCommand(a), newDemoCommand(a),
+	)
+	for _, cmd := range append(root.Commands(), root) {
+		asUsageErrors(cmd)
+	}
+	return root
+}
+
+// asUsageErrors marks errors about arguments as the user's.
+func asUsageErrors(cmd *cobra.Command) {
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if check == nil {
+			return nil
+		}
+		if err := check(cmd, args); err != nil {
+			return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		}
+		return nil
+	}
 }

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+	"github.com/spf13/pflag"
+)
+
+// The environment variables.
+const (
+	envAppID       = "WXQRCODE_APPID"
+	envSecret      = "WXQRCODE_SECRET"
+	envCredentials = "WXQRCODE_CREDENTIALS"
+	envAPIURL      = "WXQRCODE_API_URL"
+)
+
+// An app is what all commands share: the flags that each of them has.
+type app struct {
+	sandbox     bool
+	apiURL      string
+	credentials string // a file
+	json        bool
+}
+
+func (a *app) addFlags(flags *pflag.FlagSet) {
+	flags.BoolVar(&a.sandbox, "sandbox", false, "talk to a WeChat inside this program, which ends with it")
+	flags.StringVar(&a.apiURL, "api-url", os.Getenv(envAPIURL),
+		"`URL` of the API, such as https://sh.api.weixin.qq.com, or of a sandbox that runs elsewhere ["+envAPIURL+"]")
+	flags.StringVar(&a.credentials, "credentials", os.Getenv(envCredentials),
+		"`file` with {\"appid\": …, \"secret\": …}, mode 0600; the environment wins ["+envCredentials+"]")
+	flags.BoolVar(&a.json, "json", false, "print JSON")
+	// What the environment holds must not show as a default in --help, nor in docs/cli.md.
+	for _, name := range []string{"api-url", "credentials"} {
+		flags.Lookup(name).DefValue = ""
+	}
+}
+
+// A session is a connection to WeChat, or to a sandbox.
+type session struct {
+	client *wxqrcode.Client
+	tokens *wxqrcode.TokenSource
+	appID  string
+	api    string         // its address
+	wechat *wxtest.Server // of a sandbox in this process, else nil
+}
+
+func (s *session) close() {
+	if s.wechat != nil {
+		s.wechat.Close()
+	}
+}
+
+// open sets up the client that the flags ask for. It sends nothing.
+func (a *app) open() (*session, error) {
+	if a.sandbox {
+		return openSandbox()
+	}
+	account, err := a.account()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{appID: account.AppID, api: "https://api.weixin.qq.com"}
+	var clientOptions []wxqrcode.ClientOption
+	var tokenOptions []wxqrcode.TokenOption
+	if a.apiURL != "" {
+		s.api = a.apiURL
+		option := wxqrcode.WithAPIURL(a.apiURL)
+		clientOptions, tokenOptions = append(clientOptions, option), append(tokenOptions, option)
+		if !isWeChat(a.apiURL) { // a sandbox has the pictures too
+			clientOptions = append(clientOptions, wxqrcode.WithImageURL(a.apiURL))
+		}
+	}
+	if s.tokens, err = wxqrcode.NewTokenSource(account.AppID, account.Secret, tokenOptions...); err != nil {
+		return nil, err
+	}
+	s.client, err = wxqrcode.NewClient(s.tokens, clientOptions...)
+	return s, err
+}
+
+// openSandbox starts a WeChat in this process.
+func openSandbox() (*session, error) {
+	wechat, err := playWeChat()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{wechat: wechat, appID: wechat.AppID(), api: wechat.URL()}
+	s.tokens, err = wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wechat.TokenOptions()...)
+	if err == nil {
+		s.client, err = wxqrcode.NewClient(s.tokens, wechat.ClientOptions()...)
+	}
+	return s, err
+}
+
+func isWeChat(apiURL string) bool {
+	u, err := url.Parse(apiURL)
+	return err == nil && strings.HasSuffix("."+u.Hostname(), ".weixin.qq.com")
+}
+
+// An account is whose codes are made.
+type account struct {
+	AppID  string `json:"appid"`
+	Secret string `json:"secret"`
+}
+
+// account returns the credentials, from the environment or from the file.
+func (a *app) account() (account, error) {
+	c := account{AppID: os.Getenv(envAppID), Secret: os.Getenv(envSecret)}
+	if (c.AppID == "" || c.Secret == "") && a.credentials != "" {
+		fromFile, err := readAccount(a.credentials)
+		if err != nil {
+			return account{}, missingError{err}
+		}
+		if c.AppID == "" {
+			c.AppID = fromFile.AppID
+		}
+		if c.Secret == "" {
+			c.Secret = fromFile.Secret
+		}
+	}
+	missing := ""
+	switch {
+	case c.AppID == "":
+		missing = envAppID + " (the account's AppID)"
+	case c.Secret == "":
+		missing = envSecret + " (the account's AppSecret)"
+	default:
+		return c, nil
+	}
+	return account{}, missingError{fmt.Errorf("no credentials: set %s, or name a file by --credentials; or try --sandbox, without an account", missing)}
+}
+
+const maxAccountFile = 64 << 10
+
+func readAccount(path string) (c account, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return c, fmt.Errorf("read the credentials: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return c, fmt.Errorf("read the credentials: %w", err)
+	}
+	if err := checkPrivate(path, info); err != nil {
+		return c, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxAccountFile))
+	if err != nil {
+		return c, fmt.Errorf("read the credentials: %w", err)
+	}
+	if json.Unmarshal(text, &c) != nil { // whose error could quote a part of it
+		return account{}, fmt.Errorf(`read the credentials: %s is not JSON such as {"appid": "wx…", "secret": "…"}`, path)
+	}
+	if c.AppID == "" || c.Secret == "" {
+		return account{}, fmt.Errorf("read the credentials: %s must have an appid and a secret", path)
+	}
+	return c, nil
+}
+
+var errExposed = errors.New("others may read it")

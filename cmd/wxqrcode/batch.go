@@ -1,0 +1,358 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+func newBatchCommand(a *app) *cobra.Command {
+	b := batch{app: a}
+	var format string
+	var check bool
+	cmd := &cobra.Command{
+		Use:   "batch FILE.csv --out FOLDER",
+		Short: "Make the codes and the pictures of a whole CSV file",
+		Long: `Batch makes a code for each row of a CSV file, and its picture. The first line names the columns:
+
+  scene     what the code carries: a text of up to 64 bytes
+  kind      permanent or temporary (永久, 临时)
+  lifetime  of a temporary code: 30m, 720h, 7d, or seconds; empty for a permanent one
+  file      the picture: .jpg is WeChat's own, .png and .svg are drawn here; the scene if it is empty
+
+All other columns are carried through. Files as Excel writes them are read: with commas, semicolons or
+tabs, in UTF-8, GBK or UTF-16. All rows are checked before anything is sent.
+
+The folder gets the pictures and result.csv: all columns, and ticket, url, expires_at and error. If the
+run is stopped, by whatever, run the same command again: it goes on where it was, makes no code again
+that it had recorded, and what failed is tried again. A picture that you delete is made again. What it
+remembers is in the folder's ` + stateFolder + `.`,
+		Example: `  wxqrcode batch codes.csv --out posters
+  wxqrcode batch codes.csv --out posters --format svg --logo logo.png
+  wxqrcode batch codes.csv --check
+  wxqrcode batch codes.csv --out posters --sandbox`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b.stdout, b.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if err := b.read(args[0], format); err != nil {
+				return usageError{err}
+			}
+			if check {
+				return b.tellChecked()
+			}
+			return b.run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	b.picture.addFlags(flags, "the `folder` for the pictures and result.csv; made if need be")
+	flags.StringVar(&format, "format", "jpg", "of pictures without a name in the column file: `jpg`, png or svg")
+	flags.BoolVar(&check, "check", false, "check the file and send nothing")
+	flags.IntVar(&b.options.Concurrency, "concurrency", 8, "`calls` at a time")
+	flags.Float64Var(&b.options.PerSecond, "per-second", 0, "`codes` a second at most; 0 is no limit")
+	return cmd
+}
+
+// A batch is one run of the command.
+type batch struct {
+	*app
+	stdout, stderr io.Writer
+	folder         string
+	picture        pictureFlags
+	options        wxqrcode.BatchOptions
+
+	sheet   *sheet
+	items   []*item
+	client  *wxqrcode.Client
+	journal *journal
+	bar     progress
+
+	forgotten bool // the WeChat of an earlier run, and its codes with it
+
+	mu     sync.Mutex // guards what follows, and the items' code and err
+	report batchReport
+	broken error // why the batch cannot go on
+}
+
+// An item is a row and what came of it.
+type item struct {
+	row
+	key  codeKey
+	code *wxqrcode.QRCode
+	err  error
+}
+
+// A batchReport is what --json prints.
+type batchReport struct {
+	Rows     int    `json:"rows"`
+	Made     int    `json:"made"`    // codes
+	Earlier  int    `json:"earlier"` // codes of earlier runs
+	Pictures int    `json:"pictures"`
+	Failed   int    `json:"failed"`
+	NotTried int    `json:"not_tried"`
+	Result   string `json:"result,omitempty"`
+}
+
+// read reads the file and the flags, and finds all that is wrong with them.
+func (b *batch) read(path, format string) (err error) {
+	b.folder = b.picture.out
+	if pictureKind("."+format) == "" || format == "" {
+		return fmt.Errorf("--format is %q; it must be jpg, png or svg", format)
+	}
+	if b.options.Concurrency < 1 || b.options.Concurrency > 1000 {
+		return fmt.Errorf("--concurrency is %d; it must be 1 to 1000", b.options.Concurrency)
+	}
+	if b.options.PerSecond < 0 {
+		return fmt.Errorf("--per-second is %v; it must not be negative", b.options.PerSecond)
+	}
+	if b.sheet, err = readSheet(path, format); err != nil {
+		return err
+	}
+	alike := make(map[codeKey]int)
+	drawn := make(map[string]bool)
+	for _, r := range b.sheet.rows {
+		key := keyOf(r.request)
+		key.n = alike[keyOf(r.request)]
+		alike[keyOf(r.request)]++
+		b.items = append(b.items, &item{row: r, key: key})
+		drawn[pictureKind(r.file)] = true
+	}
+	for kind := range drawn { // what cannot be drawn shows now
+		p := b.picture
+		p.out = "x." + kind
+		if err := p.check(); err != nil {
+			return err
+		}
+		b.picture.options = p.options
+	}
+	b.report.Rows = len(b.items)
+	return nil
+}
+
+func (b *batch) tellChecked() error {
+	if b.json {
+		return printJSON(b.stdout, b.report)
+	}
+	_, err := fmt.Fprintf(b.stdout, "%d rows, all good\n", b.report.Rows)
+	return err
+}
+
+func (b *batch) run(ctx context.Context) error {
+	if b.folder == "" {
+		return usageError{errors.New("say by --out which folder the pictures go to")}
+	}
+	s, err := b.open()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	b.client = s.client
+	account := s.appID
+	if s.wechat != nil {
+		account, b.forgotten = "a sandbox", true
+	}
+	if b.journal, err = openJournal(b.folder, account); err != nil {
+		return err
+	}
+	err = b.work(ctx)
+	return errors.Join(err, b.journal.close())
+}
+
+// work makes what is missing and tells what came of it.
+func (b *batch) work(ctx context.Context) error {
+	var todo, pictures []*item
+	for _, i := range b.items {
+		i.code = b.journal.code(i.key)
+		switch there := i.code != nil && b.isThere(i); {
+		case i.code == nil, !there && b.forgotten:
+			todo = append(todo, i)
+			continue
+		case !there:
+			pictures = append(pictures, i)
+		}
+		b.report.Earlier++
+	}
+	b.bar = newProgress(b.stderr, len(todo)+len(pictures))
+	b.makeAll(ctx, todo, pictures)
+	b.bar.finish()
+	if err := b.writeResult(); err != nil {
+		return fmt.Errorf("%w; %s", errors.Join(b.broken, err), runAgain)
+	}
+	return b.tell(ctx)
+}
+
+// isThere reports whether the picture of an earlier run is still there.
+func (b *batch) isThere(i *item) bool {
+	info, err := os.Stat(filepath.Join(b.folder, i.file))
+	return err == nil && info.Mode().IsRegular() && b.journal.isSaved(i.file, i.code.Ticket)
+}
+
+// grace is how long calls that are on their way may take after the run was interrupted:
+// they may have made codes, which should be recorded.
+const grace = 10 * time.Second
+
+// makeAll makes the pictures that are missing, and the codes and their pictures.
+func (b *batch) makeAll(ctx context.Context, todo, pictures []*item) {
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+
+	toSave := make(chan *item)
+	var savers sync.WaitGroup
+	for range b.options.Concurrency {
+		savers.Go(func() {
+			for i := range toSave {
+				b.save(calls, i)
+			}
+		})
+	}
+	for _, i := range pictures {
+		if ctx.Err() != nil {
+			break
+		}
+		toSave <- i
+	}
+	for r := range b.client.CreateAll(calls, b.requests(ctx, todo), b.options) {
+		i := todo[r.Index]
+		if r.Err == nil {
+			r.Err = b.journal.recordCode(i.key, r.Code)
+			if r.Err != nil {
+				b.giveUp(fmt.Errorf("the code of line %d is made, its ticket is %s, but: %w", i.line, r.Code.Ticket, r.Err))
+			}
+		}
+		b.note(i, r.Code, r.Err)
+		if r.Err == nil {
+			toSave <- i
+		}
+	}
+	close(toSave)
+	savers.Wait()
+}
+
+// requests yields what is to be made, until the run is interrupted.
+func (b *batch) requests(ctx context.Context, todo []*item) iter.Seq[wxqrcode.Request] {
+	return func(yield func(wxqrcode.Request) bool) {
+		for _, i := range todo {
+			if ctx.Err() != nil || b.isBroken() || !yield(i.request) {
+				return
+			}
+		}
+	}
+}
+
+func (b *batch) giveUp(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.broken == nil {
+		b.broken = err
+	}
+}
+
+func (b *batch) isBroken() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.broken != nil
+}
+
+// note takes in what came of a request.
+func (b *batch) note(i *item, code *wxqrcode.QRCode, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i.code, i.err = code, err
+	switch {
+	case errors.Is(err, wxqrcode.ErrNotTried):
+		if b.broken == nil {
+			b.broken = err
+		}
+	case err != nil:
+		b.report.Failed++
+		b.bar.add()
+	default:
+		b.report.Made++
+	}
+}
+
+// save makes the picture of a code.
+func (b *batch) save(ctx context.Context, i *item) {
+	err := b.savePicture(ctx, i)
+	if err == nil {
+		err = b.journal.recordPicture(i.file, i.code.Ticket)
+		if err != nil {
+			b.giveUp(err)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i.err = err; err != nil {
+		b.report.Failed++
+	} else {
+		b.report.Pictures++
+	}
+	b.bar.add()
+}
+
+func (b *batch) savePicture(ctx context.Context, i *item) error {
+	path := filepath.Join(b.folder, i.file)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	p := b.picture
+	p.out = path
+	if p.isDrawn() {
+		return writeWhole(b.journal.temp, path, func(w io.Writer) error { return p.draw(w, i.code.URL) })
+	}
+	return writeWhole(b.journal.temp, path, func(w io.Writer) error {
+		_, err := b.client.WriteImage(ctx, w, i.code.Ticket)
+		return err
+	})
+}
+
+const runAgain = "run the same command again to go on"
+
+// tell prints what came of the batch, and returns why it is not complete.
+func (b *batch) tell(ctx context.Context) error {
+	r := &b.report
+	for _, i := range b.items {
+		if i.code == nil && (i.err == nil || errors.Is(i.err, wxqrcode.ErrNotTried)) {
+			r.NotTried++
+		}
+	}
+	if b.json {
+		if err := printJSON(b.stdout, r); err != nil {
+			return err
+		}
+	} else {
+		_, err := fmt.Fprintf(b.stdout, "%d rows: %d codes made, %d made earlier, %d pictures, %d failed, %d not tried; see %s\n",
+			r.Rows, r.Made, r.Earlier, r.Pictures, r.Failed, r.NotTried, r.Result)
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case b.broken != nil:
+		return fmt.Errorf("%w; %s", b.broken, runAgain)
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted; %s", runAgain)
+	case r.Failed > 0:
+		return incompleteError{fmt.Errorf("%d of %d rows failed, the first in %w; %s", r.Failed, r.Rows, b.firstFailure(), runAgain)}
+	}
+	return nil
+}
+
+func (b *batch) firstFailure() error {
+	for _, i := range b.items {
+		if i.err != nil {
+			return fmt.Errorf("line %d: %w", i.line, i.err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,431 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"image/jpeg"
+	"image/png"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// newSheet writes a sheet of n permanent codes, whose pictures end in exts by turns.
+func newSheet(t *testing.T, n int, exts ...string) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("scene,kind,lifetime,file,shop\n")
+	for i := range n {
+		fmt.Fprintf(&b, "poster-%d,permanent,,p%d/%d%s,shop %d\n", i, i%10, i, exts[i%len(exts)], i)
+	}
+	return writeFileOf(t, b.String())
+}
+
+// runBatch runs a batch and reads its report.
+func runBatch(t *testing.T, args ...string) (code int, r batchReport, stderr string) {
+	t.Helper()
+	code, out, stderr := wxqr(t, append([]string{"batch", "--json"}, args...)...)
+	if out != "" {
+		require.NoError(t, json.Unmarshal([]byte(out), &r))
+	}
+	return code, r, stderr
+}
+
+// readResult returns the rows of result.csv, each by its columns.
+func readResult(t *testing.T, folder string) (rows []map[string]string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, resultFile))
+	require.NoError(t, err)
+	text, ok := bytes.CutPrefix(text, []byte("\ufeff"))
+	require.True(t, ok, "Excel needs the mark")
+	lines, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+	require.NoError(t, err)
+	for _, line := range lines[1:] {
+		row := make(map[string]string)
+		for i, name := range lines[0] {
+			row[name] = line[i]
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// assertWhole checks that all pictures in the folder are whole, and returns how many there are.
+func assertWhole(t *testing.T, folder string) (pictures int) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if d != nil && d.Name() == stateFolder {
+				return fs.SkipDir
+			}
+			return err
+		}
+		if d.Name() == resultFile {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		switch filepath.Ext(path) {
+		case ".jpg":
+			_, err = jpeg.Decode(bytes.NewReader(data))
+		case ".png":
+			_, err = png.Decode(bytes.NewReader(data))
+		case ".svg":
+			assert.True(t, bytes.HasSuffix(bytes.TrimSpace(data), []byte("</svg>")), path)
+		default:
+			t.Errorf("left over: %s", path)
+		}
+		require.NoError(t, err, path)
+		pictures++
+		return nil
+	}))
+	return pictures
+}
+
+func TestABatchMakesPicturesAndAResult(t *testing.T) {
+	server := newServer(t)
+	sheet := writeFileOf(t, "shop,scene,kind,lifetime,file,note\n"+
+		"南京路,poster-1,permanent,,a.jpg,x\n"+
+		"静安,poster-2,temporary,7d,sub/b.png,\"y, z\"\n"+
+		"徐汇,poster-3,permanent,,c.svg,\n"+
+		",poster-3,permanent,,,\n")
+	folder := filepath.Join(t.TempDir(), "new", "posters")
+	code, r, errs := runBatch(t, sheet, "--out", folder, "--format", "png")
+	require.Zero(t, code, errs)
+	assert.Equal(t, batchReport{Rows: 4, Made: 4, Pictures: 4, Result: filepath.Join(folder, resultFile)}, r)
+	assert.Equal(t, 4, assertWhole(t, folder))
+	rows := readResult(t, folder)
+	require.Len(t, rows, 4)
+	assert.Equal(t, "南京路", rows[0]["shop"])
+	assert.Equal(t, "y, z", rows[1]["note"])
+	assert.Equal(t, "sub/b.png", rows[1]["file"])
+	assert.Equal(t, "poster-3.png", rows[3]["file"])
+	for i, row := range rows {
+		assert.Empty(t, row["error"])
+		info, err := wxqrcode.Ticket(row["ticket"]).Inspect()
+		require.NoError(t, err)
+		assert.Equal(t, info.URL, row["url"])
+		assert.Equal(t, i == 1, row["expires_at"] != "")
+	}
+	assert.Equal(t, rows[2]["ticket"], rows[3]["ticket"], "a permanent scene is one code")
+
+	// Again, and there is nothing to do. Its own result is a sheet, too.
+	calls := server.Calls("qrcode/create")
+	for _, input := range []string{sheet, filepath.Join(folder, resultFile)} {
+		code, r, errs = runBatch(t, input, "--out", folder, "--format", "png")
+		require.Zero(t, code, errs)
+		assert.Equal(t, batchReport{Rows: 4, Earlier: 4, Result: filepath.Join(folder, resultFile)}, r)
+	}
+	assert.Equal(t, calls, server.Calls("qrcode/create"))
+	assert.Equal(t, rows, readResult(t, folder))
+
+	require.NoError(t, os.Remove(filepath.Join(folder, "c.svg")))
+	code, r, errs = runBatch(t, sheet, "--out", folder, "--format", "png")
+	require.Zero(t, code, errs)
+	assert.Equal(t, 1, r.Pictures, "a picture that was deleted")
+	assert.Equal(t, calls, server.Calls("qrcode/create"))
+}
+
+func TestABatchTellsPeople(t *testing.T) {
+	newServer(t)
+	folder := t.TempDir()
+	code, out, errs := wxqr(t, "batch", newSheet(t, 3, ".svg"), "--out", folder)
+	require.Zero(t, code, errs)
+	assert.Equal(t, "3 rows: 3 codes made, 0 made earlier, 3 pictures, 0 failed, 0 not tried; see "+filepath.Join(folder, resultFile)+"\n", out)
+	code, out, _ = wxqr(t, "batch", newSheet(t, 3, ".svg"), "--check")
+	assert.Zero(t, code)
+	assert.Equal(t, "3 rows, all good\n", out)
+}
+
+func TestABadSheetSendsNothing(t *testing.T) {
+	server := newServer(t)
+	folder := filepath.Join(t.TempDir(), "posters")
+	for _, test := range []struct {
+		says string
+		args []string
+	}{
+		{"line 2, column kind", []string{writeFileOf(t, "scene,kind\na,b\n"), "--out", folder}},
+		{"no such file", []string{"/nonexistent.csv", "--out", folder}},
+		{"--out", []string{newSheet(t, 1, ".svg")}},
+		{"--concurrency is 0", []string{newSheet(t, 1, ".svg"), "--out", folder, "--concurrency", "0"}},
+		{"--per-second is -1", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "-1"}},
+		{`--format is "gif"`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--format", "gif"}},
+		{"size is 10", []string{newSheet(t, 1, ".png"), "--out", folder, "--size", "10"}},
+	} {
+		code, out, errs := wxqr(t, append([]string{"batch"}, test.args...)...)
+		assert.Equal(t, exitUsage, code, test.says)
+		assert.Contains(t, errs, test.says)
+		assert.Empty(t, out)
+	}
+	assert.Zero(t, server.Calls("stable_token"))
+	assert.NoDirExists(t, folder)
+}
+
+func TestWhatFailedIsTriedAgain(t *testing.T) {
+	server := newServer(t)
+	folder, sheet := t.TempDir(), newSheet(t, 20, ".jpg")
+	server.Fail("qrcode/create", 2, wxtest.Failure{})
+	server.Fail("qrcode/create", 1, wxtest.Failure{Code: 40053})
+	server.Fail("showqrcode", 2, wxtest.Failure{Status: 404})
+	code, r, errs := runBatch(t, sheet, "--out", folder)
+	assert.Equal(t, exitIncomplete, code)
+	assert.Contains(t, errs, "3 of 20 rows failed, the first in line ")
+	assert.Contains(t, errs, "run the same command again")
+	assert.Equal(t, 3, r.Failed)
+	assert.Equal(t, 17, r.Pictures)
+	failed := 0
+	for _, row := range readResult(t, folder) {
+		if row["error"] != "" {
+			failed++
+		}
+	}
+	assert.Equal(t, 3, failed)
+	assert.Equal(t, 17, assertWhole(t, folder))
+
+	calls := server.Calls("qrcode/create")
+	code, r, errs = runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	assert.Equal(t, batchReport{Rows: 20, Made: 1, Earlier: 19, Pictures: 3, Result: r.Result}, r)
+	assert.Equal(t, calls+1, server.Calls("qrcode/create"))
+	assert.Equal(t, 20, assertWhole(t, folder))
+}
+
+func TestABatchThatUsedUpTheQuotaGoesOnTheNextDay(t *testing.T) {
+	server := newServer(t)
+	folder, sheet := t.TempDir(), newSheet(t, 50, ".svg")
+	server.Fail("qrcode/create", 10, wxtest.Failure{})
+	server.Fail("qrcode/create", 1, wxtest.Failure{Code: 45009})
+	code, r, errs := runBatch(t, sheet, "--out", folder, "--concurrency", "2")
+	assert.Equal(t, exitQuota, code)
+	assert.Contains(t, errs, "45009")
+	assert.Contains(t, errs, "run the same command again to go on")
+	assert.Equal(t, 50, r.Made+r.Failed+r.NotTried)
+	assert.Greater(t, r.NotTried, 30)
+	assert.Equal(t, r.Made, assertWhole(t, folder))
+	for _, row := range readResult(t, folder) {
+		assert.Equal(t, row["ticket"] == "", row["error"] != "", "%v", row)
+	}
+	code, r, errs = runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	assert.Equal(t, 50, r.Made+r.Earlier)
+	assert.Equal(t, 50, assertWhole(t, folder))
+}
+
+func TestATemporaryCodeThatDiedIsMadeAgain(t *testing.T) {
+	server := newServer(t)
+	folder := t.TempDir()
+	sheet := writeFileOf(t, "scene,kind,lifetime,file\na,temporary,1,a.svg\n")
+	code, _, errs := runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	time.Sleep(1100 * time.Millisecond)
+	code, r, errs := runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	assert.Equal(t, 1, r.Made)
+	assert.Equal(t, 1, r.Pictures)
+	assert.Equal(t, 2, server.Calls("qrcode/create"))
+}
+
+func TestOneRunAtATimeHasAFolder(t *testing.T) {
+	newServer(t)
+	folder := t.TempDir()
+	j, err := openJournal(folder, os.Getenv(envAppID))
+	require.NoError(t, err)
+	code, out, errs := wxqr(t, "batch", newSheet(t, 1, ".svg"), "--out", folder)
+	assert.Equal(t, exitFailure, code)
+	assert.Empty(t, out)
+	assert.Contains(t, errs, "another run is at work in this folder")
+	require.NoError(t, j.close())
+	code, _, errs = wxqr(t, "batch", newSheet(t, 1, ".svg"), "--out", folder)
+	assert.Zero(t, code, errs)
+}
+
+func TestABatchInASandboxMayBeRunAgain(t *testing.T) {
+	folder, sheet := t.TempDir(), newSheet(t, 3, ".jpg")
+	for _, want := range []batchReport{{Rows: 3, Made: 3, Pictures: 3}, {Rows: 3, Earlier: 3}, {Rows: 3, Made: 1, Earlier: 2, Pictures: 1}} {
+		code, r, errs := runBatch(t, sheet, "--out", folder, "--sandbox")
+		require.Zero(t, code, errs)
+		r.Result = ""
+		assert.Equal(t, want, r)
+		if want.Made == 0 { // the WeChat that has this picture is gone
+			require.NoError(t, os.Remove(filepath.Join(folder, "p1", "1.jpg")))
+		}
+	}
+}
+
+func TestAFolderIsForOneAccount(t *testing.T) {
+	newServer(t)
+	folder := t.TempDir()
+	code, _, errs := runBatch(t, newSheet(t, 1, ".svg"), "--out", folder)
+	require.Zero(t, code, errs)
+	newServer(t)
+	code, _, errs = runBatch(t, newSheet(t, 1, ".svg"), "--out", folder)
+	assert.Equal(t, exitFailure, code)
+	assert.Contains(t, errs, "has codes of another account")
+}
+
+func TestAJournalThatEndsInHalfALineIsGoneOnWith(t *testing.T) {
+	server := newServer(t)
+	folder, sheet := t.TempDir(), newSheet(t, 5, ".svg")
+	code, _, errs := runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	path := filepath.Join(folder, stateFolder, "codes.jsonl")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, cut := range []int{1, 10, len(text) / 2} {
+		require.NoError(t, os.WriteFile(path, text[:len(text)-cut], 0o600))
+		code, _, errs = runBatch(t, sheet, "--out", folder)
+		require.Zero(t, code, errs)
+		code, r, _ := runBatch(t, sheet, "--out", folder)
+		require.Zero(t, code)
+		assert.Equal(t, 5, r.Earlier)
+	}
+	require.NoError(t, os.WriteFile(path, []byte("nonsense\n"), 0o600))
+	before := server.Calls("qrcode/create")
+	code, _, errs = runBatch(t, sheet, "--out", folder)
+	assert.Equal(t, exitFailure, code)
+	assert.Contains(t, errs, "line 1 cannot be read; move the file away")
+	assert.Equal(t, before, server.Calls("qrcode/create"))
+}
+
+func TestAnInterruptedBatchRecordsWhatWasOnItsWay(t *testing.T) {
+	server := newServer(t)
+	folder, sheet := t.TempDir(), newSheet(t, 200, ".svg")
+	server.Fail("qrcode/create", 200, wxtest.Failure{Delay: 100 * time.Millisecond})
+	ctx, cancel := context.WithTimeout(t.Context(), 450*time.Millisecond)
+	defer cancel()
+	code, out, errs := wxqrUntil(ctx, "batch", sheet, "--out", folder, "--json")
+	assert.Equal(t, exitInterrupted, code)
+	assert.Contains(t, errs, "interrupted; run the same command again to go on")
+	var r batchReport
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
+	assert.Positive(t, r.Made)
+	assert.Zero(t, r.Failed)
+	assert.Equal(t, 200, r.Made+r.NotTried)
+	assert.Equal(t, server.Calls("qrcode/create"), r.Made, "all that were made are recorded")
+	code, _, errs = runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	assert.Equal(t, 200, server.Calls("qrcode/create"))
+}
+
+// startProgram starts the program itself, as a process.
+func startProgram(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "WXQRCODE_TEST_AS_PROGRAM=1")
+	cmd.Stdout, cmd.Stderr = new(bytes.Buffer), new(bytes.Buffer)
+	require.NoError(t, cmd.Start())
+	return cmd
+}
+
+func TestABatchThatIsKilledGoesOnWhereItWas(t *testing.T) {
+	const rows, concurrency = 400, 8
+	server := newServer(t)
+	folder, sheet := t.TempDir(), newSheet(t, rows, ".jpg", ".svg", ".png")
+	server.Fail("qrcode/create", 1_000_000, wxtest.Failure{Delay: 5 * time.Millisecond})
+	signals := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGINT, syscall.SIGKILL, syscall.SIGQUIT, syscall.SIGHUP}
+	kills := 0
+	for ; ; kills++ {
+		require.Less(t, kills, 100, "it gets nowhere")
+		cmd := startProgram(t, "batch", sheet, "--out", folder, "--concurrency", fmt.Sprint(concurrency))
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		var err error
+		killed := false
+		select {
+		case err = <-ended:
+		case <-time.After(40*time.Millisecond + rand.N(150*time.Millisecond)):
+			_ = cmd.Process.Signal(signals[kills%len(signals)])
+			killed = true
+			err = <-ended
+		}
+		assertWhole(t, folder)
+		if err == nil {
+			break
+		}
+		require.True(t, killed, "%v: %s", err, cmd.Stderr)
+	}
+	t.Logf("%d kills, %d codes made for %d rows", kills, server.Calls("qrcode/create"), rows)
+	assert.Equal(t, rows, assertWhole(t, folder))
+	assert.LessOrEqual(t, server.Calls("qrcode/create"), rows+kills*concurrency, "what was recorded is not made again")
+	for _, row := range readResult(t, folder) {
+		assert.NotEmpty(t, row["ticket"])
+		assert.Empty(t, row["error"])
+	}
+	left, err := os.ReadDir(filepath.Join(folder, stateFolder))
+	require.NoError(t, err)
+	assert.Len(t, left, 2, "the journal and the lock")
+}
+
+// A disk that is full is imitated by a limit on the size of files.
+func TestABatchOnAFullDiskSaysWhatItCouldNotRecord(t *testing.T) {
+	const rows = 300
+	server := newServer(t)
+	folder, sheet := t.TempDir(), newSheet(t, rows, ".svg")
+	cmd := exec.Command("sh", "-c", `ulimit -f 64; exec "$0" "$@"`, os.Args[0], "batch", sheet, "--out", folder)
+	cmd.Env = append(os.Environ(), "WXQRCODE_TEST_AS_PROGRAM=1")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	assert.Equal(t, exitFailure, cmd.ProcessState.ExitCode())
+	assert.Regexp(t, `the code of line \d+ is made, its ticket is gQ\S+, but: write down what was done: `, string(out))
+	assert.Contains(t, string(out), "file too large")
+	assert.Contains(t, string(out), "run the same command again to go on")
+	made := server.Calls("qrcode/create")
+	assert.Less(t, made, rows, "it does not go on")
+
+	code, r, errs := runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	assert.Equal(t, rows, r.Made+r.Earlier)
+	assert.Greater(t, r.Earlier, 50)
+	assert.Equal(t, rows, assertWhole(t, folder))
+	assert.LessOrEqual(t, server.Calls("qrcode/create"), rows+8+1)
+}
+
+// With 10,000 rows, and failures of all kinds on the way.
+func TestALargeBatchWithFailures(t *testing.T) {
+	const rows = 10_000
+	server := newServer(t)
+	exts := make([]string, 100)
+	for i := range exts {
+		exts[i] = ".svg"
+	}
+	exts[0], exts[50] = ".jpg", ".png"
+	folder, sheet := t.TempDir(), newSheet(t, rows, exts...)
+	for _, f := range []wxtest.Failure{{Code: -1}, {Status: 503}, {Cut: true}, {Body: `{"ticket":`, Cut: true}, {Code: 40001}, {Code: 40053}, {Body: "<html>"}} {
+		server.Fail("qrcode/create", 300, wxtest.Failure{})
+		server.Fail("qrcode/create", 20, f)
+	}
+	server.Fail("showqrcode", 10, wxtest.Failure{})
+	server.Fail("showqrcode", 20, wxtest.Failure{Status: 502})
+	runs, failed := 0, 0
+	start := time.Now()
+	for code := -1; code != exitOK; runs++ {
+		require.Less(t, runs, 20)
+		var r batchReport
+		var errs string
+		code, r, errs = runBatch(t, sheet, "--out", folder, "--concurrency", "64")
+		require.Contains(t, []int{exitOK, exitIncomplete, exitAccount}, code, errs)
+		failed += r.Failed
+	}
+	t.Logf("%d rows in %v and %d runs; %d failures on the way", rows, time.Since(start), runs, failed)
+	assert.Equal(t, rows, assertWhole(t, folder))
+	assert.Positive(t, failed)
+	for _, row := range readResult(t, folder) {
+		require.Empty(t, row["error"])
+		require.NotEmpty(t, row["ticket"])
+	}
+}

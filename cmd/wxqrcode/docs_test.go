@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write docs/cli.md anew")
+
+const docsFile = "../../docs/cli.md"
+
+// docs/cli.md is made of the commands themselves.
+func TestTheDocumentationIsThatOfTheCommands(t *testing.T) {
+	for _, name := range []string{envAPIURL, envCredentials} {
+		t.Setenv(name, "")
+	}
+	var b bytes.Buffer
+	b.WriteString("# The wxqrcode command\n\nMade from the commands themselves: `go test ./cmd/wxqrcode -run Documentation -update` writes it anew.\n\n")
+	root := newRootCommand()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	writeDocs(t, &b, root)
+	want := strings.TrimSpace(b.String()) + "\n"
+	if *update {
+		require.NoError(t, os.WriteFile(docsFile, []byte(want), 0o600))
+	}
+	have, err := os.ReadFile(docsFile)
+	require.NoError(t, err)
+	if want != string(have) { // assert.Equal would print both
+		t.Error("docs/cli.md is not that of the commands: run this test with -update")
+	}
+}
+
+func writeDocs(t *testing.T, b *bytes.Buffer, cmd *cobra.Command) {
+	t.Helper()
+	if cmd.Name() == "help" {
+		return
+	}
+	cmd.DisableAutoGenTag = true
+	var own bytes.Buffer
+	require.NoError(t, doc.GenMarkdownCustom(cmd, &own, func(file string) string {
+		return "#" + strings.ReplaceAll(strings.TrimSuffix(file, ".md"), "_", "-")
+	}))
+	b.Write(own.Bytes())
+	for _, sub := range cmd.Commands() {
+		if cmd.Name() == "completion" {
+			break // one page for each shell is too much
+		}
+		writeDocs(t, b, sub)
+	}
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	for _, cmd := range newRootCommand().Commands() {
+		assert.NotEmpty(t, cmd.Short, cmd.Name())
+		assert.NotEmpty(t, cmd.Long, cmd.Name())
+		assert.NotEmpty(t, cmd.Example, cmd.Name())
+		code, out, _ := wxqr(t, cmd.Name(), "--help")
+		assert.Zero(t, code)
+		for _, flag := range []string{"--json", "--sandbox", "--api-url", "--credentials", "Examples:"} {
+			assert.Contains(t, out, flag, cmd.Name())
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		code, out, _ := wxqr(t, "completion", shell)
+		assert.Zero(t, code)
+		assert.Contains(t, out, "wxqrcode")
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// The exit codes, which are a promise to scripts.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitAccount     = 3
+	exitQuota       = 4
+	exitIncomplete  = 5
+	exitInterrupted = 130
+)
+
+func exitCodes() string {
+	var b strings.Builder
+	for _, c := range []struct {
+		code    int
+		meaning string
+	}{
+		{exitOK, "all went well"},
+		{exitFailure, "any other failure"},
+		{exitUsage, "a wrong flag, argument or input; nothing was sent"},
+		{exitAccount, "no credentials, or WeChat refuses them, this machine's IP address, or the account"},
+		{exitQuota, "the calls of the day or the minute, or the permanent codes, are used up"},
+		{exitIncomplete, "some codes of a batch failed; run it again to go on"},
+		{exitInterrupted, "interrupted"},
+	} {
+		fmt.Fprintf(&b, "    %-3d  %s\n", c.code, c.meaning)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// A usageError is one that the user can mend by giving the command something else.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// A missingError says that something is missing which tells who the account is.
+type missingError struct{ error }
+
+func (e missingError) Unwrap() error { return e.error }
+
+// An incompleteError says that a part of a batch failed.
+type incompleteError struct{ error }
+
+func (e incompleteError) Unwrap() error { return e.error }
+
+func exitCode(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	if _, ok := errors.AsType[missingError](err); ok {
+		return exitAccount
+	}
+	if _, ok := errors.AsType[incompleteError](err); ok {
+		return exitIncomplete
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*wxqrcode.ValidationError](err); ok {
+		return exitUsage
+	}
+	for _, is := range []error{wxqrcode.ErrInvalidCredential, wxqrcode.ErrInvalidToken, wxqrcode.ErrIPNotAllowed, wxqrcode.ErrUnauthorized} {
+		if errors.Is(err, is) {
+			return exitAccount
+		}
+	}
+	if errors.Is(err, wxqrcode.ErrQuotaExceeded) || errors.Is(err, wxqrcode.ErrRateLimited) {
+		return exitQuota
+	}
+	return exitFailure
+}

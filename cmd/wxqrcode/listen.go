@@ -1,0 +1,425 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf16"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// The environment variables of the callback.
+const (
+	envToken          = "WXQRCODE_TOKEN"
+	envAESKey         = "WXQRCODE_AES_KEY"
+	envPreviousAESKey = "WXQRCODE_PREVIOUS_AES_KEY"
+)
+
+func newListenCommand(a *app) *cobra.Command {
+	var l listening
+	cmd := &cobra.Command{
+		Use:   "listen",
+		Short: "Print scans as they come",
+		Long: `Listen is a callback server: WeChat pushes to it, and it prints who scanned which code, who
+follows and who leaves, until it is interrupted. Other messages are answered and not shown.
+
+The settings are those of the account's page 基本配置, and come from the environment:
+
+  ` + envToken + `             Token (令牌); must be set
+  ` + envAESKey + `           EncodingAESKey, of the secure and the compatible mode; without it, the
+                             plain mode
+  ` + envPreviousAESKey + `  the key before that one, after a change
+  ` + envAppID + `             the account's AppID; must be set if there is a key
+
+WeChat must reach the server from the Internet at port 80 or 443: put a proxy or a tunnel before it.
+
+The table shows the beginning and the end of an OpenID, which is personal data; so does the JSON.
+--full shows all of it. Text that could upset a terminal is quoted. Messages go to stderr.
+
+With --sandbox the pushes come from a WeChat inside this program, whose page has buttons in place of
+phones; see wxqrcode sandbox --help. Nothing of the environment is used then.`,
+		Example: `  WXQRCODE_TOKEN=… WXQRCODE_AES_KEY=… WXQRCODE_APPID=wx… wxqrcode listen --addr :8080
+  wxqrcode listen --json --full >> scans.jsonl
+  wxqrcode listen --addr 127.0.0.1:0 --sandbox`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd, a) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&l.addr, "addr", ":8080", "listen on this `address`")
+	flags.StringVar(&l.path, "path", "/wechat", "the `path` of the callback URL")
+	flags.BoolVar(&l.allowPlain, "allow-plain", false, "take pushes that are not encrypted though there is a key, while the account's mode is being changed")
+	flags.BoolVar(&l.full, "full", false, "show whole OpenIDs")
+	flags.StringVar(&l.sandboxAddr, "sandbox-addr", "127.0.0.1:0", "with --sandbox: the `address` of its page")
+	return cmd
+}
+
+// A listening is one run of the command.
+type listening struct {
+	addr, path       string
+	allowPlain, full bool
+	sandboxAddr      string
+}
+
+func (l *listening) run(cmd *cobra.Command, a *app) error {
+	if !strings.HasPrefix(l.path, "/") {
+		return usageError{fmt.Errorf("--path %q must begin with /, such as /wechat", l.path)}
+	}
+	show := newShow(cmd)
+	defer show.end(nil)
+	if a.sandbox {
+		return l.runSandbox(show, a.json)
+	}
+	cfg, err := a.callbackConfig()
+	if err != nil {
+		return err
+	}
+	cfg.AllowPlain = l.allowPlain
+	server, err := l.open(show, cfg, a.json)
+	if err != nil {
+		return err
+	}
+	show.note("%s", l.toEnter(server.url(), cfg.EncodingAESKey != ""))
+	return show.run(server)
+}
+
+// runSandbox listens to a WeChat of its own.
+func (l *listening) runSandbox(show *show, asJSON bool) error {
+	box, err := newSandbox("--sandbox-addr", l.sandboxAddr, wxtest.RandomCallbackConfig(wxtest.Secure))
+	if err != nil {
+		return err
+	}
+	defer box.close()
+	server, err := l.open(show, callback.Config{
+		Token: box.push.Token, AppID: box.wechat.AppID(), EncodingAESKey: box.push.EncodingAESKey, AllowPlain: l.allowPlain,
+	}, asJSON)
+	if err != nil {
+		return err
+	}
+	defer server.close()
+	box.setCallback(server.url() + (&url.URL{Path: l.path}).String())
+	// So that there is a button to press.
+	if _, err := box.wechat.Client().Create(show.ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster"))); err != nil {
+		return fmt.Errorf("make a first code in the sandbox: %w", err)
+	}
+	box.warnIfOpen(show)
+	account := box.account()
+	account.Callback = "" // its token and key are for this program alone
+	show.note("Listening on %s. Press the buttons at %s/\nTo make more codes there, in another shell:\n%s",
+		box.callback, box.page.url(), account.exports())
+	return show.run(server, box.page)
+}
+
+// open starts to listen, and prints the header of the table.
+func (l *listening) open(show *show, cfg callback.Config, asJSON bool) (*site, error) {
+	events := eventPrinter{show: show, json: asJSON, full: l.full}
+	cfg.Logger = show.log
+	pushes, err := callback.New(cfg, events.print)
+	if err != nil {
+		return nil, fmt.Errorf("the callback cannot work with what %s, %s, %s and %s hold: %w",
+			envToken, envAESKey, envPreviousAESKey, envAppID, err)
+	}
+	server, err := openSite("--addr", l.addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != l.path { // and no ServeMux, to which some paths are patterns
+			http.NotFound(w, r)
+			return
+		}
+		pushes.ServeHTTP(w, r)
+	}))
+	if err != nil {
+		return nil, err
+	}
+	if err := events.printHeader(); err != nil {
+		server.close()
+		return nil, err
+	}
+	return server, nil
+}
+
+// toEnter says what to enter at WeChat.
+func (l *listening) toEnter(listensOn string, hasKey bool) string {
+	path := (&url.URL{Path: l.path}).String()
+	key, mode := "what "+envAESKey+" holds", "安全模式 (secure)"
+	if !hasKey {
+		key, mode = "any", "明文模式 (plain: anybody on the way can change pushes; set "+envAESKey+" for the secure one)"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Listening on %s%s. Enter at mp.weixin.qq.com, 基本配置:\n", listensOn, path)
+	for _, field := range [][2]string{
+		{"URL", "http(s)://<your host>" + path + ", at port 80 or 443, which must lead here"},
+		{"Token", "what " + envToken + " holds"},
+		{"EncodingAESKey", key},
+		{"消息加解密方式", mode},
+	} {
+		fmt.Fprintf(&b, "  %s  %s\n", text.Pad(field[0], 14, ' '), field[1])
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// callbackConfig returns the callback's settings, from the environment.
+func (a *app) callbackConfig() (callback.Config, error) {
+	c := callback.Config{
+		Token: os.Getenv(envToken), AppID: os.Getenv(envAppID),
+		EncodingAESKey: os.Getenv(envAESKey), PreviousAESKey: os.Getenv(envPreviousAESKey),
+	}
+	if c.Token == "" {
+		return c, missingError{fmt.Errorf("no Token: set %s, and %s with %s for encrypted pushes, to what stands at mp.weixin.qq.com under 基本配置; or try --sandbox, without an account",
+			envToken, envAESKey, envAppID)}
+	}
+	if c.AppID == "" && a.credentials != "" {
+		fromFile, err := readAccount(a.credentials)
+		if err != nil {
+			return c, missingError{err}
+		}
+		c.AppID = fromFile.AppID
+	}
+	if c.AppID == "" && c.EncodingAESKey != "" {
+		return c, missingError{fmt.Errorf("no AppID: set %s, which every encrypted push names", envAppID)}
+	}
+	return c, nil
+}
+
+// An eventPrinter prints an event a line.
+type eventPrinter struct {
+	show       *show
+	json, full bool
+}
+
+// An eventLine is what --json prints.
+type eventLine struct {
+	Time       time.Time          `json:"time"`
+	Event      wxqrcode.EventType `json:"event"`
+	Scene      string             `json:"scene"`
+	FromCode   bool               `json:"from_code"`
+	EventKey   string             `json:"event_key"`
+	OpenID     string             `json:"openid"`
+	ToUserName string             `json:"to_user_name"`
+	Ticket     wxqrcode.Ticket    `json:"ticket"`
+}
+
+func (p eventPrinter) print(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+	openID := e.OpenID
+	if !p.full {
+		openID = shortOpenID(openID)
+	}
+	scene, fromCode := e.Scene()
+	if p.json {
+		return nil, p.show.printJSON(eventLine{e.CreateTime, e.Type, scene, fromCode, e.EventKey, openID, e.ToUserName, e.Ticket})
+	}
+	return nil, p.row(e.CreateTime.Local().Format(time.DateTime), printable(string(e.Type)), printable(scene), printable(openID), printable(e.ToUserName))
+}
+
+func (p eventPrinter) printHeader() error {
+	if p.json {
+		return nil
+	}
+	return p.row("TIME", "EVENT", "SCENE", "OPENID", "ACCOUNT")
+}
+
+// row prints cells in columns of fixed width, as nobody knows what is still to come. A
+// longer cell moves the rest of its line: nothing is cut.
+func (p eventPrinter) row(cells ...string) error {
+	widths := []int{len(time.DateTime), len(wxqrcode.EventUnsubscribe), 32, 9, 0}
+	if p.full {
+		widths[3] = 28 // of an OpenID
+	}
+	for i, w := range widths {
+		cells[i] = text.Pad(cells[i], w, ' ')
+	}
+	return p.show.print(strings.Join(cells, "  "))
+}
+
+// shortOpenID returns the beginning and the end of an OpenID: four characters each,
+// or fewer if that were most of it.
+func shortOpenID(openID string) string {
+	r := []rune(openID)
+	n := min(4, len(r)/4)
+	return string(r[:n]) + "…" + string(r[len(r)-n:])
+}
+
+// printable returns text that is not ours as it can be shown: quoted if it has control
+// characters, which a terminal could take for orders, or others that nobody would see.
+func printable(s string) string {
+	hidden := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+	if strings.ContainsFunc(s, hidden) || strings.HasPrefix(s, `"`) || strings.TrimSpace(s) != s {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// A show is what a command that runs until it is interrupted shows meanwhile.
+type show struct {
+	ctx     context.Context // ends when the command must
+	end     context.CancelCauseFunc
+	command context.Context // ends when the command is interrupted
+	log     *slog.Logger    // what somebody should know of
+
+	mu     sync.Mutex // guards what follows
+	stdout io.Writer
+	stderr io.Writer
+}
+
+func newShow(cmd *cobra.Command) *show {
+	s := &show{command: cmd.Context(), stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr()}
+	s.ctx, s.end = context.WithCancelCause(s.command)
+	s.log = slog.New(slog.NewTextHandler(logWriter{s}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return s
+}
+
+// logWriter is stderr, shared with the show's notes.
+type logWriter struct{ show *show }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.show.mu.Lock()
+	defer w.show.mu.Unlock()
+	return w.show.stderr.Write(b)
+}
+
+// print prints a line. If that fails, the command has nobody to show anything to, and ends.
+func (s *show) print(line string) error {
+	s.mu.Lock()
+	_, err := io.WriteString(s.stdout, line+"\n")
+	s.mu.Unlock()
+	if err != nil {
+		err = fmt.Errorf("print: %w", err)
+		s.end(err)
+	}
+	return err
+}
+
+func (s *show) printJSON(v any) error {
+	line, err := jsonLine(v)
+	if err != nil {
+		return err
+	}
+	return s.print(line)
+}
+
+// jsonLine returns v in one line, without characters that a terminal could take for
+// orders: encoding/json leaves those from U+007F on as they are.
+func jsonLine(v any) (string, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return "", err
+	}
+	var line strings.Builder
+	for _, r := range strings.TrimSuffix(b.String(), "\n") {
+		switch {
+		case unicode.IsPrint(r):
+			line.WriteRune(r)
+		case r > 0xFFFF:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&line, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&line, `\u%04x`, r)
+		}
+	}
+	return line.String(), nil
+}
+
+// note tells people something that is no result.
+func (s *show) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, _ = fmt.Fprintf(s.stderr, format+"\n", args...)
+}
+
+// shutdownLimit is how long what is under way may take when the command is interrupted.
+const shutdownLimit = 3 * time.Second
+
+// run serves the sites until the command is interrupted, which is no error, or until
+// something fails.
+func (s *show) run(sites ...*site) error {
+	var wg sync.WaitGroup
+	for _, site := range sites {
+		site.server.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
+		wg.Go(func() {
+			if err := site.server.Serve(site.listener); !errors.Is(err, http.ErrServerClosed) {
+				s.end(fmt.Errorf("serve: %w", err))
+			}
+		})
+		wg.Go(func() {
+			<-s.ctx.Done()
+			site.shutdown()
+		})
+	}
+	wg.Wait()
+	if s.command.Err() != nil {
+		return nil
+	}
+	return context.Cause(s.ctx)
+}
+
+// A site is a server with its socket.
+type site struct {
+	server   *http.Server
+	listener net.Listener
+}
+
+// openSite opens the socket, so that it is known where the server will be. The flag is
+// the one that the address came by.
+func openSite(flag, addr string, handler http.Handler) (*site, error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, usageError{fmt.Errorf("%s %q must be a host and a port, such as 127.0.0.1:8090 or :8080", flag, addr)}
+	}
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w; give another address by %s", err, flag)
+	}
+	return &site{
+		server: &http.Server{
+			Handler:           handler,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       10 * time.Second,
+			WriteTimeout:      30 * time.Second, // a push that is tried three times takes 15
+			IdleTimeout:       time.Minute,
+			MaxHeaderBytes:    64 << 10,
+		},
+		listener: l,
+	}, nil
+}
+
+// url returns scheme, host and port by which this machine reaches the site.
+func (s *site) url() string {
+	addr := s.listener.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
+
+func (s *site) isLoopback() bool { return s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
+
+func (s *site) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
+	defer cancel()
+	if s.server.Shutdown(ctx) != nil {
+		s.close()
+	}
+}
+
+// close closes a site at once, also one that was never served.
+func (s *site) close() {
+	_ = s.server.Close()
+	_ = s.listener.Close()
+}

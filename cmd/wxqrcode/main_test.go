@@ -1,0 +1,300 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// TestMain lets a test start the program itself, to kill it: see startProgram.
+func TestMain(m *testing.M) {
+	if os.Getenv("WXQRCODE_TEST_AS_PROGRAM") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// wxqr runs the program as a shell would.
+func wxqr(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return wxqrUntil(t.Context(), args...)
+}
+
+func wxqrUntil(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(ctx, args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// useServer points the program to a sandbox that runs elsewhere.
+func useServer(t *testing.T, s *wxtest.Server) {
+	t.Helper()
+	t.Setenv(envAPIURL, s.URL())
+	t.Setenv(envAppID, s.AppID())
+	t.Setenv(envSecret, s.AppSecret())
+	t.Setenv(envCredentials, "")
+}
+
+func newServer(t *testing.T, opts ...wxtest.Option) *wxtest.Server {
+	t.Helper()
+	s := wxtest.NewServer(opts...)
+	t.Cleanup(s.Close)
+	useServer(t, s)
+	return s
+}
+
+func TestCreateMakesACodeAndItsPicture(t *testing.T) {
+	newServer(t)
+	for _, test := range []struct {
+		args   []string
+		action wxqrcode.Action
+		scene  string
+	}{
+		{[]string{"poster-7", "--permanent"}, wxqrcode.ActionPermanentStr, "poster-7"},
+		{[]string{"1001", "--number", "--permanent"}, wxqrcode.ActionPermanentID, "1001"},
+		{[]string{"1001", "--lifetime", "7d"}, wxqrcode.ActionTemporaryStr, "1001"},
+		{[]string{"4294967295", "--number", "--lifetime", "60"}, wxqrcode.ActionTemporaryID, "4294967295"},
+		{[]string{"--random", "login-", "--lifetime", "5m"}, wxqrcode.ActionTemporaryStr, "login-"},
+	} {
+		for _, ext := range []string{".jpg", ".PNG", ".svg"} {
+			file := filepath.Join(t.TempDir(), "code"+ext)
+			code, out, errs := wxqr(t, append([]string{"create", "--json", "--out", file}, test.args...)...)
+			require.Zero(t, code, errs)
+			var got created
+			require.NoError(t, json.Unmarshal([]byte(out), &got))
+			assert.Equal(t, test.action, got.Action)
+			assert.Contains(t, got.Scene, test.scene)
+			assert.Equal(t, file, got.File)
+			assert.NotEmpty(t, got.Code.Ticket)
+			assert.FileExists(t, file)
+		}
+	}
+}
+
+func TestCreatePrintsForPeople(t *testing.T) {
+	code, out, errs := wxqr(t, "create", "poster-7", "--permanent", "--sandbox")
+	require.Zero(t, code, errs)
+	assert.Empty(t, errs)
+	for _, line := range []string{"action    QR_LIMIT_STR_SCENE\n", "scene     poster-7\n", "ticket    gQ", "url       http://weixin.qq.com/q/", "expires   never\n"} {
+		assert.Contains(t, out, line)
+	}
+	assert.NotContains(t, out, "\x1b", "no colours")
+	assert.NotContains(t, out, "picture")
+}
+
+func TestWrongArgumentsSendNothing(t *testing.T) {
+	server := newServer(t)
+	for _, test := range []struct {
+		args string
+		says string
+	}{
+		{"create", "give either a SCENE or --random"},
+		{"create a --random b --permanent", "give either a SCENE or --random"},
+		{"create a", "say either --permanent or --lifetime"},
+		{"create a --permanent --lifetime 7d", "say either --permanent or --lifetime"},
+		{"create a b --permanent", "accepts at most 1 arg"},
+		{"create a --number --permanent", `the scene "a" is not a number`},
+		{"create 4294967296 --number --lifetime 1h", `the scene "4294967296" is not a number from 1 to 4294967295`},
+		{"create 0 --number --lifetime 1h", "scene_id"},
+		{"create 100001 --number --permanent", "scene_id"},
+		{"create a --lifetime soon", `the lifetime "soon" is not a duration`},
+		{"create a --lifetime 31d", `lifetime "744h0m0s" must be 1s to 720h0m0s`},
+		{"create a --lifetime 99999999999999999999d", "is not a duration"},
+		{"create a --lifetime 4294967295d", "(30 days)"},
+		{"create a --lifetime 0", "(30 days)"},
+		{"create a --lifetime -5m", "(30 days)"},
+		{"create " + strings.Repeat("x", 65) + " --permanent", "scene_str"},
+		{"create a --permanent --out code.gif", "must end in .jpg, .png or .svg"},
+		{"create a --permanent --out code.png --size 10", "size is 10"},
+		{"create a --permanent --out code.png --size 0", "--size is 0"},
+		{"create a --permanent --out code.png --size 100000", "size is 100000"},
+		{"create a --permanent --out code.png --level X", `--level is "X"`},
+		{"create a --permanent --out code.png --dark red", `--dark is "red"; it must be a colour such as #1a2b3c`},
+		{"create a --permanent --out code.png --dark #eeeeee", "contrast"},
+		{"create a --permanent --out code.png --logo /nonexistent.png", "read the logo"},
+		{"create a --permanent --nonsense", "unknown flag: --nonsense; see wxqrcode create --help"},
+		{"image", "accepts 1 arg"},
+		{"image gQH", "say by --out where the picture goes"},
+		{"image gQH --out - --json", "has no place"},
+		{"image gQH --out x.jpg --sandbox", "a sandbox in this process knows no ticket yet"},
+		{"inspect nonsense", "ticket"},
+		{"render --out x.png", "give either a URL or --ticket"},
+		{"render u --ticket t --out x.png", "give either a URL or --ticket"},
+		{"render u", "say by --out"},
+		{"render u --out x.gif", "must end in"},
+		{"render --ticket nonsense --out x.png", "ticket"},
+		{"nonsense", "unknown command"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			code, out, errs := wxqr(t, strings.Fields(test.args)...)
+			assert.Equal(t, exitUsage, code)
+			assert.Empty(t, out)
+			assert.Contains(t, errs, test.says)
+			assert.Equal(t, 1, strings.Count(errs, "\n"), errs)
+		})
+	}
+	assert.Zero(t, server.Calls("qrcode/create"))
+	assert.Zero(t, server.Calls("stable_token"))
+}
+
+func TestExitCodesTellWhatToDo(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		endpoint string
+		failure  wxtest.Failure
+		code     int
+	}{
+		{"a wrong secret", "stable_token", wxtest.Failure{Code: 40125}, exitAccount},
+		{"an IP address", "stable_token", wxtest.Failure{Code: 40164}, exitAccount},
+		{"the account", "qrcode/create", wxtest.Failure{Code: 48001}, exitAccount},
+		{"the day", "qrcode/create", wxtest.Failure{Code: 45009}, exitQuota},
+		{"the minute", "qrcode/create", wxtest.Failure{Code: 45011}, exitQuota},
+		{"the permanent codes", "qrcode/create", wxtest.Failure{Code: 45029}, exitQuota},
+		{"a page", "qrcode/create", wxtest.Failure{Body: "<html>"}, exitFailure},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := newServer(t)
+			server.Fail(test.endpoint, 1, test.failure)
+			code, out, errs := wxqr(t, "create", "a", "--permanent")
+			assert.Equal(t, test.code, code, errs)
+			assert.Empty(t, out)
+			assert.NotContains(t, errs, server.AppSecret())
+		})
+	}
+	t.Run("interrupted", func(t *testing.T) {
+		newServer(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		code, _, _ := wxqrUntil(ctx, "create", "a", "--permanent")
+		assert.Equal(t, exitInterrupted, code)
+	})
+	help, _, _ := wxqr(t, "--help")
+	assert.Zero(t, help)
+	_, out, _ := wxqr(t, "--help")
+	for _, line := range []string{"    0    all went well\n", "    3    no credentials", "    130  interrupted"} {
+		assert.Contains(t, out, line)
+	}
+}
+
+func TestACodeWhosePictureFailsIsNotLost(t *testing.T) {
+	server := newServer(t)
+	server.Fail("showqrcode", 1, wxtest.Failure{Status: 404})
+	code, _, errs := wxqr(t, "create", "a", "--permanent", "--out", filepath.Join(t.TempDir(), "a.jpg"))
+	assert.Equal(t, exitFailure, code)
+	assert.Contains(t, errs, "the code is made, its ticket is gQ")
+}
+
+func TestImageInspectAndRenderOneCode(t *testing.T) {
+	newServer(t)
+	_, out, _ := wxqr(t, "create", "a", "--lifetime", "1h", "--json")
+	var made created
+	require.NoError(t, json.Unmarshal([]byte(out), &made))
+	ticket := string(made.Code.Ticket)
+
+	file := filepath.Join(t.TempDir(), "a.jpg")
+	code, out, errs := wxqr(t, "image", ticket, "--out", file)
+	require.Zero(t, code, errs)
+	assert.Contains(t, out, file+": ")
+	picture, err := os.ReadFile(file)
+	require.NoError(t, err)
+	code, out, errs = wxqr(t, "image", ticket, "--out", "-")
+	require.Zero(t, code, errs)
+	assert.Equal(t, string(picture), out)
+	code, out, _ = wxqr(t, "image", ticket, "--out", file, "--json")
+	require.Zero(t, code)
+	var saved savedFile
+	require.NoError(t, json.Unmarshal([]byte(out), &saved))
+	assert.Equal(t, savedFile{file, int64(len(picture))}, saved)
+
+	code, out, errs = wxqr(t, "inspect", ticket)
+	require.Zero(t, code, errs)
+	assert.Contains(t, out, made.Code.URL)
+	assert.Contains(t, out, "lifetime  1h0m0s\n")
+	code, out, _ = wxqr(t, "inspect", ticket, "--json")
+	require.Zero(t, code)
+	var info inspected
+	require.NoError(t, json.Unmarshal([]byte(out), &info))
+	assert.Equal(t, made.Code.URL, info.URL)
+	assert.EqualValues(t, 3600, info.Lifetime)
+	assert.False(t, info.Expired)
+
+	drawn := filepath.Join(t.TempDir(), "a.png")
+	code, _, errs = wxqr(t, "render", "--ticket", ticket, "--out", drawn, "--size", "600")
+	require.Zero(t, code, errs)
+	f, err := os.Open(drawn)
+	require.NoError(t, err)
+	defer f.Close()
+	config, err := png.DecodeConfig(f)
+	require.NoError(t, err)
+	assert.Equal(t, 600, config.Width)
+	left, err := os.ReadDir(filepath.Dir(drawn))
+	require.NoError(t, err)
+	assert.Len(t, left, 1, "no file is left over")
+
+	code, _, _ = wxqr(t, "inspect", "gQFK8DoAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL3kweXE0T3JscWY3UTltc3ZPMklvAAIEG9jUUgMECAcAAA==")
+	assert.Zero(t, code)
+	_, out, _ = wxqr(t, "inspect", "gQFK8DoAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL3kweXE0T3JscWY3UTltc3ZPMklvAAIEG9jUUgMECAcAAA==")
+	assert.Contains(t, out, "(it is dead)")
+}
+
+func TestCredentialsComeFromAPrivateFile(t *testing.T) {
+	server := newServer(t)
+	t.Setenv(envAppID, "")
+	t.Setenv(envSecret, "")
+	file := filepath.Join(t.TempDir(), "account.json")
+	write := func(text string, mode os.FileMode) {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		require.NoError(t, os.Chmod(file, mode))
+	}
+	good := `{"appid":"` + server.AppID() + `","secret":"` + server.AppSecret() + `"}`
+	for _, test := range []struct {
+		name, text string
+		mode       os.FileMode
+		says       string
+	}{
+		{"good", good, 0o600, ""},
+		{"read-only", good, 0o400, ""},
+		{"others may read it", good, 0o644, "chmod 600 " + file},
+		{"the group may read it", good, 0o640, "mode 0640"},
+		{"no JSON", `{"secret": "sesame`, 0o600, "is not JSON"},
+		{"no secret", `{"appid":"wx1"}`, 0o600, "must have an appid and a secret"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			write(test.text, test.mode)
+			code, _, errs := wxqr(t, "create", "a", "--permanent", "--credentials", file)
+			assert.NotContains(t, errs, "sesame")
+			assert.NotContains(t, errs, server.AppSecret())
+			if test.says == "" {
+				assert.Zero(t, code, errs)
+				return
+			}
+			assert.Equal(t, exitAccount, code)
+			assert.Contains(t, errs, test.says)
+		})
+	}
+	code, _, errs := wxqr(t, "create", "a", "--permanent", "--credentials", file+".none")
+	assert.Equal(t, exitAccount, code)
+	assert.Contains(t, errs, "no such file")
+	code, _, errs = wxqr(t, "create", "a", "--permanent")
+	assert.Equal(t, exitAccount, code)
+	assert.Contains(t, errs, envAppID)
+
+	write(good, 0o600)
+	t.Setenv(envCredentials, file)
+	t.Setenv(envAppID, server.AppID())
+	code, _, errs = wxqr(t, "create", "a", "--permanent")
+	assert.Zero(t, code, errs)
+	_, out, _ := wxqr(t, "create", "--help")
+	assert.NotContains(t, out, file, "the environment does not show")
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+)
+
+// printJSON prints what a command has to say at its end.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// printFields prints a name and a value on each line; empty values are left out.
+func printFields(w io.Writer, fields ...[2]string) error {
+	var b strings.Builder
+	for _, f := range fields {
+		if f[1] != "" {
+			fmt.Fprintf(&b, "%-9s %s\n", f[0], f[1])
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printTable(w io.Writer, header table.Row, rows []table.Row) error {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(header)
+	t.AppendRows(rows)
+	_, err := fmt.Fprintln(w, t.Render())
+	return err
+}
+
+// localTime shows a time to people; the zero time is never.
+func localTime(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+// writeWhole makes the file path hold all that write writes, or does not touch it. It
+// writes into the folder temp first, which must be on the same volume.
+func writeWhole(temp, path string, write func(io.Writer) error) (err error) {
+	f, err := os.OpenFile(filepath.Join(temp, ".wxqrcode-"+rand.Text()+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// writeFile is writeWhole by way of the folder of path itself.
+func writeFile(path string, write func(io.Writer) error) error {
+	return writeWhole(filepath.Dir(path), path, write)
+}

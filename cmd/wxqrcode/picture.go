@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	_ "image/gif"  // logos may be
+	_ "image/jpeg" // all of
+	_ "image/png"  // these
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/render"
+)
+
+// pictureFlags say which picture of a code is saved where.
+type pictureFlags struct {
+	out                      string
+	size, quiet              int
+	level, dark, light, logo string
+
+	options render.Options // set by check
+}
+
+func (p *pictureFlags) addFlags(flags *pflag.FlagSet, out string) {
+	flags.StringVarP(&p.out, "out", "o", "", out)
+	flags.IntVar(&p.size, "size", 430, "width of a drawn picture in `pixels`, up to "+strconv.Itoa(render.MaxSize))
+	flags.IntVar(&p.quiet, "quiet-zone", 4, "margin of a drawn picture in `modules`")
+	flags.StringVar(&p.level, "level", "M", "damage that a drawn code survives: `L`, M, Q or H")
+	flags.StringVar(&p.dark, "dark", "#000000", "`colour` of a drawn code")
+	flags.StringVar(&p.light, "light", "#ffffff", "`colour` of its ground")
+	flags.StringVar(&p.logo, "logo", "", "picture `file` for the middle of a drawn code, .png, .jpg or .gif, as large as it is; makes the level H")
+}
+
+// check reads the flags, before anything is sent.
+func (p *pictureFlags) check() (err error) {
+	if p.out != "" && p.kind() == "" {
+		return fmt.Errorf("the picture %q must end in .jpg, .png or .svg", p.out)
+	}
+	p.options = render.Options{Size: p.size, QuietZone: p.quiet}
+	if p.size < 1 || p.quiet < 1 {
+		return fmt.Errorf("--size is %d and --quiet-zone %d; both must be at least 1", p.size, p.quiet)
+	}
+	levels := map[string]render.Level{"L": render.LevelL, "M": render.LevelM, "Q": render.LevelQ, "H": render.LevelH}
+	level, ok := levels[strings.ToUpper(p.level)]
+	if !ok {
+		return fmt.Errorf("--level is %q; it must be L, M, Q or H", p.level)
+	}
+	p.options.Level = level
+	if p.options.Foreground, err = parseColor("--dark", p.dark); err != nil {
+		return err
+	}
+	if p.options.Background, err = parseColor("--light", p.light); err != nil {
+		return err
+	}
+	if p.logo != "" {
+		p.options.Logo, err = readLogo(p.logo)
+	}
+	if err != nil || !p.isDrawn() {
+		return err
+	}
+	// A code's URL is 40 to 50 characters long: what cannot be drawn shows here.
+	return p.draw(io.Discard, strings.Repeat("x", 45))
+}
+
+// kind is the kind of picture that the file is to be; "" if it is none that is known.
+func (p *pictureFlags) kind() string { return pictureKind(p.out) }
+
+func pictureKind(path string) string {
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".jpg", ".jpeg":
+		return "jpg"
+	case ".png", ".svg":
+		return ext[1:]
+	}
+	return ""
+}
+
+func (p *pictureFlags) isDrawn() bool { return p.kind() == "png" || p.kind() == "svg" }
+
+// save saves the picture of a code: WeChat's own, or one drawn of url.
+func (p *pictureFlags) save(ctx context.Context, client *wxqrcode.Client, ticket wxqrcode.Ticket, url string) error {
+	if !p.isDrawn() {
+		return client.SaveImage(ctx, p.out, ticket)
+	}
+	return writeFile(p.out, func(w io.Writer) error { return p.draw(w, url) })
+}
+
+func (p *pictureFlags) draw(w io.Writer, url string) error {
+	switch p.kind() {
+	case "svg":
+		return render.SVG(w, url, p.options)
+	case "jpg":
+		return render.JPEG(w, url, p.options)
+	}
+	return render.PNG(w, url, p.options)
+}
+
+func parseColor(flag, text string) (color.Color, error) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(text, "#"), 16, 32)
+	if err != nil || len(strings.TrimPrefix(text, "#")) != 6 {
+		return nil, fmt.Errorf("%s is %q; it must be a colour such as #1a2b3c", flag, text)
+	}
+	return color.NRGBA{uint8(n >> 16), uint8(n >> 8), uint8(n), 0xff}, nil
+}
+
+const maxLogoFile = 8 << 20
+
+var errLogoSize = errors.New("too large")
+
+func readLogo(path string) (image.Image, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the logo: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	// The bounds come first: a small file can claim a picture that fills the memory.
+	config, _, err := image.DecodeConfig(io.LimitReader(f, maxLogoFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the logo %s: %w", path, err)
+	}
+	if config.Width > render.MaxSize || config.Height > render.MaxSize {
+		return nil, fmt.Errorf("read the logo %s: %d x %d pixels are %w; it may have %d on a side", path, config.Width, config.Height, errLogoSize, render.MaxSize)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read the logo: %w", err)
+	}
+	logo, _, err := image.Decode(io.LimitReader(f, maxLogoFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the logo %s: %w", path, err)
+	}
+	return logo, nil
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+func newRenderCommand(a *app) *cobra.Command {
+	var p pictureFlags
+	var ticket string
+	cmd := &cobra.Command{
+		Use:   "render [URL]",
+		Short: "Draw a code's URL as PNG, JPEG or SVG, without the network",
+		Long: `Render draws the URL that WeChat gave for a code, at any size: an SVG is sharp on a poster of any
+size. Only that URL makes a parametric code. In its place, --ticket takes it from a ticket.
+
+Two colours must differ enough for a phone to read them; a logo must leave enough of the code.`,
+		Example: `  wxqrcode render http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI --out poster.svg
+  wxqrcode render --ticket "$TICKET" --out poster.png --size 2000 --logo logo.png --dark '#07305a'`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 1) == (ticket != "") {
+				return usageError{errors.New("give either a URL or --ticket")}
+			}
+			url := ""
+			if len(args) == 1 {
+				url = args[0]
+			}
+			if ticket != "" {
+				info, err := wxqrcode.Ticket(ticket).Inspect()
+				if err != nil {
+					return usageError{err}
+				}
+				url = info.URL
+			}
+			if p.out == "" {
+				return usageError{errors.New("say by --out where the picture goes")}
+			}
+			if err := p.check(); err != nil {
+				return usageError{err}
+			}
+			if err := p.draw(io.Discard, url); err != nil {
+				return usageError{err}
+			}
+			if err := writeFile(p.out, func(w io.Writer) error { return p.draw(w, url) }); err != nil {
+				return err
+			}
+			info, err := os.Stat(p.out)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(cmd.OutOrStdout(), savedFile{p.out, info.Size()})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", p.out, info.Size())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&ticket, "ticket", "", "draw the URL that this `ticket` holds")
+	p.addFlags(cmd.Flags(), "save the picture in this `file`, .jpg, .png or .svg")
+	return cmd
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/csv"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+const resultFile = "result.csv"
+
+// writeResult writes what came of all rows.
+func (b *batch) writeResult() error {
+	path := filepath.Join(b.folder, resultFile)
+	err := writeWhole(b.journal.temp, path, func(w io.Writer) error {
+		if _, err := io.WriteString(w, "\ufeff"); err != nil { // or Excel takes it for GBK
+			return err
+		}
+		out := csv.NewWriter(w)
+		header, keep := b.resultHeader()
+		_ = out.Write(header) // Error tells
+		for _, i := range b.items {
+			_ = out.Write(i.result(header, keep))
+		}
+		out.Flush()
+		return out.Error()
+	})
+	if err == nil {
+		b.report.Result = path
+	}
+	return err
+}
+
+// resultHeader returns the columns of the result, and which of the sheet's are in it.
+func (b *batch) resultHeader() (header []string, keep []int) {
+	for n, name := range b.sheet.header {
+		if !slices.Contains(resultColumns, strings.ToLower(name)) && !strings.EqualFold(name, columnFile) {
+			header = append(header, name)
+			keep = append(keep, n)
+		}
+	}
+	return append(append(header, columnFile), resultColumns...), keep
+}
+
+func (i *item) result(header []string, keep []int) []string {
+	cells := make([]string, 0, len(header))
+	for _, n := range keep {
+		cells = append(cells, i.cells[n])
+	}
+	ticket, url, expires, failure := "", "", "", ""
+	if i.code != nil {
+		ticket, url = string(i.code.Ticket), i.code.URL
+		if !i.code.ExpiresAt.IsZero() {
+			expires = i.code.ExpiresAt.Format(time.RFC3339)
+		}
+	}
+	switch {
+	case i.err != nil:
+		failure = i.err.Error()
+	case i.code == nil:
+		failure = wxqrcode.ErrNotTried.Error()
+	}
+	return append(cells, filepath.ToSlash(i.file), ticket, url, expires, failure)
+}

@@ -1,0 +1,481 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+func newSandboxCommand(a *app) *cobra.Command {
+	var c sandboxCommand
+	cmd := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Play WeChat, for other programs",
+		Long: `Sandbox is a WeChat with one account, whose AppID and secret it makes up and prints. Other programs
+make codes there, and so does wxqrcode create; its page shows the codes, each with buttons that play
+a phone: a new follower scans it, or one who followed before. So a front end can be built with no
+account and no phone.
+
+With --callback it pushes the events of those scans to that URL, as WeChat does, and shows what came
+back. The push's Token and EncodingAESKey are taken from ` + envToken + ` and ` + envAESKey + ` if they
+are set, else made up; they are printed too. In plain mode there is no key.
+
+It prints lines for a shell first, then a line for each scan. With --json the first line is an
+object with api_url, appid, secret, token, aes_key, callback, mode, push and page, and each scan is
+one with time, event, scene, openid, ticket, status, tries, reply_type, reply and error.
+
+It forgets all when it ends. On loopback it answers only to the names of loopback, so that no web
+page can reach it by a name of its own. Anybody who can reach another address can press the buttons.`,
+		Example: `  wxqrcode sandbox
+  wxqrcode sandbox --callback http://127.0.0.1:8080/wechat
+  WXQRCODE_API_URL=http://127.0.0.1:8090 WXQRCODE_APPID=… WXQRCODE_SECRET=… wxqrcode create login-1 --lifetime 5m
+  wxqrcode sandbox --addr 127.0.0.1:0 --json --callback http://127.0.0.1:8080/wechat --mode plain --push json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd, a.json) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.addr, "addr", "127.0.0.1:8090", "listen on this `address`, for the API and the page")
+	flags.StringVar(&c.callback, "callback", "", "push events to this `URL`")
+	flags.StringVar(&c.mode, "mode", "secure", "how much of a push is encrypted, the `mode`: plain, compatible or secure")
+	flags.StringVar(&c.push, "push", "xml", "the `format` of pushes, xml or json")
+	flags.DurationVar(&c.tokenLifetime, "token-lifetime", 2*time.Hour, "how long an access token lives, at least 1s")
+	flags.BoolVar(&c.freshRetries, "fresh-retries", false, "sign and encrypt each repeat of a push anew")
+	flags.BoolVar(&c.retryStatus, "retry-status", false, "push again after an answer whose status is not 200")
+	return cmd
+}
+
+// A sandboxCommand is one run of the command.
+type sandboxCommand struct {
+	addr, callback            string
+	mode, push                string
+	tokenLifetime             time.Duration
+	freshRetries, retryStatus bool
+}
+
+func (c *sandboxCommand) run(cmd *cobra.Command, asJSON bool) error {
+	push, err := c.pushConfig()
+	if err != nil {
+		return err
+	}
+	box, err := newSandbox("--addr", c.addr, push, c.options()...)
+	if err != nil {
+		return err
+	}
+	defer box.close()
+	if c.callback != "" {
+		if err := box.check(); err != nil {
+			return err
+		}
+		box.setCallback(c.callback)
+	}
+	show := newShow(cmd)
+	defer show.end(nil)
+	box.warnIfOpen(show)
+	account := box.account()
+	if asJSON {
+		box.tell = func(s scanned) error { return show.printJSON(s) }
+		err = show.printJSON(account)
+	} else {
+		box.tell = func(s scanned) error { return show.print(localTime(s.Time) + "  " + s.String()) }
+		err = show.print(account.exports() + "\n# The page is " + account.Page)
+	}
+	if err != nil {
+		return err
+	}
+	return show.run(box.page)
+}
+
+var sandboxModes = []string{wxtest.Plain: "plain", wxtest.Compatible: "compatible", wxtest.Secure: "secure"}
+
+// pushConfig returns how pushes are made, by flags and environment.
+func (c *sandboxCommand) pushConfig() (push wxtest.CallbackConfig, err error) {
+	mode := slices.Index(sandboxModes, c.mode)
+	switch {
+	case mode < 0:
+		return push, usageError{fmt.Errorf("--mode %q must be plain, compatible or secure", c.mode)}
+	case c.push != "xml" && c.push != "json":
+		return push, usageError{fmt.Errorf("--push %q must be xml or json", c.push)}
+	case c.tokenLifetime < time.Second:
+		return push, usageError{fmt.Errorf("--token-lifetime %v must be at least 1s", c.tokenLifetime)}
+	}
+	if c.callback != "" {
+		u, err := url.Parse(c.callback)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return push, usageError{fmt.Errorf("--callback %q must be a URL, such as http://127.0.0.1:8080/wechat", c.callback)}
+		}
+	}
+	push = wxtest.RandomCallbackConfig(wxtest.Mode(mode))
+	push.JSON = c.push == "json"
+	if token := os.Getenv(envToken); token != "" {
+		push.Token = token
+	}
+	switch key := os.Getenv(envAESKey); {
+	case push.Mode == wxtest.Plain:
+		push.EncodingAESKey = "" // a program that has one refuses what is not encrypted
+	case key != "":
+		push.EncodingAESKey = key
+	}
+	return push, nil
+}
+
+func (c *sandboxCommand) options() []wxtest.Option {
+	options := []wxtest.Option{wxtest.WithTokenLifetime(c.tokenLifetime)}
+	if c.freshRetries {
+		options = append(options, wxtest.WithFreshRetries())
+	}
+	if c.retryStatus {
+		options = append(options, wxtest.WithRetryStatus())
+	}
+	return options
+}
+
+// A sandbox is a WeChat with a page that plays the phones.
+type sandbox struct {
+	wechat   *wxtest.Server
+	push     wxtest.CallbackConfig
+	callback string // where it pushes; may be empty
+	page     *site
+	host     string                // as in --addr
+	tell     func(s scanned) error // of each scan; may be nil
+
+	mu    sync.Mutex // guards scans
+	scans []scanned  // newest first
+}
+
+// newSandbox opens the socket of a page and starts a WeChat behind it. The flag is the one
+// that the address came by.
+func newSandbox(flag, addr string, push wxtest.CallbackConfig, options ...wxtest.Option) (*sandbox, error) {
+	s := &sandbox{push: push}
+	var err error
+	if s.page, err = openSite(flag, addr, s.handler()); err != nil {
+		return nil, err
+	}
+	s.host, _, _ = net.SplitHostPort(addr)
+	if s.wechat, err = playWeChat(options...); err != nil {
+		s.page.close()
+		return nil, err
+	}
+	s.wechat.Follow(sandboxFollower)
+	s.page.server.RegisterOnShutdown(s.wechat.Close) // which ends pushes under way
+	return s, nil
+}
+
+// playWeChat makes an error of the panic with which wxtest, like httptest, meets a machine
+// that has no port left.
+func playWeChat(options ...wxtest.Option) (wechat *wxtest.Server, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("start a WeChat: %v", r)
+		}
+	}()
+	return wxtest.NewServer(options...), nil
+}
+
+func (s *sandbox) close() {
+	s.page.close()
+	s.wechat.Close()
+}
+
+func (s *sandbox) setCallback(url string) {
+	s.callback = url
+	s.wechat.SetCallback(url, s.push)
+}
+
+// check returns why a callback could not work with the token and the key.
+func (s *sandbox) check() error {
+	_, err := callback.New(
+		callback.Config{Token: s.push.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.push.EncodingAESKey},
+		func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil })
+	if err != nil {
+		return fmt.Errorf("no callback can work with what %s and %s hold: %w", envToken, envAESKey, err)
+	}
+	return nil
+}
+
+func (s *sandbox) warnIfOpen(show *show) {
+	if !s.page.isLoopback() {
+		show.log.Warn("the sandbox is not on loopback: whoever reaches it can press its buttons", "address", s.page.listener.Addr().String())
+	}
+}
+
+// A sandboxAccount is what other programs need to know.
+type sandboxAccount struct {
+	APIURL   string `json:"api_url"`
+	AppID    string `json:"appid"`
+	Secret   string `json:"secret"` // made up, so it may be printed
+	Token    string `json:"token,omitempty"`
+	AESKey   string `json:"aes_key,omitempty"`
+	Callback string `json:"callback,omitempty"`
+	Mode     string `json:"mode,omitempty"`
+	Push     string `json:"push,omitempty"`
+	Page     string `json:"page"`
+}
+
+func (s *sandbox) account() sandboxAccount {
+	a := sandboxAccount{APIURL: s.page.url(), AppID: s.wechat.AppID(), Secret: s.wechat.AppSecret(), Page: s.page.url() + "/"}
+	if s.callback != "" {
+		a.Token, a.AESKey, a.Callback = s.push.Token, s.push.EncodingAESKey, s.callback
+		a.Mode, a.Push = sandboxModes[s.push.Mode], "xml"
+		if s.push.JSON {
+			a.Push = "json"
+		}
+	}
+	return a
+}
+
+// exports returns lines for a shell. Without a key it takes away one that the shell may have.
+func (a sandboxAccount) exports() string {
+	variables := [][2]string{{envAPIURL, a.APIURL}, {envAppID, a.AppID}, {envSecret, a.Secret}}
+	if a.Callback != "" {
+		variables = append(variables, [2]string{envToken, a.Token}, [2]string{envAESKey, a.AESKey})
+	}
+	lines := make([]string, len(variables))
+	for i, v := range variables {
+		lines[i] = "export " + v[0] + "='" + strings.ReplaceAll(v[1], "'", `'\''`) + "'"
+	}
+	return strings.Join(lines, "\n")
+}
+
+// handler serves the API and the page.
+func (s *sandbox) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/cgi-bin/", func(w http.ResponseWriter, r *http.Request) { s.wechat.ServeHTTP(w, r) })
+	mux.HandleFunc("GET /{$}", s.show("sandbox"))
+	mux.HandleFunc("GET /parts", s.show("parts")) // of the page, which change
+	mux.HandleFunc("POST /scan", s.pressButton)
+	protected := http.NewCrossOriginProtection().Handler(mux) // no other site can press our buttons
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.answersTo(r.Host) {
+			http.Error(w, fmt.Sprintf("this sandbox does not answer to the name %q; open %s/", r.Host, s.page.url()), http.StatusForbidden)
+			return
+		}
+		protected.ServeHTTP(w, r)
+	})
+}
+
+// answersTo reports whether a request may name the sandbox so. A web page can make its own
+// name lead to loopback, and be of the same origin as what is there (DNS rebinding).
+func (s *sandbox) answersTo(host string) bool {
+	if !s.page.isLoopback() {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") || strings.EqualFold(host, s.host)
+}
+
+// What the page shows at most; stdout has all scans.
+const (
+	maxShown = 100 // codes
+	maxScans = 10
+)
+
+//go:embed sandbox.html
+var sandboxPageText string
+
+var sandboxPage = template.Must(template.New("sandbox").Funcs(template.FuncMap{
+	"printable": printable,
+	"localTime": localTime,
+	"kind":      codeKind,
+}).Parse(sandboxPageText))
+
+// show shows a template: the page, or what it fetches to stay up to date.
+func (s *sandbox) show(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		data := s.pageData()
+		var b bytes.Buffer
+		if err := sandboxPage.ExecuteTemplate(&b, name, data); err != nil {
+			http.Error(w, "the page cannot be shown: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "+
+			"script-src 'nonce-"+data.Nonce+"'; style-src 'nonce-"+data.Nonce+"'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "same-origin") // without a referrer, older browsers send no origin that could be checked
+		h.Set("X-Content-Type-Options", "nosniff")
+		w.Write(b.Bytes())
+	}
+}
+
+type sandboxPageData struct {
+	Nonce, AppID, URL, Callback, Mode string
+	Codes                             []wxtest.Code
+	Scans                             []scanned
+	Older                             int // codes that are not shown
+}
+
+func (s *sandbox) pageData() sandboxPageData {
+	codes := s.wechat.Codes()
+	data := sandboxPageData{
+		Nonce: rand.Text(), AppID: s.wechat.AppID(), URL: s.page.url(), Mode: sandboxModes[s.push.Mode],
+		Codes: codes[:min(maxShown, len(codes))], Older: max(0, len(codes)-maxShown),
+	}
+	if u, err := url.Parse(s.callback); err == nil {
+		data.Callback = u.Redacted()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data.Scans = slices.Clone(s.scans)
+	return data
+}
+
+// codeKind says what kind a code is of.
+func codeKind(a wxqrcode.Action) string {
+	switch a {
+	case wxqrcode.ActionTemporaryID:
+		return "temporary, a number"
+	case wxqrcode.ActionTemporaryStr:
+		return "temporary, a text"
+	case wxqrcode.ActionPermanentID:
+		return "permanent, a number"
+	case wxqrcode.ActionPermanentStr:
+		return "permanent, a text"
+	}
+	return string(a)
+}
+
+const (
+	// sandboxFollower follows from the start. It is as long as a real OpenID, 28 characters.
+	sandboxFollower = "oSandboxFollower000000000001"
+
+	maxForm = 16 << 10
+)
+
+// pressButton plays a phone that scans a code, and shows what came of it.
+func (s *sandbox) pressButton(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	result := scanned{Time: time.Now(), Ticket: wxqrcode.Ticket(r.PostFormValue("ticket"))}
+	switch who := r.PostFormValue("who"); who {
+	case "new":
+		result.OpenID, result.Event = "oN"+rand.Text(), wxqrcode.EventSubscribe
+	case "follower":
+		result.OpenID, result.Event = sandboxFollower, wxqrcode.EventScan
+	default:
+		http.Error(w, fmt.Sprintf("who is %q; it must be new or follower", who), http.StatusBadRequest)
+		return
+	}
+	for _, code := range s.wechat.Codes() {
+		if code.Ticket == result.Ticket {
+			result.Scene = code.Scene
+		}
+	}
+	// A push goes on if the page is left, as WeChat's does.
+	s.scan(context.WithoutCancel(r.Context()), &result)
+	s.mu.Lock()
+	s.scans = slices.Insert(s.scans, 0, result)
+	s.scans = s.scans[:min(maxScans, len(s.scans))]
+	s.mu.Unlock()
+	if s.tell != nil {
+		_ = s.tell(result) // if it fails, the command ends
+	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// A scanned is what came of a scan.
+type scanned struct {
+	Time      time.Time          `json:"time"`
+	Event     wxqrcode.EventType `json:"event"`
+	Scene     string             `json:"scene"`
+	OpenID    string             `json:"openid"` // of nobody
+	Ticket    wxqrcode.Ticket    `json:"ticket"`
+	Status    int                `json:"status,omitempty"` // of the callback's answer
+	Tries     int                `json:"tries,omitempty"`
+	ReplyType string             `json:"reply_type,omitempty"`
+	Reply     string             `json:"reply,omitempty"` // the text of a text
+	Error     string             `json:"error,omitempty"`
+}
+
+// scan lets somebody scan a code, and fills in the result.
+func (s *sandbox) scan(ctx context.Context, result *scanned) {
+	if s.callback == "" {
+		result.Error = "there is no callback; to see what a program answers, start the sandbox with --callback and the URL, such as http://127.0.0.1:8080/wechat"
+		return
+	}
+	d, err := s.wechat.Scan(ctx, result.Ticket, result.OpenID)
+	if d != nil {
+		result.Status, result.Tries = d.Status, d.Tries
+	}
+	if errors.Is(err, wxqrcode.ErrTicketNotFound) {
+		result.Error = "the code has ended, or never was"
+		return
+	}
+	var message []byte
+	if err == nil {
+		message, err = s.wechat.Reply(d)
+	}
+	if err != nil {
+		result.Error = err.Error()
+		if result.Status == http.StatusForbidden {
+			result.Error += " (has the program the Token and the EncodingAESKey that were printed at the start?)"
+		}
+		return
+	}
+	result.ReplyType, result.Reply = readReply(message)
+}
+
+// readReply returns the kind of a message to a follower, and the text of a text.
+func readReply(message []byte) (msgType, content string) {
+	var m struct{ MsgType, Content string }
+	switch {
+	case len(message) == 0:
+	case message[0] == '{':
+		_ = json.Unmarshal(message, &m) // which WeChat has read, as it is in all of these
+	default:
+		_ = xml.Unmarshal(message, &m)
+	}
+	return m.MsgType, m.Content
+}
+
+// String tells people what came of the scan, in text that can be shown.
+func (s scanned) String() string {
+	var b strings.Builder
+	scene := printable(s.Scene)
+	if scene == "" {
+		scene = "of an unknown code"
+	}
+	fmt.Fprintf(&b, "%s %s by %s: ", s.Event, scene, printable(s.OpenID))
+	if s.Status != 0 {
+		fmt.Fprintf(&b, "answered %d", s.Status)
+		if s.Tries > 1 {
+			fmt.Fprintf(&b, " at try %d", s.Tries)
+		}
+	}
+	switch {
+	case s.Error != "" && s.Status != 0:
+		b.WriteString(", which WeChat takes for a failure: " + printable(s.Error))
+	case s.Error != "":
+		b.WriteString(printable(s.Error))
+	case s.ReplyType == "text":
+		b.WriteString("; the follower reads " + printable(s.Reply))
+	case s.ReplyType != "":
+		b.WriteString("; the follower gets a message of the type " + printable(s.ReplyType))
+	default:
+		b.WriteString("; nothing is said to the follower")
+	}
+	return b.String()
+}

@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/simplifiedchinese"
+	textunicode "golang.org/x/text/encoding/unicode"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+// The columns that a sheet may have for us; all others are carried through.
+const (
+	columnScene    = "scene"
+	columnKind     = "kind"
+	columnLifetime = "lifetime"
+	columnFile     = "file"
+)
+
+// resultColumns are those that a result has more. A sheet may have them too, if it is the
+// result of an earlier run; then they are made anew.
+var resultColumns = []string{"ticket", "url", "expires_at", "error"}
+
+// A sheet is a CSV file that was found to be without fault.
+type sheet struct {
+	header []string
+	rows   []row
+}
+
+// A row is a code to make.
+type row struct {
+	line    int // in the file, from 1
+	cells   []string
+	request wxqrcode.Request
+	file    string // of the picture, in the folder
+}
+
+const maxSheet = 256 << 20
+
+// readSheet reads the sheet and checks all of it. Pictures without a name of their own
+// become files of that format.
+func readSheet(path, format string) (*sheet, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, maxSheet+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxSheet {
+		return nil, fmt.Errorf("%s is larger than %d MiB; split it", path, maxSheet>>20)
+	}
+	text, err := decodeSheet(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	s, err := parseSheet(text, format)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// decodeSheet returns the text as UTF-8. Excel marks UTF-8, and UTF-16 as "Unicode text", by
+// what they begin with; as plain CSV, a Chinese Excel writes GBK.
+func decodeSheet(raw []byte) (text []byte, err error) {
+	switch {
+	case bytes.HasPrefix(raw, []byte("\xff\xfe")), bytes.HasPrefix(raw, []byte("\xfe\xff")):
+		text, err = textunicode.UTF16(textunicode.LittleEndian, textunicode.ExpectBOM).NewDecoder().Bytes(raw)
+	case utf8.Valid(raw):
+		text = bytes.TrimPrefix(raw, []byte("\ufeff"))
+	default:
+		text, err = simplifiedchinese.GB18030.NewDecoder().Bytes(raw)
+	}
+	if err != nil || bytes.ContainsRune(text, utf8.RuneError) || bytes.IndexByte(text, 0) >= 0 {
+		return nil, errors.New("it is neither UTF-8, GBK nor UTF-16 text; save it as \"CSV UTF-8\"")
+	}
+	return text, nil
+}
+
+// parseSheet reads the rows. Its error names all faults, each with its line and column.
+func parseSheet(text []byte, format string) (*sheet, error) {
+	rest, comma := separator(text)
+	firstLine := bytes.Count(text[:len(text)-len(rest)], []byte("\n"))
+	r := csv.NewReader(bytes.NewReader(rest))
+	r.Comma = comma
+	r.FieldsPerRecord = -1 // checked below, with better words
+	r.TrimLeadingSpace = comma != '\t'
+	header, err := r.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("it is empty; the first line must name the columns: scene,kind,lifetime,file")
+	}
+	if err != nil {
+		return nil, csvError(err, firstLine)
+	}
+	p := sheetParser{format: format, seen: make(map[string]int), at: make(map[string]int)}
+	p.readHeader(header)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	for {
+		cells, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, csvError(err, firstLine)
+		}
+		line, _ := r.FieldPos(0)
+		p.readRow(line+firstLine, cells)
+	}
+	if len(p.faults) == 0 && len(p.sheet.rows) == 0 {
+		return nil, errors.New("it has no rows below the header")
+	}
+	return &p.sheet, p.err()
+}
+
+// separator returns the text without the line "sep=;" that Excel reads, and the separator:
+// Excel takes the semicolon where the comma is in numbers, and the tab in Unicode text.
+func separator(text []byte) (rest []byte, comma rune) {
+	line, after, _ := bytes.Cut(text, []byte("\n"))
+	line = bytes.TrimSpace(line)
+	if sep, ok := bytes.CutPrefix(line, []byte("sep=")); ok && len(sep) == 1 {
+		return after, rune(sep[0])
+	}
+	comma = ','
+	for _, other := range []rune{';', '\t'} {
+		if bytes.Count(line, []byte(string(other))) > bytes.Count(line, []byte(string(comma))) {
+			comma = other
+		}
+	}
+	return text, comma
+}
+
+func csvError(err error, firstLine int) error {
+	if e, ok := errors.AsType[*csv.ParseError](err); ok {
+		return fmt.Errorf("line %d, character %d: %w", e.Line+firstLine, e.Column, e.Err)
+	}
+	return err
+}
+
+// A sheetParser checks rows and collects what is wrong with them.
+type sheetParser struct {
+	format string
+	sheet  sheet
+	at     map[string]int // the place of each column
+	seen   map[string]int // the line of each file, as file systems without case see it
+	faults []string
+}
+
+func (p *sheetParser) readHeader(cells []string) {
+	for i, name := range cells {
+		name = strings.TrimSpace(name)
+		known := strings.ToLower(name)
+		p.sheet.header = append(p.sheet.header, name)
+		if !slices.Contains([]string{columnScene, columnKind, columnLifetime, columnFile}, known) {
+			continue
+		}
+		if _, twice := p.at[known]; twice {
+			p.fault(1, known, "is there twice")
+		}
+		p.at[known] = i
+	}
+	for _, name := range []string{columnScene, columnKind} {
+		if _, ok := p.at[name]; !ok {
+			p.fault(1, name, "is missing; the first line must name the columns: scene,kind,lifetime,file")
+		}
+	}
+}
+
+func (p *sheetParser) readRow(line int, cells []string) {
+	for i, cell := range cells {
+		cells[i] = strings.TrimFunc(cell, unicode.IsSpace) // and the no-break space of Excel's
+		if i >= len(p.sheet.header) && cells[i] != "" {
+			p.fault(line, fmt.Sprint(i+1), fmt.Sprintf("is beyond the %d that the first line names: %q", len(p.sheet.header), cells[i]))
+			return
+		}
+	}
+	if !slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {
+		return // Excel leaves lines of nothing but commas
+	}
+	for len(cells) < len(p.sheet.header) {
+		cells = append(cells, "")
+	}
+	r := row{line: line, cells: cells[:len(p.sheet.header)]}
+	request, column, err := p.request(r)
+	if err != nil {
+		p.fault(line, column, err.Error())
+		return
+	}
+	r.request = request
+	if r.file, err = p.file(r); err != nil {
+		p.fault(line, columnFile, err.Error())
+		return
+	}
+	p.sheet.rows = append(p.sheet.rows, r)
+}
+
+func (p *sheetParser) cell(r row, column string) string {
+	if i, ok := p.at[column]; ok {
+		return r.cells[i]
+	}
+	return ""
+}
+
+// asExcelRounds matches numbers that Excel has shown, and saved, in short.
+var asExcelRounds = regexp.MustCompile(`^[0-9](\.[0-9]+)?E\+[0-9]+$`)
+
+// request reads what code the row wants. If it cannot, it names the column.
+func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, err error) {
+	scene, lifetime := p.cell(r, columnScene), p.cell(r, columnLifetime)
+	if asExcelRounds.MatchString(scene) {
+		return request, columnScene, fmt.Errorf("%q is a number that Excel has rounded; format the column as text", scene)
+	}
+	switch kind := strings.ToLower(p.cell(r, columnKind)); kind {
+	case "permanent", "永久":
+		if lifetime != "" {
+			return request, columnLifetime, fmt.Errorf("%q: a permanent code has no lifetime; leave it empty", lifetime)
+		}
+		request = wxqrcode.Permanent(wxqrcode.SceneStr(scene))
+	case "temporary", "临时":
+		if lifetime == "" {
+			return request, columnLifetime, errors.New("is empty; a temporary code needs one, such as 7d, 720h or 604800 (seconds)")
+		}
+		d, err := parseLifetime(lifetime)
+		if err != nil {
+			return request, columnLifetime, err
+		}
+		request = wxqrcode.Temporary(wxqrcode.SceneStr(scene), d)
+	default:
+		return request, columnKind, fmt.Errorf("%q is neither permanent nor temporary", kind)
+	}
+	if e, ok := errors.AsType[*wxqrcode.ValidationError](request.Validate()); ok {
+		if e.Field == "lifetime" {
+			return request, columnLifetime, fmt.Errorf("%q %s", lifetime, e.Reason)
+		}
+		return request, columnScene, fmt.Errorf("%q %s", scene, e.Reason)
+	}
+	return request, "", nil
+}
+
+// file returns the name of the row's picture.
+func (p *sheetParser) file(r row) (string, error) {
+	name := p.cell(r, columnFile)
+	if name == "" {
+		name = fileName(p.cell(r, columnScene)) + "." + p.format
+	}
+	name = filepath.FromSlash(name)
+	switch {
+	case pictureKind(name) == "":
+		return "", fmt.Errorf("%q must end in .jpg, .png or .svg", name)
+	case !filepath.IsLocal(name):
+		return "", fmt.Errorf("%q leaves the folder", name)
+	case strings.EqualFold(strings.Split(filepath.ToSlash(filepath.Clean(name)), "/")[0], stateFolder):
+		return "", fmt.Errorf("%q is where the program keeps its own files", name)
+	}
+	key := strings.ToLower(filepath.Clean(name))
+	if line, twice := p.seen[key]; twice {
+		return "", fmt.Errorf("%q is the picture of line %d already", name, line)
+	}
+	p.seen[key] = r.line
+	return filepath.Clean(name), nil
+}
+
+// fileName makes a name of a scene, without what some file system forbids.
+func fileName(scene string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || strings.ContainsRune(`/\:*?"<>|`, r) {
+			return '_'
+		}
+		return r
+	}, scene)
+	return strings.Trim(name, ". ")
+}
+
+const mostFaults = 20
+
+func (p *sheetParser) fault(line int, column, what string) {
+	p.faults = append(p.faults, fmt.Sprintf("line %d, column %s: %s", line, column, what))
+}
+
+func (p *sheetParser) err() error {
+	if len(p.faults) == 0 {
+		return nil
+	}
+	faults, more := p.faults, ""
+	if len(faults) > mostFaults {
+		more = fmt.Sprintf("\n  and %d more", len(faults)-mostFaults)
+		faults = faults[:mostFaults]
+	}
+	return fmt.Errorf("nothing was sent, as there are faults:\n  %s%s", strings.Join(faults, "\n  "), more)
+}

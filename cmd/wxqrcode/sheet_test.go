@@ -1,0 +1,146 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	textunicode "golang.org/x/text/encoding/unicode"
+
+	"github.com/seed-0142d113/wxqrcode"
+)
+
+func writeFileOf(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "codes.csv")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestASheetIsReadAsExcelWritesIt(t *testing.T) {
+	const plain = "scene,kind,lifetime,file,shop\n海报-7,permanent,,a.jpg,\"南京, 路\"\nlogin,temporary,7d,b.svg,\n"
+	gbk, err := simplifiedchinese.GBK.NewEncoder().String(plain)
+	require.NoError(t, err)
+	tabs := "scene\tkind\tlifetime\tfile\tshop\n海报-7\tpermanent\t\ta.jpg\t南京, 路\nlogin\ttemporary\t7d\tb.svg\t\n"
+	little, err := textunicode.UTF16(textunicode.LittleEndian, textunicode.UseBOM).NewEncoder().String(tabs)
+	require.NoError(t, err)
+	big, err := textunicode.UTF16(textunicode.BigEndian, textunicode.UseBOM).NewEncoder().String(tabs)
+	require.NoError(t, err)
+	for name, text := range map[string]string{
+		"plain":                    plain,
+		"with a BOM":               "\ufeff" + plain,
+		"with CRLF":                strings.ReplaceAll(plain, "\n", "\r\n"),
+		"without the last newline": strings.TrimSuffix(plain, "\n"),
+		"with semicolons":          "scene;kind;lifetime;file;shop\n海报-7;permanent;;a.jpg;南京, 路\nlogin;temporary;7d;b.svg;\n",
+		"with sep=":                "sep=;\r\nscene;kind;lifetime;file;shop\n海报-7;permanent;;a.jpg;南京, 路\nlogin;temporary;7d;b.svg;\n",
+		"with tabs":                tabs,
+		"in GBK":                   gbk,
+		"in UTF-16":                little,
+		"in UTF-16, big-endian":    big,
+		"with empty lines":         strings.ReplaceAll(plain, "\n", "\n,,,,\n\n"),
+		"with blanks":              strings.ReplaceAll(plain, "login", " login\u00a0"),
+		"with short rows":          strings.ReplaceAll(plain, "b.svg,\n", "b.svg\n"),
+		"with long rows":           strings.ReplaceAll(plain, "b.svg,\n", "b.svg,,,\n"),
+		"with other capitals":      strings.ReplaceAll(strings.ReplaceAll(plain, "scene,kind", " Scene ,KIND"), "permanent", "Permanent"),
+		"with Chinese kinds":       strings.ReplaceAll(strings.ReplaceAll(plain, "permanent", "永久"), "temporary", "临时"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := readSheet(writeFileOf(t, text), "jpg")
+			require.NoError(t, err)
+			require.Len(t, s.rows, 2)
+			assert.Equal(t, wxqrcode.Permanent(wxqrcode.SceneStr("海报-7")), s.rows[0].request)
+			assert.Equal(t, wxqrcode.Temporary(wxqrcode.SceneStr("login"), 7*24*time.Hour), s.rows[1].request)
+			assert.Equal(t, "a.jpg", s.rows[0].file)
+			assert.Equal(t, "b.svg", s.rows[1].file)
+			assert.Equal(t, "南京, 路", s.rows[0].cells[4])
+			assert.Empty(t, s.rows[1].cells[4])
+		})
+	}
+}
+
+func TestLifetimes(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"60": time.Minute, "7d": 7 * 24 * time.Hour, "30d": wxqrcode.MaxLifetime, "720h": wxqrcode.MaxLifetime, "1h30m": 90 * time.Minute, "2592000": wxqrcode.MaxLifetime,
+	} {
+		got, err := parseLifetime(text)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, text)
+	}
+}
+
+func TestFaultsOfASheetAreAllNamed(t *testing.T) {
+	const header = "scene,kind,lifetime,file\n"
+	for _, test := range []struct {
+		name, text, says string
+	}{
+		{"nothing", "", "it is empty"},
+		{"no rows", header, "no rows below the header"},
+		{"no scene", "kind\npermanent\n", "line 1, column scene: is missing"},
+		{"no kind", "scene\na\n", "line 1, column kind: is missing"},
+		{"a column twice", "scene,kind,Scene\n", "line 1, column scene: is there twice"},
+		{"an empty scene", header + ",permanent,,a.jpg\n", "line 2, column scene: \"\""},
+		{"a long scene", header + strings.Repeat("海", 22) + ",permanent,,a.jpg\n", "line 2, column scene: "},
+		{"a rounded scene", header + "1.23E+10,permanent,,a.jpg\n", "Excel has rounded"},
+		{"a kind", header + "a,forever,,a.jpg\n", `line 2, column kind: "forever" is neither permanent nor temporary`},
+		{"no lifetime", header + "a,temporary,,a.jpg\n", "line 2, column lifetime: is empty"},
+		{"a lifetime too much", header + "a,permanent,7d,a.jpg\n", `line 2, column lifetime: "7d": a permanent code has no lifetime`},
+		{"a long lifetime", header + "a,temporary,31d,a.jpg\n", `line 2, column lifetime: "31d"`},
+		{"no lifetime at all", header + "a,temporary,soon,a.jpg\n", `line 2, column lifetime: the lifetime "soon"`},
+		{"another picture", header + "a,permanent,,a.gif\n", `line 2, column file: "a.gif" must end in`},
+		{"a file elsewhere", header + "a,permanent,,../a.jpg\n", "leaves the folder"},
+		{"an absolute file", header + "a,permanent,,/a.jpg\n", "leaves the folder"},
+		{"our own file", header + "a,permanent,,.wxqrcode/a.jpg\n", "keeps its own files"},
+		{"a file twice", header + "a,permanent,,a.jpg\nb,permanent,,x/../A.jpg\n", "line 3, column file: \"x/../A.jpg\" is the picture of line 2 already"},
+		{"a scene twice", "scene,kind\na,permanent\na,permanent\n", "is the picture of line 2 already"},
+		{"too many cells", header + "a,permanent,,a.jpg,more\n", `line 2, column 5: is beyond the 4 that the first line names: "more"`},
+		{"a quote", header + "a,permanent,,a.jpg\n\"b,permanent,,b.jpg\n", "line 3"},
+		{"after sep=", "sep=,\n" + header + "a,forever,,a.jpg\n", "line 3, column kind"},
+		{"no text", "\xff\xfe\x00\xd8\x00\xd8", "save it as \"CSV UTF-8\""},
+		{"a picture", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "save it as \"CSV UTF-8\""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := readSheet(writeFileOf(t, test.text), "jpg")
+			require.ErrorContains(t, err, test.says)
+		})
+	}
+	_, err := readSheet(writeFileOf(t, header+strings.Repeat("a,forever,,a.jpg\n", 30)), "jpg")
+	require.ErrorContains(t, err, "line 21, column kind")
+	require.ErrorContains(t, err, "and 10 more")
+	assert.NotContains(t, err.Error(), "line 22,")
+}
+
+func TestAPictureWithoutANameIsNamedAfterItsScene(t *testing.T) {
+	s, err := readSheet(writeFileOf(t, "scene,kind\na/b:c*?,permanent\n海报.,permanent\n"), "svg")
+	require.NoError(t, err)
+	assert.Equal(t, "a_b_c__.svg", s.rows[0].file)
+	assert.Equal(t, "海报.svg", s.rows[1].file)
+}
+
+func FuzzReadSheet(f *testing.F) {
+	f.Add([]byte("scene,kind,lifetime,file\na,permanent,,a.jpg\n"))
+	f.Add([]byte("sep=;\nscene;kind\n\"a\";temporary\n"))
+	f.Add([]byte("\xff\xfes\x00"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		text, err := decodeSheet(raw)
+		if err != nil {
+			return
+		}
+		s, err := parseSheet(text, "png")
+		if err != nil {
+			return
+		}
+		seen := make(map[string]bool)
+		for _, r := range s.rows {
+			require.NoError(t, r.request.Validate())
+			require.True(t, filepath.IsLocal(r.file), r.file)
+			require.False(t, seen[r.file], "each its own file")
+			seen[r.file] = true
+			require.Len(t, r.cells, len(s.header))
+		}
+	})
+}
