@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,7 +77,8 @@ type batch struct {
 	journal *journal
 	bar     progress
 
-	forgotten bool // the WeChat of an earlier run, and its codes with it
+	lost      []string // the tickets of codes that were made and could not be recorded
+	forgotten bool     // the WeChat of an earlier run, and its codes with it
 
 	mu     sync.Mutex // guards what follows, and the items' code and err
 	report batchReport
@@ -185,7 +187,7 @@ func (b *batch) work(ctx context.Context) error {
 	b.makeAll(ctx, todo, pictures)
 	b.bar.finish()
 	if err := b.writeResult(); err != nil {
-		return fmt.Errorf("%w; %s", errors.Join(b.broken, err), runAgain)
+		return fmt.Errorf("%w; %s", errors.Join(b.why(), err), runAgain)
 	}
 	return b.tell(ctx)
 }
@@ -226,7 +228,8 @@ func (b *batch) makeAll(ctx context.Context, todo, pictures []*item) {
 		if r.Err == nil {
 			r.Err = b.journal.recordCode(i.key, r.Code)
 			if r.Err != nil {
-				b.giveUp(fmt.Errorf("the code of line %d is made, its ticket is %s, but: %w", i.line, r.Code.Ticket, r.Err))
+				b.giveUp(r.Err)
+				b.lost = append(b.lost, fmt.Sprintf("line %d: %s", i.line, r.Code.Ticket))
 			}
 		}
 		b.note(i, r.Code, r.Err)
@@ -316,6 +319,14 @@ func (b *batch) savePicture(ctx context.Context, i *item) error {
 	})
 }
 
+// why returns why the batch could not go on, and what that cost.
+func (b *batch) why() error {
+	if len(b.lost) == 0 {
+		return b.broken
+	}
+	return fmt.Errorf("%w; %d codes were made that could not be recorded, with the tickets: %s", b.broken, len(b.lost), strings.Join(b.lost, ", "))
+}
+
 const runAgain = "run the same command again to go on"
 
 // tell prints what came of the batch, and returns why it is not complete.
@@ -339,7 +350,7 @@ func (b *batch) tell(ctx context.Context) error {
 	}
 	switch {
 	case b.broken != nil:
-		return fmt.Errorf("%w; %s", b.broken, runAgain)
+		return fmt.Errorf("%w; %s", b.why(), runAgain)
 	case ctx.Err() != nil:
 		return fmt.Errorf("interrupted; %s", runAgain)
 	case r.Failed > 0:
