@@ -29,15 +29,18 @@ func newBatchCommand(a *app) *cobra.Command {
   scene     what the code carries: a text of up to 64 bytes
   kind      permanent or temporary (永久, 临时)
   lifetime  of a temporary code: 30m, 720h, 7d, or seconds; empty for a permanent one
-  file      the picture: .jpg is WeChat's own, .png and .svg are drawn here; the scene if it is empty
+  file      the picture, in folders if you like: .jpg is WeChat's own, 430 pixels wide; .png and .svg are drawn
+            here, and --size, --dark, --light, --level, --quiet-zone and --logo count for them alone; the
+            scene if it is empty, with _ for what a file's name may not have
 
 All other columns are carried through. Files as Excel writes them are read: with commas, semicolons or
 tabs, in UTF-8, GBK or UTF-16. All rows are checked before anything is sent.
 
 The folder gets the pictures and result.csv: all columns, and ticket, url, expires_at and error. If the
 run is stopped, by whatever, run the same command again: it goes on where it was, makes no code again
-that it had recorded, and what failed is tried again. A picture that you delete is made again. What it
-remembers is in the folder's ` + stateFolder + `.`,
+that it had recorded, and what failed is tried again. A picture that you delete, or want drawn in another
+way, is made again. result.csv is written at the end of a run. What it remembers is in the folder's
+` + stateFolder + `.`,
 		Example: `  wxqrcode batch codes.csv --out posters
   wxqrcode batch codes.csv --out posters --format svg --logo logo.png
   wxqrcode batch codes.csv --check
@@ -57,6 +60,11 @@ remembers is in the folder's ` + stateFolder + `.`,
 	flags := cmd.Flags()
 	b.picture.addFlags(flags, "the `folder` for the pictures and result.csv; made if need be")
 	flags.StringVar(&format, "format", "jpg", "of pictures without a name in the column file: `jpg`, png or svg")
+	completes(cmd, "format", "jpg", "png", "svg")
+	completes(cmd, "level", "L", "M", "Q", "H")
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"csv"}, cobra.ShellCompDirectiveFilterFileExt
+	}
 	flags.BoolVar(&check, "check", false, "check the file and send nothing")
 	flags.IntVar(&b.options.Concurrency, "concurrency", 8, "`calls` at a time")
 	flags.Float64Var(&b.options.PerSecond, "per-second", 0, "`codes` a second at most; 0 is no limit")
@@ -83,6 +91,7 @@ type batch struct {
 	mu     sync.Mutex // guards what follows, and the items' code and err
 	report batchReport
 	broken error // why the batch cannot go on
+	inARow int   // failures since the last picture
 }
 
 // An item is a row and what came of it.
@@ -101,6 +110,7 @@ type batchReport struct {
 	Pictures int    `json:"pictures"`
 	Failed   int    `json:"failed"`
 	NotTried int    `json:"not_tried"`
+	Sandbox  bool   `json:"sandbox,omitempty"` // the codes lead nowhere
 	Result   string `json:"result,omitempty"`
 }
 
@@ -120,31 +130,71 @@ func (b *batch) read(path, format string) (err error) {
 		return err
 	}
 	alike := make(map[codeKey]int)
-	drawn := make(map[string]bool)
+	lines := make(map[wxqrcode.Scene]int)
+	kinds := make(map[string]int)
 	for _, r := range b.sheet.rows {
 		key := keyOf(r.request)
 		key.n = alike[keyOf(r.request)]
 		alike[keyOf(r.request)]++
 		b.items = append(b.items, &item{row: r, key: key})
-		drawn[pictureKind(r.file)] = true
+		kinds[pictureKind(r.file)]++
+		if line, twice := lines[r.request.Scene()]; twice {
+			b.warn("line %d has the scene %q of line %d: their scans cannot be told apart", r.line, r.request.Scene().Key(), line)
+		} else {
+			lines[r.request.Scene()] = r.line
+		}
 	}
-	for kind := range drawn { // what cannot be drawn shows now
+	for kind := range kinds { // what cannot be drawn shows now
 		p := b.picture
 		p.out = "x." + kind
 		if err := p.check(); err != nil {
 			return err
 		}
-		b.picture.options = p.options
+		b.picture.options, b.picture.look = p.options, p.look
+	}
+	if names := b.picture.drawingFlags(); len(names) > 0 && kinds["jpg"] > 0 {
+		b.warn("%d pictures are .jpg, which are WeChat's own: %s does not count for them", kinds["jpg"], strings.Join(names, ", "))
 	}
 	b.report.Rows = len(b.items)
 	return nil
 }
 
+// warn tells of what may be meant, and may not.
+func (b *batch) warn(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.stderr, "warning: "+format+"\n", args...)
+}
+
+// A checked is what --check and --json print.
+type checked struct {
+	Rows      int   `json:"rows"`
+	Permanent int   `json:"permanent"`
+	Temporary int   `json:"temporary"`
+	Shortest  int64 `json:"shortest_lifetime,omitempty"` // of the temporary ones, in seconds
+	Longest   int64 `json:"longest_lifetime,omitempty"`
+}
+
 func (b *batch) tellChecked() error {
-	if b.json {
-		return printJSON(b.stdout, b.report)
+	c := checked{Rows: len(b.items)}
+	for _, i := range b.items {
+		life := i.key.lifetime
+		if life == 0 {
+			c.Permanent++
+			continue
+		}
+		c.Temporary++
+		c.Longest = max(c.Longest, life)
+		if c.Shortest == 0 || life < c.Shortest {
+			c.Shortest = life
+		}
 	}
-	_, err := fmt.Fprintf(b.stdout, "%d rows, all good\n", b.report.Rows)
+	if b.json {
+		return printJSON(b.stdout, c)
+	}
+	lives := ""
+	if c.Temporary > 0 {
+		lives = fmt.Sprintf(", which live for %v to %v", time.Duration(c.Shortest)*time.Second, time.Duration(c.Longest)*time.Second)
+	}
+	_, err := fmt.Fprintf(b.stdout, "%d rows, all good: %d permanent codes and %d temporary ones%s\n", c.Rows, c.Permanent, c.Temporary, lives)
 	return err
 }
 
@@ -160,7 +210,7 @@ func (b *batch) run(ctx context.Context) error {
 	b.client = s.client
 	account := s.appID
 	if s.wechat != nil {
-		account, b.forgotten = "a sandbox", true
+		account, b.forgotten, b.report.Sandbox = "a sandbox", true, true
 	}
 	if b.journal, err = openJournal(b.folder, account); err != nil {
 		return err
@@ -175,7 +225,7 @@ func (b *batch) work(ctx context.Context) error {
 	for _, i := range b.items {
 		i.code = b.journal.code(i.key)
 		switch there := i.code != nil && b.isThere(i); {
-		case i.code == nil, !there && b.forgotten:
+		case i.code == nil, !there && b.forgotten && pictureKind(i.file) == "jpg":
 			todo = append(todo, i)
 			continue
 		case !there:
@@ -195,7 +245,15 @@ func (b *batch) work(ctx context.Context) error {
 // isThere reports whether the picture of an earlier run is still there.
 func (b *batch) isThere(i *item) bool {
 	info, err := os.Stat(filepath.Join(b.folder, i.file))
-	return err == nil && info.Mode().IsRegular() && b.journal.isSaved(i.file, i.code.Ticket)
+	return err == nil && info.Mode().IsRegular() && b.journal.isSaved(i.file, b.pictureOf(i))
+}
+
+func (b *batch) pictureOf(i *item) picture {
+	p := picture{Ticket: i.code.Ticket}
+	if pictureKind(i.file) != "jpg" {
+		p.Look = b.picture.look
+	}
+	return p
 }
 
 // grace is how long calls that are on their way may take after the run was interrupted:
@@ -277,10 +335,23 @@ func (b *batch) note(i *item, code *wxqrcode.QRCode, err error) {
 			b.broken = err
 		}
 	case err != nil:
-		b.report.Failed++
-		b.bar.add()
+		b.fail(i)
 	default:
 		b.report.Made++
+	}
+}
+
+// fail counts a failure. The caller holds mu. So many in a row will not be the last, as
+// when the network is gone.
+func (b *batch) fail(i *item) {
+	if b.report.Failed == 0 {
+		b.warn("the first failure is in line %d: %s", i.line, plain(i.err))
+	}
+	b.report.Failed++
+	b.inARow++
+	b.bar.add(false)
+	if most := 20 + 2*b.options.Concurrency; b.inARow == most && b.broken == nil {
+		b.broken = incompleteError{fmt.Errorf("%d rows failed one after the other, the last in line %d: %w", most, i.line, i.err)}
 	}
 }
 
@@ -288,7 +359,7 @@ func (b *batch) note(i *item, code *wxqrcode.QRCode, err error) {
 func (b *batch) save(ctx context.Context, i *item) {
 	err := b.savePicture(ctx, i)
 	if err == nil {
-		err = b.journal.recordPicture(i.file, i.code.Ticket)
+		err = b.journal.recordPicture(i.file, b.pictureOf(i))
 		if err != nil {
 			b.giveUp(err)
 		}
@@ -296,11 +367,12 @@ func (b *batch) save(ctx context.Context, i *item) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if i.err = err; err != nil {
-		b.report.Failed++
-	} else {
-		b.report.Pictures++
+		b.fail(i)
+		return
 	}
-	b.bar.add()
+	b.report.Pictures++
+	b.inARow = 0
+	b.bar.add(true)
 }
 
 func (b *batch) savePicture(ctx context.Context, i *item) error {
@@ -342,8 +414,9 @@ func (b *batch) tell(ctx context.Context) error {
 			return err
 		}
 	} else {
-		_, err := fmt.Fprintf(b.stdout, "%d rows: %d codes made, %d made earlier, %d pictures, %d failed, %d not tried; see %s\n",
-			r.Rows, r.Made, r.Earlier, r.Pictures, r.Failed, r.NotTried, r.Result)
+		_, err := fmt.Fprintf(b.stdout, "%d rows: %d codes made, %d made earlier, %d pictures, %d failed, %d not tried; see %s\n%s",
+			r.Rows, r.Made, r.Earlier, r.Pictures, r.Failed, r.NotTried, r.Result,
+			map[bool]string{true: "All of them are of a sandbox, and lead nowhere.\n"}[r.Sandbox])
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ that nobody can guess, for a login.
 	flags.BoolVar(&c.permanent, "permanent", false, "make a permanent code")
 	flags.StringVar(&c.lifetime, "lifetime", "", "make a temporary code that lives so long: `30m`, 720h, 7d, or seconds; 30d at most")
 	c.picture.addFlags(flags, "save the picture in this `file`, .jpg, .png or .svg")
+	completes(cmd, "level", "L", "M", "Q", "H")
 	return cmd
 }
 
@@ -100,6 +101,9 @@ func (c *creation) scene(args []string) (wxqrcode.Scene, error) {
 func (c *creation) run(cmd *cobra.Command, a *app, r wxqrcode.Request) error {
 	if err := c.picture.check(); err != nil {
 		return usageError{err}
+	}
+	if names := c.picture.drawingFlags(); len(names) > 0 && !c.picture.isDrawn() {
+		return usageError{fmt.Errorf("%s counts for a .png or .svg only; a .jpg is WeChat's own picture", strings.Join(names, ", "))}
 	}
 	s, err := a.open()
 	if err != nil {

@@ -138,7 +138,7 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 			useServer(t, server)
 			code, out, errs := runDemo(t, "--live", "--out", t.TempDir())
 			assert.Equal(t, test.code, code)
-			assert.Contains(t, errs, `demo failed at step "`+test.step+`": wxqrcode: `)
+			assert.Contains(t, errs, `demo failed at step "`+test.step+`": `)
 			assert.NotContains(t, errs, server.AppSecret())
 			assert.NotContains(t, out, "All went well")
 		})

@@ -32,7 +32,7 @@ func exitCodes() string {
 		{exitAccount, "no credentials, or WeChat refuses them, this machine's IP address, or the account"},
 		{exitQuota, "the calls of the day or the minute, or the permanent codes, are used up"},
 		{exitIncomplete, "some codes of a batch failed; run it again to go on"},
-		{exitInterrupted, "interrupted"},
+		{exitInterrupted, "interrupted; listen and sandbox end so, with 0"},
 	} {
 		fmt.Fprintf(&b, "    %-3d  %s\n", c.code, c.meaning)
 	}
@@ -83,3 +83,7 @@ func exitCode(ctx context.Context, err error) int {
 	}
 	return exitFailure
 }
+
+// plain returns the error's text without the package's name, which means nothing to those
+// who use the program.
+func plain(err error) string { return strings.ReplaceAll(err.Error(), "wxqrcode: ", "") }

@@ -33,7 +33,13 @@ type journal struct {
 	synced time.Time
 	failed error // the first failure: nothing may come after half a line
 	codes  map[codeKey]*wxqrcode.QRCode
-	saved  map[string]wxqrcode.Ticket // whose picture each file is
+	saved  map[string]picture // what each file is
+}
+
+// A picture tells pictures apart.
+type picture struct {
+	Ticket wxqrcode.Ticket `json:"ticket,omitempty"`
+	Look   string          `json:"look,omitempty"` // how it is drawn; "" for WeChat's own
 }
 
 // A codeKey tells the codes of a batch apart.
@@ -56,8 +62,8 @@ type entry struct {
 	N        int              `json:"n,omitempty"`
 	Code     *wxqrcode.QRCode `json:"code,omitempty"`
 
-	Saved  string          `json:"saved,omitempty"` // a file
-	Ticket wxqrcode.Ticket `json:"ticket,omitempty"`
+	Saved string `json:"saved,omitempty"` // a file
+	picture
 }
 
 var errBusy = errors.New("another run is at work in this folder; wait for it, or stop it")
@@ -69,7 +75,7 @@ func openJournal(folder, account string) (*journal, error) {
 		temp:  filepath.Join(state, "unfinished"),
 		lock:  flock.New(filepath.Join(state, "lock")),
 		codes: make(map[codeKey]*wxqrcode.QRCode),
-		saved: make(map[string]wxqrcode.Ticket),
+		saved: make(map[string]picture),
 	}
 	if err := os.MkdirAll(state, 0o777); err != nil {
 		return nil, err
@@ -146,7 +152,7 @@ func (j *journal) take(e entry) {
 		j.codes[codeKey{e.Scene, e.Lifetime, e.N}] = e.Code
 	}
 	if e.Saved != "" {
-		j.saved[e.Saved] = e.Ticket
+		j.saved[e.Saved] = e.picture
 	}
 }
 
@@ -161,19 +167,19 @@ func (j *journal) code(k codeKey) *wxqrcode.QRCode {
 	return code
 }
 
-// isSaved reports whether the file is the picture of that ticket, by what the journal says.
-func (j *journal) isSaved(file string, t wxqrcode.Ticket) bool {
+// isSaved reports whether the file is that picture, by what the journal says.
+func (j *journal) isSaved(file string, p picture) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.saved[file] == t
+	return j.saved[file] == p
 }
 
 func (j *journal) recordCode(k codeKey, code *wxqrcode.QRCode) error {
 	return j.write(entry{Scene: k.scene, Lifetime: k.lifetime, N: k.n, Code: code})
 }
 
-func (j *journal) recordPicture(file string, t wxqrcode.Ticket) error {
-	return j.write(entry{Saved: file, Ticket: t})
+func (j *journal) recordPicture(file string, p picture) error {
+	return j.write(entry{Saved: file, picture: p})
 }
 
 func (j *journal) write(e entry) error {

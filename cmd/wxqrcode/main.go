@@ -10,7 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "wxqrcode:", strings.TrimPrefix(err.Error(), "wxqrcode: "))
+		_, _ = fmt.Fprintln(stderr, "wxqrcode:", plain(err))
 	}
 	return exitCode(ctx, err)
 }
@@ -41,8 +41,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newRootCommand() *cobra.Command {
 	a := new(app)
 	root := &cobra.Command{
-		Use:   "wxqrcode",
-		Short: "WeChat parametric QR codes: make them, fetch them, see who scans them",
+		Use:     "wxqrcode",
+		Version: version(),
+		Short:   "WeChat parametric QR codes: make them, fetch them, see who scans them",
 		Long: `Wxqrcode makes WeChat parametric QR codes (带参数二维码), fetches and draws their pictures,
 and shows who scans them.
 
@@ -75,6 +76,20 @@ Exit codes:
 	return root
 }
 
+// version returns the version that Go stamped.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// completes lets a shell complete the values of a flag.
+func completes(cmd *cobra.Command, flag string, values ...string) {
+	// It fails for a flag that does not exist, which a test would notice.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
 // asUsageErrors marks errors about arguments as the user's.
 func asUsageErrors(cmd *cobra.Command) {
 	check := cmd.Args
@@ -83,7 +98,7 @@ func asUsageErrors(cmd *cobra.Command) {
 			return nil
 		}
 		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+			return usageError{fmt.Errorf("%w; it is used as %q; see %s --help", err, cmd.UseLine(), cmd.CommandPath())}
 		}
 		return nil
 	}

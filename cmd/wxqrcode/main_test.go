@@ -123,8 +123,11 @@ func TestWrongArgumentsSendNothing(t *testing.T) {
 		{"create a --permanent --out code.png --dark red", `--dark is "red"; it must be a colour such as #1a2b3c`},
 		{"create a --permanent --out code.png --dark #eeeeee", "contrast"},
 		{"create a --permanent --out code.png --logo /nonexistent.png", "read the logo"},
+		{"create a --permanent --out a.jpg --logo x.png --size 5", "read the logo"},
+		{"create a --permanent --out a.jpg --size 500", "--size counts for a .png or .svg only"},
+		{"create a --permanent --out /nonexistent/a.svg", "there is no folder /nonexistent for the picture"},
 		{"create a --permanent --nonsense", "unknown flag: --nonsense; see wxqrcode create --help"},
-		{"image", "accepts 1 arg"},
+		{"image", `accepts 1 arg(s), received 0; it is used as "wxqrcode image TICKET`},
 		{"image gQH", "say by --out where the picture goes"},
 		{"image gQH --out - --json", "has no place"},
 		{"image gQH --out x.jpg --sandbox", "a sandbox in this process knows no ticket yet"},
@@ -146,6 +149,18 @@ func TestWrongArgumentsSendNothing(t *testing.T) {
 	}
 	assert.Zero(t, server.Calls("qrcode/create"))
 	assert.Zero(t, server.Calls("stable_token"))
+}
+
+func TestTheShellCompletesValues(t *testing.T) {
+	for args, want := range map[string]string{
+		"batch --format ": "jpg\npng\nsvg\n", "create --level ": "L\nM\nQ\nH\n", "render --level ": "L\nM\nQ\nH\n", "sandbox --mode ": "plain\ncompatible\nsecure\n", "sandbox --push ": "xml\njson\n", "batch ": "csv\n",
+	} {
+		_, out, _ := wxqr(t, append([]string{"__complete"}, strings.Split(args, " ")...)...)
+		assert.True(t, strings.HasPrefix(out, want), "%q: %s", args, out)
+	}
+	code, out, _ := wxqr(t, "--version")
+	assert.Zero(t, code)
+	assert.Contains(t, out, "wxqrcode version ")
 }
 
 func TestExitCodesTellWhatToDo(t *testing.T) {

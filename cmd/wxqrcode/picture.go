@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"image"
 	"image/color"
@@ -12,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,23 +30,31 @@ type pictureFlags struct {
 	size, quiet              int
 	level, dark, light, logo string
 
-	options render.Options // set by check
+	options render.Options // set by check, as is look
+	look    string         // tells apart what is drawn in different ways
+	flags   *pflag.FlagSet
 }
 
 func (p *pictureFlags) addFlags(flags *pflag.FlagSet, out string) {
+	p.flags = flags
 	flags.StringVarP(&p.out, "out", "o", "", out)
 	flags.IntVar(&p.size, "size", 430, "width of a drawn picture in `pixels`, up to "+strconv.Itoa(render.MaxSize))
 	flags.IntVar(&p.quiet, "quiet-zone", 4, "margin of a drawn picture in `modules`")
 	flags.StringVar(&p.level, "level", "M", "damage that a drawn code survives: `L`, M, Q or H")
 	flags.StringVar(&p.dark, "dark", "#000000", "`colour` of a drawn code")
 	flags.StringVar(&p.light, "light", "#ffffff", "`colour` of its ground")
-	flags.StringVar(&p.logo, "logo", "", "picture `file` for the middle of a drawn code, .png, .jpg or .gif, as large as it is; makes the level H")
+	flags.StringVar(&p.logo, "logo", "", "picture `file` for the middle of a drawn code, .png, .jpg or .gif, not scaled: at most about a fifth as wide as the picture; makes the level H")
 }
 
 // check reads the flags, before anything is sent.
 func (p *pictureFlags) check() (err error) {
 	if p.out != "" && p.kind() == "" {
 		return fmt.Errorf("the picture %q must end in .jpg, .png or .svg", p.out)
+	}
+	if p.out != "" { // or a code would be made whose picture cannot be saved
+		if info, err := os.Stat(filepath.Dir(p.out)); err != nil || !info.IsDir() {
+			return fmt.Errorf("there is no folder %s for the picture", filepath.Dir(p.out))
+		}
 	}
 	p.options = render.Options{Size: p.size, QuietZone: p.quiet}
 	if p.size < 1 || p.quiet < 1 {
@@ -61,14 +72,29 @@ func (p *pictureFlags) check() (err error) {
 	if p.options.Background, err = parseColor("--light", p.light); err != nil {
 		return err
 	}
+	var logo []byte
 	if p.logo != "" {
-		p.options.Logo, err = readLogo(p.logo)
+		if p.options.Logo, logo, err = readLogo(p.logo); err != nil {
+			return err
+		}
 	}
-	if err != nil || !p.isDrawn() {
-		return err
+	sum := sha256.Sum256(fmt.Appendf(logo, "%d %d %v %s %s", p.size, p.quiet, p.options.Level, p.dark, p.light))
+	p.look = hex.EncodeToString(sum[:8])
+	if !p.isDrawn() {
+		return nil
 	}
 	// A code's URL is 40 to 50 characters long: what cannot be drawn shows here.
 	return p.draw(io.Discard, strings.Repeat("x", 45))
+}
+
+// drawingFlags names the flags that were given and only count for a picture that is drawn.
+func (p *pictureFlags) drawingFlags() (names []string) {
+	p.flags.Visit(func(f *pflag.Flag) {
+		if slices.Contains([]string{"size", "quiet-zone", "level", "dark", "light", "logo"}, f.Name) {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return names
 }
 
 // kind is the kind of picture that the file is to be; "" if it is none that is known.
@@ -114,28 +140,29 @@ func parseColor(flag, text string) (color.Color, error) {
 
 const maxLogoFile = 8 << 20
 
-var errLogoSize = errors.New("too large")
-
-func readLogo(path string) (image.Image, error) {
+func readLogo(path string) (logo image.Image, raw []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the logo: %w", err)
+		return nil, nil, fmt.Errorf("read the logo: %w", err)
 	}
 	defer func() { _ = f.Close() }()
+	if raw, err = io.ReadAll(io.LimitReader(f, maxLogoFile+1)); err != nil {
+		return nil, nil, fmt.Errorf("read the logo: %w", err)
+	}
+	if len(raw) > maxLogoFile {
+		return nil, nil, fmt.Errorf("the logo %s is larger than %d MiB", path, maxLogoFile>>20)
+	}
 	// The bounds come first: a small file can claim a picture that fills the memory.
-	config, _, err := image.DecodeConfig(io.LimitReader(f, maxLogoFile))
+	config, _, err := image.DecodeConfig(bytes.NewReader(raw))
 	if err != nil {
-		return nil, fmt.Errorf("read the logo %s: %w", path, err)
+		return nil, nil, fmt.Errorf("read the logo %s: %w", path, err)
 	}
 	if config.Width > render.MaxSize || config.Height > render.MaxSize {
-		return nil, fmt.Errorf("read the logo %s: %d x %d pixels are %w; it may have %d on a side", path, config.Width, config.Height, errLogoSize, render.MaxSize)
+		return nil, nil, fmt.Errorf("the logo %s is %d x %d pixels large; it may have %d on a side", path, config.Width, config.Height, render.MaxSize)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read the logo: %w", err)
-	}
-	logo, _, err := image.Decode(io.LimitReader(f, maxLogoFile))
+	logo, _, err = image.Decode(bytes.NewReader(raw))
 	if err != nil {
-		return nil, fmt.Errorf("read the logo %s: %w", path, err)
+		return nil, nil, fmt.Errorf("read the logo %s: %w", path, err)
 	}
-	return logo, nil
+	return logo, raw, nil
 }

@@ -64,5 +64,6 @@ Two colours must differ enough for a phone to read them; a logo must leave enoug
 	}
 	cmd.Flags().StringVar(&ticket, "ticket", "", "draw the URL that this `ticket` holds")
 	p.addFlags(cmd.Flags(), "save the picture in this `file`, .jpg, .png or .svg")
+	completes(cmd, "level", "L", "M", "Q", "H")
 	return cmd
 }

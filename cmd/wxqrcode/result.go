@@ -37,19 +37,29 @@ func (b *batch) writeResult() error {
 
 // resultHeader returns the columns of the result, and which of the sheet's are in it.
 func (b *batch) resultHeader() (header []string, keep []int) {
+	file := false
 	for n, name := range b.sheet.header {
-		if !slices.Contains(resultColumns, strings.ToLower(name)) && !strings.EqualFold(name, columnFile) {
+		if !slices.Contains(resultColumns, strings.ToLower(name)) {
 			header = append(header, name)
 			keep = append(keep, n)
+			file = file || strings.EqualFold(name, columnFile)
 		}
 	}
-	return append(append(header, columnFile), resultColumns...), keep
+	if !file {
+		header = append(header, columnFile)
+	}
+	return append(header, resultColumns...), keep
 }
 
 func (i *item) result(header []string, keep []int) []string {
 	cells := make([]string, 0, len(header))
 	for _, n := range keep {
 		cells = append(cells, i.cells[n])
+	}
+	if file := slices.IndexFunc(header, func(name string) bool { return strings.EqualFold(name, columnFile) }); file < len(cells) {
+		cells[file] = filepath.ToSlash(i.file)
+	} else {
+		cells = append(cells, filepath.ToSlash(i.file))
 	}
 	ticket, url, expires, failure := "", "", "", ""
 	if i.code != nil {
@@ -60,9 +70,9 @@ func (i *item) result(header []string, keep []int) []string {
 	}
 	switch {
 	case i.err != nil:
-		failure = i.err.Error()
+		failure = plain(i.err)
 	case i.code == nil:
-		failure = wxqrcode.ErrNotTried.Error()
+		failure = plain(wxqrcode.ErrNotTried)
 	}
-	return append(cells, filepath.ToSlash(i.file), ticket, url, expires, failure)
+	return append(cells, ticket, url, expires, failure)
 }

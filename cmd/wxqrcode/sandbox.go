@@ -53,6 +53,8 @@ page can reach it by a name of its own. Anybody who can reach another address ca
 	flags.DurationVar(&c.tokenLifetime, "token-lifetime", 2*time.Hour, "how long an access token lives, at least 1s")
 	flags.BoolVar(&c.freshRetries, "fresh-retries", false, "sign and encrypt each repeat of a push anew")
 	flags.BoolVar(&c.retryStatus, "retry-status", false, "push again after an answer whose status is not 200")
+	completes(cmd, "mode", sandboxModes...)
+	completes(cmd, "push", "xml", "json")
 	return cmd
 }
 
