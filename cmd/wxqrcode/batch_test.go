@@ -6,8 +6,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"image/jpeg"
-	"image/png"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -81,17 +79,9 @@ func assertWhole(t *testing.T, folder string) (pictures int) {
 		}
 		data, err := os.ReadFile(path)
 		require.NoError(t, err)
-		switch filepath.Ext(path) {
-		case ".jpg":
-			_, err = jpeg.Decode(bytes.NewReader(data))
-		case ".png":
-			_, err = png.Decode(bytes.NewReader(data))
-		case ".svg":
-			assert.True(t, bytes.HasSuffix(bytes.TrimSpace(data), []byte("</svg>")), path)
-		default:
-			t.Errorf("left over: %s", path)
-		}
-		require.NoError(t, err, path)
+		end, ok := map[string]string{".jpg": "\xff\xd9", ".png": "IEND\xaeB`\x82", ".svg": "</svg>"}[filepath.Ext(path)]
+		assert.True(t, ok, "left over: %s", path)
+		assert.True(t, bytes.HasSuffix(bytes.TrimSpace(data), []byte(end)), "half a file: %s", path)
 		pictures++
 		return nil
 	}))
