@@ -27,7 +27,8 @@ type BatchResult struct {
 
 const (
 	defaultConcurrency = 8
-	limitedTries       = 3 // of a request that WeChat limits (45011)
+	limitedTries       = 3  // of a request that WeChat limits (45011)
+	mostRefusals       = 10 // of access tokens, one after the other
 )
 
 // CreateAll makes a code for each of reqs, several at a time, and yields exactly one result
@@ -49,19 +50,23 @@ const (
 // many calls a minute (45011), all wait for the next minute; a request is tried three times.
 // When the calls of the day are used up (45009), or the account, its credentials or this
 // machine's IP address are refused ([ErrUnauthorized], [ErrInvalidCredential],
-// [ErrIPNotAllowed]), or ctx ends, nothing new is begun: what is on its way finishes, and the
-// rest comes back with [ErrNotTried] and the reason. When the permanent codes are used up
-// (45029), that holds for permanent requests.
+// [ErrIPNotAllowed]), or access tokens are refused ten times in a row, nothing new is begun:
+// calls on their way finish, and the rest comes back with [ErrNotTried] and the reason. When the
+// permanent codes are used up (45029), that holds for permanent requests. When ctx ends, calls
+// on their way end with its error too.
 //
 // A loop that is left early, by break or by a panic, cancels the calls on their way and
-// waits for them. If o is out of range, every result has a [*ValidationError].
+// waits for them. A panic of a call, as in a [TokenProvider], is one of the loop. If o is out of range, every result has a [*ValidationError].
 func (c *Client) CreateAll(ctx context.Context, reqs iter.Seq[Request], o BatchOptions) iter.Seq[BatchResult] {
 	return func(yield func(BatchResult) bool) {
 		if reqs == nil {
 			return
 		}
 		calls, cancel := context.WithCancel(ctx)
-		b := &batch{client: c, ctx: calls, done: make(chan BatchResult), left: make(chan struct{})}
+		b := &batch{
+			client: c, ctx: calls, done: make(chan outcome), left: make(chan struct{}),
+			ended: make(chan struct{}), endedPermanent: make(chan struct{}),
+		}
 		b.reason = o.apply(b)
 		defer b.workers.Wait()
 		defer cancel()
@@ -100,15 +105,27 @@ type batch struct {
 	interval time.Duration   // between the beginnings of calls
 
 	workers sync.WaitGroup
-	done    chan BatchResult
+	done    chan outcome
 	left    chan struct{} // closed when nobody receives from done any more
+
+	ended          chan struct{} // closed when reason is set
+	endedPermanent chan struct{} // closed when reasonPermanent is set
 
 	mu              sync.Mutex // guards what follows
 	next            time.Time  // no call begins before
 	resume          time.Time  // when WeChat's minute is over
 	reason          error      // why nothing new is begun
 	reasonPermanent error      // the same for permanent requests
+	refusals        int        // of access tokens, since a code was made
 }
+
+// An outcome is a result, or a panic that took its place.
+type outcome struct {
+	BatchResult
+	panicked any
+}
+
+var errNoReturn = errors.New("wxqrcode: create: the call ended its goroutine")
 
 // run is the loop over reqs, on the goroutine that ranges over the results.
 func (b *batch) run(reqs iter.Seq[Request], yield func(BatchResult) bool) {
@@ -118,13 +135,7 @@ func (b *batch) run(reqs iter.Seq[Request], yield func(BatchResult) bool) {
 		index++
 		if result.Err == nil {
 			working++
-			b.workers.Go(func() {
-				result.Code, result.Err = b.create(r)
-				select {
-				case b.done <- result:
-				case <-b.left:
-				}
-			})
+			b.workers.Go(func() { b.work(result) })
 		} else if !yield(result) {
 			return
 		}
@@ -140,23 +151,42 @@ func (b *batch) run(reqs iter.Seq[Request], yield func(BatchResult) bool) {
 		}
 	}
 	for ; working > 0; working-- {
-		if !yield(<-b.done) {
+		if result, _ := b.receive(true); !yield(result) {
 			return
 		}
 	}
 }
 
+// work makes the code of the result's request, and hands over what came of it whatever
+// happens.
+func (b *batch) work(result BatchResult) {
+	result.Err = errNoReturn
+	defer func() {
+		o := outcome{result, recover()}
+		select {
+		case b.done <- o:
+		case <-b.left:
+		}
+	}()
+	result.Code, result.Err = b.create(result.Request)
+}
+
 // receive returns a result that is there, or, if wait is set, the next one.
-func (b *batch) receive(wait bool) (BatchResult, bool) {
+func (b *batch) receive(wait bool) (result BatchResult, ok bool) {
+	var o outcome
 	if wait {
-		return <-b.done, true
+		o = <-b.done
+	} else {
+		select {
+		case o = <-b.done:
+		default:
+			return result, false
+		}
 	}
-	select {
-	case result := <-b.done:
-		return result, true
-	default:
-		return BatchResult{}, false
+	if o.panicked != nil {
+		panic(o.panicked)
 	}
+	return o.BatchResult, true
 }
 
 // refuse returns why r is not begun; nil if it may be.
@@ -183,11 +213,8 @@ func (b *batch) create(r Request) (*QRCode, error) {
 			return nil, err
 		}
 		code, err := b.client.Create(b.ctx, r)
-		if err == nil {
-			return code, nil
-		}
 		if !b.learn(err) || try == limitedTries {
-			return nil, err
+			return code, err
 		}
 	}
 }
@@ -211,10 +238,8 @@ func (b *batch) wait(r Request) error {
 		}
 		b.mu.Unlock()
 		if begin.After(now) {
-			select {
-			case <-time.After(begin.Sub(now)):
-			case <-b.ctx.Done():
-				return b.refuse(r)
+			if err := b.sleep(r, begin.Sub(now)); err != nil {
+				return err
 			}
 		}
 		if paused || b.isPaused() {
@@ -224,27 +249,58 @@ func (b *batch) wait(r Request) error {
 	}
 }
 
+// sleep returns early, and why, if r is not to be begun any more.
+func (b *batch) sleep(r Request, d time.Duration) error {
+	var endedPermanent <-chan struct{}
+	if r.isPermanent() {
+		endedPermanent = b.endedPermanent
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-b.ctx.Done():
+	case <-b.ended:
+	case <-endedPermanent:
+	}
+	return b.refuse(r)
+}
+
 func (b *batch) isPaused() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.resume.After(time.Now())
 }
 
-// learn takes from the error of a call what it means for the others, and reports whether
+// learn takes from what came of a call what it means for the others, and reports whether
 // to try the call again.
 func (b *batch) learn(err error) (again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err == nil {
+		b.refusals = 0
+		return false
+	}
+	ends := false
 	switch {
 	case errors.Is(err, ErrRateLimited):
 		now := time.Now()
 		b.resume = now.Add(now.Truncate(time.Minute).Add(time.Minute).Sub(now))
 		return true
 	case isPermanentQuota(err):
-		b.reasonPermanent = err
+		if b.reasonPermanent == nil {
+			b.reasonPermanent = err
+			close(b.endedPermanent)
+		}
+	case errors.Is(err, ErrInvalidToken):
+		b.refusals++
+		ends = b.refusals == mostRefusals
 	case errors.Is(err, ErrQuotaExceeded), errors.Is(err, ErrUnauthorized),
 		errors.Is(err, ErrInvalidCredential), errors.Is(err, ErrIPNotAllowed):
+		ends = true
+	}
+	if ends && b.reason == nil {
 		b.reason = err
+		close(b.ended)
 	}
 	return false
 }

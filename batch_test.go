@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -391,6 +392,64 @@ func TestWhatWaitsWhenABatchEndsIsNotTried(t *testing.T) {
 			require.ErrorIs(t, r.Err, wxqrcode.ErrQuotaExceeded)
 		}
 	})
+}
+
+func TestWhatWaitsHearsAtOnceThatABatchEnded(t *testing.T) {
+	for _, code := range []int{45009, 45029} {
+		synctest.Test(t, func(t *testing.T) {
+			server := &batchServer{latency: time.Second, answer: errcode(code)}
+			requests := func(yield func(wxqrcode.Request) bool) {
+				for i := range uint32(20) {
+					if !yield(wxqrcode.Permanent(wxqrcode.SceneID(i + 1))) {
+						return
+					}
+				}
+			}
+			start := time.Now()
+			results := slices.Collect(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{PerSecond: 0.1}))
+			assert.Len(t, results, 20)
+			assert.Equal(t, time.Second, time.Since(start))
+			assert.Equal(t, 1, server.count())
+		})
+	}
+}
+
+func TestTokensThatAreAlwaysRefusedEndABatch(t *testing.T) {
+	for _, good := range []int{0, 9} { // a code that is made now and then keeps it going
+		server := &batchServer{answer: func(n int, body string) (int, string) {
+			if good > 0 && n%good == 0 {
+				return 200, ""
+			}
+			return errcode(40001)(n, body)
+		}}
+		not := 0
+		for r := range server.client(t).CreateAll(t.Context(), numberedRequests(100), wxqrcode.BatchOptions{Concurrency: 1}) {
+			if errors.Is(r.Err, wxqrcode.ErrNotTried) {
+				require.ErrorIs(t, r.Err, wxqrcode.ErrInvalidToken)
+				not++
+			}
+		}
+		assert.Equal(t, map[int]int{0: 90, 9: 0}[good], not)
+	}
+}
+
+func TestACallThatDoesNotReturnIsAResultToo(t *testing.T) {
+	goexit, err := wxqrcode.NewClient(wxqrcode.TokenProviderFunc(func(context.Context) (string, error) {
+		runtime.Goexit()
+		return "", nil
+	}))
+	require.NoError(t, err)
+	results := slices.Collect(goexit.CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{}))
+	require.Len(t, results, 3)
+	for _, r := range results {
+		require.ErrorContains(t, r.Err, "the call ended its goroutine")
+	}
+	panics, err := wxqrcode.NewClient(wxqrcode.TokenProviderFunc(func(context.Context) (string, error) { panic("provider") }))
+	require.NoError(t, err)
+	assert.PanicsWithValue(t, "provider", func() {
+		for range panics.CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{}) {
+		}
+	}, "on this goroutine, where it can be recovered")
 }
 
 func TestABatchEndsWithItsContext(t *testing.T) {
