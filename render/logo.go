@@ -36,7 +36,10 @@ func (c *code) placeLogo(modules, pixels int) error {
 	}
 	// One pixel less than the smallest that is too large.
 	most := sort.Search(MaxSize, func(i int) bool { return !fits(shrunk(width, i+1), shrunk(height, i+1)) })
-	return fmt.Errorf("logo is %d x %d pixels, which hides more than half of what level H repairs, or one of the patterns around; with its shape, this content and a size of %d, at most %d x %d pixels are allowed: scale it down",
+	if most == 0 {
+		return fmt.Errorf("there is no room for a logo in this content at a size of %d: take a larger size", c.size)
+	}
+	return fmt.Errorf("logo is %d x %d pixels, which hides more than half of what level H repairs, or one of the patterns around; with its shape, this content and a size of %d, at most %d x %d pixels are allowed: scale it down, or take a larger size",
 		width, height, c.size, shrunk(width, most), shrunk(height, most))
 }
 

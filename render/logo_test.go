@@ -117,17 +117,17 @@ func TestALogoThatHidesTooMuchIsRefused(t *testing.T) {
 		err  string // "" where it is within the limit
 	}{
 		"the largest square":    {black(81, 81), ""},
-		"a pixel more":          {black(82, 82), "logo is 82 x 82 pixels" + reason + "81 x 81 pixels are allowed: scale it down"},
+		"a pixel more":          {black(82, 82), "logo is 82 x 82 pixels" + reason + "81 x 81 pixels are allowed: scale it down, or take a larger size"},
 		"as much, but wider":    {black(99, 63), ""},
-		"twice as wide as high": {black(400, 200), "logo is 400 x 200 pixels" + reason + "99 x 49 pixels are allowed: scale it down"},
+		"twice as wide as high": {black(400, 200), "logo is 400 x 200 pixels" + reason + "99 x 49 pixels are allowed: scale it down, or take a larger size"},
 		"the widest line":       {black(171, 1), ""},
-		"a line into the edge":  {black(172, 1), "logo is 172 x 1 pixels" + reason + "171 x 1 pixels are allowed: scale it down"},
-		"a huge one":            {black(1<<30, 1<<30), "logo is 1073741824 x 1073741824 pixels" + reason + "81 x 81 pixels are allowed: scale it down"},
+		"a line into the edge":  {black(172, 1), "logo is 172 x 1 pixels" + reason + "171 x 1 pixels are allowed: scale it down, or take a larger size"},
+		"a huge one":            {black(1<<30, 1<<30), "logo is 1073741824 x 1073741824 pixels" + reason + "81 x 81 pixels are allowed: scale it down, or take a larger size"},
 		"a square of no pixels": {black(0, 0), "the logo has no pixels"},
 		"a line of no pixels":   {black(5, 0), "the logo has no pixels"},
 		"the largest bounds": {
 			plain{image.Rectangle{Min: image.Pt(math.MinInt, math.MinInt), Max: image.Pt(math.MaxInt, math.MaxInt)}, color.Black},
-			"logo is 18446744073709551615 x 18446744073709551615 pixels" + reason + "81 x 81 pixels are allowed: scale it down",
+			"logo is 18446744073709551615 x 18446744073709551615 pixels" + reason + "81 x 81 pixels are allowed: scale it down, or take a larger size",
 		},
 	}
 	for name, tt := range tests {
@@ -241,5 +241,14 @@ func TestTheWritersErrorComesBackFromEveryWrite(t *testing.T) {
 		}
 		assert.ErrorIs(t, format.draw(&failingWriter{room: whole.Len() - 1, err: full}, url, o), full)
 		assert.NoError(t, format.draw(&failingWriter{room: whole.Len(), err: full}, url, o))
+	}
+}
+
+func TestThereMayBeNoRoomForALogo(t *testing.T) {
+	logo := image.NewGray(image.Rect(0, 0, 1, 1))
+	for _, o := range []render.Options{{Size: 1, Logo: logo}, {Size: 100, QuietZone: 8192, Logo: logo}} {
+		err := render.SVG(io.Discard, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI", o)
+		require.ErrorContains(t, err, "there is no room for a logo")
+		require.ErrorContains(t, err, "take a larger size")
 	}
 }

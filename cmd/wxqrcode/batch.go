@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +35,7 @@ func newBatchCommand(a *app) *cobra.Command {
             here, and --size, --dark, --light, --level, --quiet-zone and --logo count for them alone; the
             scene if it is empty, with _ for what a file's name may not have
 
-All other columns are carried through. Files as Excel writes them are read: with commas, semicolons or
+All other columns are carried through; those that a result.csv has more, at its end, are made anew. Files as Excel writes them are read: with commas, semicolons or
 tabs, in UTF-8, GBK or UTF-16. All rows are checked before anything is sent.
 
 The folder gets the pictures and result.csv: all columns, and ticket, url, expires_at and error. If the
@@ -88,18 +90,20 @@ type batch struct {
 	lost      []string // the tickets of codes that were made and could not be recorded
 	forgotten bool     // the WeChat of an earlier run, and its codes with it
 
-	mu     sync.Mutex // guards what follows, and the items' code and err
+	mu     sync.Mutex // guards what follows, and what the items have beside their row
 	report batchReport
-	broken error // why the batch cannot go on
-	inARow int   // failures since the last picture
+	broken error // why this program cannot go on
+	ended  error // why WeChat does not
+	inARow int   // failures since the last picture that others may share
 }
 
 // An item is a row and what came of it.
 type item struct {
 	row
-	key  codeKey
-	code *wxqrcode.QRCode
-	err  error
+	key   codeKey
+	code  *wxqrcode.QRCode
+	saved bool // its picture
+	err   error
 }
 
 // A batchReport is what --json prints.
@@ -123,8 +127,8 @@ func (b *batch) read(path, format string) (err error) {
 	if b.options.Concurrency < 1 || b.options.Concurrency > 1000 {
 		return fmt.Errorf("--concurrency is %d; it must be 1 to 1000", b.options.Concurrency)
 	}
-	if b.options.PerSecond < 0 {
-		return fmt.Errorf("--per-second is %v; it must not be negative", b.options.PerSecond)
+	if !(b.options.PerSecond >= 0) || math.IsInf(b.options.PerSecond, 0) { // NaN too
+		return fmt.Errorf("--per-second is %v; it must be a number that is not negative", b.options.PerSecond)
 	}
 	if b.sheet, err = readSheet(path, format); err != nil {
 		return err
@@ -224,11 +228,13 @@ func (b *batch) work(ctx context.Context) error {
 	var todo, pictures []*item
 	for _, i := range b.items {
 		i.code = b.journal.code(i.key)
-		switch there := i.code != nil && b.isThere(i); {
-		case i.code == nil, !there && b.forgotten && pictureKind(i.file) == "jpg":
+		i.saved = i.code != nil && b.isThere(i)
+		switch {
+		case i.code == nil, !i.saved && b.forgotten && pictureKind(i.file) == "jpg":
+			i.code = nil
 			todo = append(todo, i)
 			continue
-		case !there:
+		case !i.saved:
 			pictures = append(pictures, i)
 		}
 		b.report.Earlier++
@@ -258,7 +264,7 @@ func (b *batch) pictureOf(i *item) picture {
 
 // grace is how long calls that are on their way may take after the run was interrupted:
 // they may have made codes, which should be recorded.
-const grace = 10 * time.Second
+const grace = 3 * time.Second
 
 // makeAll makes the pictures that are missing, and the codes and their pictures.
 func (b *batch) makeAll(ctx context.Context, todo, pictures []*item) {
@@ -331,9 +337,6 @@ func (b *batch) note(i *item, code *wxqrcode.QRCode, err error) {
 	i.code, i.err = code, err
 	switch {
 	case errors.Is(err, wxqrcode.ErrNotTried):
-		if b.broken == nil {
-			b.broken = err
-		}
 	case err != nil:
 		b.fail(i)
 	default:
@@ -341,18 +344,42 @@ func (b *batch) note(i *item, code *wxqrcode.QRCode, err error) {
 	}
 }
 
-// fail counts a failure. The caller holds mu. So many in a row will not be the last, as
-// when the network is gone.
+// fail counts a failure. The caller holds mu.
 func (b *batch) fail(i *item) {
 	if b.report.Failed == 0 {
 		b.warn("the first failure is in line %d: %s", i.line, plain(i.err))
 	}
 	b.report.Failed++
-	b.inARow++
 	b.bar.add(false)
+	if b.ended == nil && isOfAccount(i.err) {
+		b.ended = i.err
+	}
+	if isOfRow(i.err) {
+		return
+	}
+	// So many in a row will not be the last, as when the network is gone.
+	b.inARow++
 	if most := 20 + 2*b.options.Concurrency; b.inARow == most && b.broken == nil {
 		b.broken = incompleteError{fmt.Errorf("%d rows failed one after the other, the last in line %d: %w", most, i.line, i.err)}
 	}
+}
+
+// isOfAccount reports whether the error is one of those that end a batch.
+func isOfAccount(err error) bool {
+	for _, is := range []error{
+		wxqrcode.ErrQuotaExceeded, wxqrcode.ErrUnauthorized, wxqrcode.ErrInvalidCredential, wxqrcode.ErrIPNotAllowed, wxqrcode.ErrInvalidToken,
+	} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
+}
+
+// isOfRow reports whether the error says nothing of the other rows.
+func isOfRow(err error) bool {
+	_, local := errors.AsType[*fs.PathError](err)
+	return local || errors.Is(err, wxqrcode.ErrInvalidRequest) || errors.Is(err, wxqrcode.ErrTicketNotFound)
 }
 
 // save makes the picture of a code.
@@ -370,6 +397,7 @@ func (b *batch) save(ctx context.Context, i *item) {
 		b.fail(i)
 		return
 	}
+	i.saved = true
 	b.report.Pictures++
 	b.inARow = 0
 	b.bar.add(true)
@@ -405,7 +433,7 @@ const runAgain = "run the same command again to go on"
 func (b *batch) tell(ctx context.Context) error {
 	r := &b.report
 	for _, i := range b.items {
-		if i.code == nil && (i.err == nil || errors.Is(i.err, wxqrcode.ErrNotTried)) {
+		if !i.saved && (i.err == nil || errors.Is(i.err, wxqrcode.ErrNotTried) || errors.Is(i.err, context.Canceled)) {
 			r.NotTried++
 		}
 	}
@@ -424,8 +452,10 @@ func (b *batch) tell(ctx context.Context) error {
 	switch {
 	case b.broken != nil:
 		return fmt.Errorf("%w; %s", b.why(), runAgain)
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && r.NotTried+r.Failed > 0:
 		return fmt.Errorf("interrupted; %s", runAgain)
+	case b.ended != nil:
+		return fmt.Errorf("%w; %s", b.ended, runAgain)
 	case r.Failed > 0:
 		return incompleteError{fmt.Errorf("%d of %d rows failed, the first in %w; %s", r.Failed, r.Rows, b.firstFailure(), runAgain)}
 	}

@@ -161,6 +161,8 @@ func TestABadSheetSendsNothing(t *testing.T) {
 		{"no such file", []string{"/nonexistent.csv", "--out", folder}},
 		{"--out", []string{newSheet(t, 1, ".svg")}},
 		{"--concurrency is 0", []string{newSheet(t, 1, ".svg"), "--out", folder, "--concurrency", "0"}},
+		{"--per-second is NaN", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "NaN"}},
+		{"--per-second is +Inf", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "Inf"}},
 		{"--per-second is -1", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "-1"}},
 		{`--format is "gif"`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--format", "gif"}},
 		{"size is 10", []string{newSheet(t, 1, ".png"), "--out", folder, "--size", "10"}},
@@ -229,6 +231,65 @@ func TestABatchGivesUpWhenNothingWorksAnyMore(t *testing.T) {
 	assert.Equal(t, 10, r.Made)
 	assert.Less(t, r.Failed, 100)
 	assert.Equal(t, 300, r.Made+r.Failed+r.NotTried)
+}
+
+func TestRowsThatFailByThemselvesDoNotHoldUpTheOthers(t *testing.T) {
+	server := newServer(t)
+	server.Fail("qrcode/create", 60, wxtest.Failure{Code: 40053})
+	code, r, errs := runBatch(t, newSheet(t, 160, ".svg"), "--out", t.TempDir(), "--concurrency", "1")
+	assert.Equal(t, exitIncomplete, code, errs)
+	assert.Equal(t, 60, r.Failed)
+	assert.Equal(t, 100, r.Pictures)
+}
+
+func TestWithoutPermanentCodesTheTemporaryOnesAreMade(t *testing.T) {
+	server := newServer(t)
+	sheet := writeFileOf(t, "scene,kind,lifetime\np1,permanent,\np2,permanent,\nt1,temporary,7d\nt2,temporary,7d\n")
+	server.Fail("qrcode/create", 1, wxtest.Failure{Code: 45029})
+	code, r, errs := runBatch(t, sheet, "--out", t.TempDir(), "--concurrency", "1", "--format", "svg")
+	assert.Equal(t, exitQuota, code)
+	assert.Contains(t, errs, "45029")
+	r.Result = ""
+	assert.Equal(t, batchReport{Rows: 4, Made: 2, Pictures: 2, Failed: 1, NotTried: 1}, r)
+}
+
+func TestTheExitCodeOfASmallBatchTellsWhatToDoToo(t *testing.T) {
+	for code, exit := range map[int]int{40013: exitAccount, 40164: exitAccount, 48001: exitAccount, 45009: exitQuota, 45029: exitQuota} {
+		server := newServer(t)
+		server.Fail("qrcode/create", 3, wxtest.Failure{Code: code})
+		got, _, _ := runBatch(t, newSheet(t, 3, ".svg"), "--out", t.TempDir())
+		assert.Equal(t, exit, got, "%d", code)
+	}
+}
+
+func TestTheUsersOwnColumnsAreCarriedThrough(t *testing.T) {
+	newServer(t)
+	folder := t.TempDir()
+	sheet := writeFileOf(t, "url,scene,kind,file,error\nhttp://shop/1,a,permanent,a.svg,mine\n")
+	for range 2 {
+		code, _, errs := runBatch(t, sheet, "--out", folder)
+		require.Zero(t, code, errs)
+		text, err := os.ReadFile(filepath.Join(folder, resultFile))
+		require.NoError(t, err)
+		assert.Contains(t, string(text), "\ufeffurl,scene,kind,file,error,ticket,url,expires_at,error\nhttp://shop/1,a,permanent,a.svg,mine,gQ")
+		sheet = filepath.Join(folder, resultFile) // whose own are made anew
+	}
+}
+
+func TestABatchThatWasDoneIsNotInterrupted(t *testing.T) {
+	newServer(t)
+	folder, sheet := t.TempDir(), newSheet(t, 3, ".svg")
+	code, _, errs := runBatch(t, sheet, "--out", folder)
+	require.Zero(t, code, errs)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	code, _, errs = wxqrUntil(ctx, "batch", sheet, "--out", folder)
+	assert.Zero(t, code, errs)
+	require.NoError(t, os.Remove(filepath.Join(folder, "p1", "1.svg")))
+	code, out, _ := wxqrUntil(ctx, "batch", sheet, "--out", folder)
+	assert.Equal(t, exitInterrupted, code)
+	assert.Contains(t, out, "1 not tried")
+	assert.Equal(t, "not tried", readResult(t, folder)[1]["error"])
 }
 
 func TestABatchThatUsedUpTheQuotaGoesOnTheNextDay(t *testing.T) {

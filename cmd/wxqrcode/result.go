@@ -37,18 +37,23 @@ func (b *batch) writeResult() error {
 
 // resultHeader returns the columns of the result, and which of the sheet's are in it.
 func (b *batch) resultHeader() (header []string, keep []int) {
-	file := false
-	for n, name := range b.sheet.header {
-		if !slices.Contains(resultColumns, strings.ToLower(name)) {
-			header = append(header, name)
-			keep = append(keep, n)
-			file = file || strings.EqualFold(name, columnFile)
-		}
+	header = b.sheet.header
+	// Columns of these names elsewhere are the user's own.
+	if n := len(header) - len(resultColumns); n >= 0 && slices.Equal(header[n:], resultColumns) {
+		header = header[:n]
 	}
-	if !file {
+	for n := range header {
+		keep = append(keep, n)
+	}
+	header = slices.Clone(header)
+	if fileColumn(header) < 0 {
 		header = append(header, columnFile)
 	}
 	return append(header, resultColumns...), keep
+}
+
+func fileColumn(header []string) int {
+	return slices.IndexFunc(header, func(name string) bool { return strings.EqualFold(name, columnFile) })
 }
 
 func (i *item) result(header []string, keep []int) []string {
@@ -56,7 +61,7 @@ func (i *item) result(header []string, keep []int) []string {
 	for _, n := range keep {
 		cells = append(cells, i.cells[n])
 	}
-	if file := slices.IndexFunc(header, func(name string) bool { return strings.EqualFold(name, columnFile) }); file < len(cells) {
+	if file := fileColumn(header); file < len(cells) {
 		cells[file] = filepath.ToSlash(i.file)
 	} else {
 		cells = append(cells, filepath.ToSlash(i.file))
@@ -71,7 +76,7 @@ func (i *item) result(header []string, keep []int) []string {
 	switch {
 	case i.err != nil:
 		failure = plain(i.err)
-	case i.code == nil:
+	case !i.saved:
 		failure = plain(wxqrcode.ErrNotTried)
 	}
 	return append(cells, ticket, url, expires, failure)

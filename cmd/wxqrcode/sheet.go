@@ -88,6 +88,9 @@ func decodeSheet(raw []byte) (text []byte, err error) {
 	if err != nil || bytes.ContainsRune(text, utf8.RuneError) || bytes.IndexByte(text, 0) >= 0 {
 		return nil, errors.New("it is neither UTF-8, GBK nor UTF-16 text; save it as \"CSV UTF-8\"")
 	}
+	if bytes.IndexByte(text, '\n') < 0 { // "CSV (Macintosh)"
+		text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
+	}
 	return text, nil
 }
 
@@ -125,6 +128,7 @@ func parseSheet(text []byte, format string) (*sheet, error) {
 	if len(p.faults) == 0 && len(p.sheet.rows) == 0 {
 		return nil, errors.New("it has no rows below the header")
 	}
+	p.checkFolders()
 	return &p.sheet, p.err()
 }
 
@@ -132,7 +136,7 @@ func parseSheet(text []byte, format string) (*sheet, error) {
 // Excel takes the semicolon where the comma is in numbers, and the tab in Unicode text.
 func separator(text []byte) (rest []byte, comma rune) {
 	line, after, _ := bytes.Cut(text, []byte("\n"))
-	line = bytes.TrimSpace(line)
+	line = bytes.TrimRight(line, "\r")
 	if sep, ok := bytes.CutPrefix(line, []byte("sep=")); ok && len(sep) == 1 {
 		return after, rune(sep[0])
 	}
@@ -267,6 +271,11 @@ func (p *sheetParser) file(r row) (string, error) {
 	case strings.EqualFold(strings.Split(filepath.ToSlash(filepath.Clean(name)), "/")[0], stateFolder):
 		return "", fmt.Errorf("%q is where the program keeps its own files", name)
 	}
+	for part := range strings.SplitSeq(filepath.ToSlash(name), "/") {
+		if len(part) > maxFileName {
+			return "", fmt.Errorf("%q is %d bytes long; a name may have %d", part, len(part), maxFileName)
+		}
+	}
 	key := strings.ToLower(filepath.Clean(name))
 	if line, twice := p.seen[key]; twice {
 		return "", fmt.Errorf("%q is the picture of line %d already", name, line)
@@ -274,6 +283,20 @@ func (p *sheetParser) file(r row) (string, error) {
 	p.seen[key] = r.line
 	return filepath.Clean(name), nil
 }
+
+// checkFolders finds pictures that are to be in a folder which is another picture.
+func (p *sheetParser) checkFolders() {
+	for _, r := range p.sheet.rows {
+		for dir := filepath.Dir(strings.ToLower(r.file)); dir != "."; dir = filepath.Dir(dir) {
+			if line, ok := p.seen[dir]; ok {
+				p.fault(r.line, columnFile, fmt.Sprintf("%q is in a folder that is the picture of line %d", r.file, line))
+			}
+		}
+	}
+}
+
+// maxFileName is what most file systems allow, in bytes; some room is left.
+const maxFileName = 200
 
 // fileName makes a name of a scene, without what some file system forbids.
 func fileName(scene string) string {
