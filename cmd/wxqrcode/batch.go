@@ -225,22 +225,22 @@ func (b *batch) run(ctx context.Context) error {
 
 // work makes what is missing and tells what came of it.
 func (b *batch) work(ctx context.Context) error {
-	var todo, pictures []*item
+	var missing, pictures []*item
 	for _, i := range b.items {
 		i.code = b.journal.code(i.key)
 		i.saved = i.code != nil && b.isThere(i)
 		switch {
 		case i.code == nil, !i.saved && b.forgotten && pictureKind(i.file) == "jpg":
 			i.code = nil
-			todo = append(todo, i)
+			missing = append(missing, i)
 			continue
 		case !i.saved:
 			pictures = append(pictures, i)
 		}
 		b.report.Earlier++
 	}
-	b.bar = newProgress(b.stderr, len(todo)+len(pictures))
-	b.makeAll(ctx, todo, pictures)
+	b.bar = newProgress(b.stderr, len(missing)+len(pictures))
+	b.makeAll(ctx, missing, pictures)
 	b.bar.finish()
 	if err := b.writeResult(); err != nil {
 		return fmt.Errorf("%w; %s", errors.Join(b.why(), err), runAgain)
@@ -267,7 +267,7 @@ func (b *batch) pictureOf(i *item) picture {
 const grace = 3 * time.Second
 
 // makeAll makes the pictures that are missing, and the codes and their pictures.
-func (b *batch) makeAll(ctx context.Context, todo, pictures []*item) {
+func (b *batch) makeAll(ctx context.Context, missing, pictures []*item) {
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
@@ -287,8 +287,8 @@ func (b *batch) makeAll(ctx context.Context, todo, pictures []*item) {
 		}
 		toSave <- i
 	}
-	for r := range b.client.CreateAll(calls, b.requests(ctx, todo), b.options) {
-		i := todo[r.Index]
+	for r := range b.client.CreateAll(calls, b.requests(ctx, missing), b.options) {
+		i := missing[r.Index]
 		if r.Err == nil {
 			r.Err = b.journal.recordCode(i.key, r.Code)
 			if r.Err != nil {
@@ -306,9 +306,9 @@ func (b *batch) makeAll(ctx context.Context, todo, pictures []*item) {
 }
 
 // requests yields what is to be made, until the run is interrupted.
-func (b *batch) requests(ctx context.Context, todo []*item) iter.Seq[wxqrcode.Request] {
+func (b *batch) requests(ctx context.Context, missing []*item) iter.Seq[wxqrcode.Request] {
 	return func(yield func(wxqrcode.Request) bool) {
-		for _, i := range todo {
+		for _, i := range missing {
 			if ctx.Err() != nil || b.isBroken() || !yield(i.request) {
 				return
 			}
