@@ -426,21 +426,36 @@ func (s *TokenSource) obtain(ctx context.Context, old, refused string) (Token, e
 	case err == nil:
 		err = errors.New("it gave a dead token")
 	}
-	if ctx.Err() == nil && !asked && !s.legacy {
-		// stable_token gives every instance the same one, unless it is forced.
-		fetched, failed = s.fetch(ctx, refused, time.Time{}, false)
-	}
-	if failed != nil {
-		return Token{}, failed
-	}
 	known := s.secrets()
 	known[3], known[4] = fetched.Value, kept.Value
-	err = known.wrap("wxqrcode: "+s.op()+": token store", err)
-	if fetched.Value == "" {
-		return Token{}, err
+	if !asked {
+		return s.goOn(ctx, refused, err, known)
 	}
-	s.caller.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: going on without the token store", slog.String("error", err.Error()))
-	return fetched, nil
+	s.warnOfStore(ctx, err, known)
+	return fetched, nil // and nobody else knows of it
+}
+
+// goOn gets a token without the store, which failed with err, if that harms nobody.
+func (s *TokenSource) goOn(ctx context.Context, refused string, err error, known secrets) (Token, error) {
+	if s.legacy || ctx.Err() != nil {
+		return Token{}, s.storeError(err, known)
+	}
+	// stable_token gives every instance the same one, unless it is forced.
+	t, failed := s.fetch(ctx, refused, time.Time{}, false)
+	if failed == nil {
+		known[3] = t.Value
+		s.warnOfStore(ctx, err, known)
+	}
+	return t, failed
+}
+
+func (s *TokenSource) storeError(err error, known secrets) error {
+	return known.wrap("wxqrcode: "+s.op()+": token store", err)
+}
+
+func (s *TokenSource) warnOfStore(ctx context.Context, err error, known secrets) {
+	s.caller.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: going on without the token store",
+		slog.String("error", s.storeError(err, known).Error()))
 }
 
 // fetch gets a token from WeChat, by force if WeChat gives the refused one again and

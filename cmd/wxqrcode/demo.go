@@ -168,12 +168,12 @@ func (d *demo) makeCodes(ctx context.Context, s *session) error {
 
 // letScan starts a callback server and lets a stranger and a follower scan.
 func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
-	callback, err := listen(ctx, server.AppID())
+	callback, err := listen(server.AppID())
 	if err != nil {
 		return step("start the callback server", err)
 	}
 	defer callback.close()
-	server.SetCallback(callback.url, callback.push)
+	server.SetCallback(callback.url(), callback.push)
 	if err := server.VerifyCallback(ctx); err != nil {
 		return step("have the callback URL verified", err)
 	}
@@ -203,7 +203,7 @@ func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
 	for _, s := range d.report.Scans {
 		rows = append(rows, table.Row{s.Who, filepath.Base(s.File), s.Event, s.Scene})
 	}
-	if err := d.say("\nCallback   %s, encrypted\n\n", callback.url); err != nil {
+	if err := d.say("\nCallback   %s, encrypted\n\n", callback.url()); err != nil {
 		return step("print", err)
 	}
 	return step("print", d.table(table.Row{"who", "scans", "event", "scene of the event"}, rows))

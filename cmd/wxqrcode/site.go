@@ -16,14 +16,17 @@ type site struct {
 }
 
 // openSite opens the socket, so that it is known where the server will be. The flag is
-// the one that the address came by.
+// the one that the address came by; "" if it came by none.
 func openSite(flag, addr string, handler http.Handler) (*site, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, usageError{fmt.Errorf("%s %q must be a host and a port, such as 127.0.0.1:8090 or :8080", flag, addr)}
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+	if err != nil && flag != "" {
+		err = fmt.Errorf("%w; give another address by %s", err, flag)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w; give another address by %s", err, flag)
+		return nil, err
 	}
 	return &site{
 		server: &http.Server{
