@@ -1,0 +1,107 @@
+package scanstats
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const csvHeader = "scene,name,group,scans,new_followers,people,lost,stayed_1_of,stayed_1,stayed_7_of,stayed_7,stayed_30_of,stayed_30\n"
+
+var csvCounts = Counts{Scans: 1234, NewFollowers: 56, People: 700, Lost: 3, Stayed: [3]Stay{{1, 50, 40}, {7, 30, 20}, {30, 10, 5}}}
+
+func TestWriteCSV(t *testing.T) {
+	at := time.Date(2026, time.November, 21, 9, 0, 0, 0, shanghai)
+	bucket := func(start time.Time, scans int64) Bucket { return Bucket{Start: start, Counts: Counts{Scans: scans}} }
+	for name, test := range map[string]struct {
+		report Report
+		want   string
+	}{
+		"a report without scenes has the header alone": {
+			Report{By: Day}, csvHeader,
+		},
+		"a row for each scene": {
+			Report{By: Day, Scenes: []SceneReport{
+				{Scene: "shop-1", Name: "南京路店", Group: "门店", Counts: csvCounts},
+				{Scene: "shop-2", Counts: Counts{Scans: 1}},
+			}},
+			csvHeader + "shop-1,南京路店,门店,1234,56,700,3,50,40,30,20,10,5\n" + "shop-2,,,1,0,0,0,0,0,0,0,0,0\n",
+		},
+		"a row for each scene and day": {
+			Report{By: Day, Scenes: []SceneReport{
+				{Scene: "a", Counts: csvCounts, Buckets: []Bucket{bucket(at, 1), bucket(at.AddDate(0, 0, 1), 2)}},
+				{Scene: "b", Counts: csvCounts, Buckets: []Bucket{bucket(at, 3)}},
+			}},
+			"start," + csvHeader + "2026-11-21,a,,,1,0,0,0,0,0,0,0,0,0\n" + "2026-11-22,a,,,2,0,0,0,0,0,0,0,0,0\n" + "2026-11-21,b,,,3,0,0,0,0,0,0,0,0,0\n",
+		},
+		"a row for each scene and hour": {
+			Report{By: Hour, Scenes: []SceneReport{{Scene: "a", Buckets: []Bucket{bucket(at, 1)}}}},
+			"start," + csvHeader + "2026-11-21T09:00:00+08:00,a,,,1,0,0,0,0,0,0,0,0,0\n",
+		},
+		"commas, quotes and lines are quoted": {
+			Report{By: Day, Scenes: []SceneReport{{Scene: `a,"b"`, Name: "two\nlines"}}},
+			csvHeader + `"a,""b""","two` + "\n" + `lines",,0,0,0,0,0,0,0,0,0,0` + "\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got bytes.Buffer
+			require.NoError(t, test.report.WriteCSV(&got))
+			assert.Equal(t, "\ufeff"+test.want, got.String())
+		})
+	}
+}
+
+func TestWriteCSVWritesNoFormula(t *testing.T) {
+	for given, want := range map[string]string{
+		"=1+1":           "'=1+1",
+		"+86 21":         "'+86 21",
+		"-1":             "'-1",
+		"@SUM(A1)":       "'@SUM(A1)",
+		"\t=1+1":         "'\t=1+1",
+		"\r=1+1":         "'\r=1+1",
+		"\n=1+1":         "'\n=1+1",
+		"'=1+1":          "'=1+1",
+		"a=1":            "a=1",
+		" =1":            " =1",
+		"<script>":       "<script>",
+		"'; DROP TABLE-": "'; DROP TABLE-",
+		"":               "",
+	} {
+		assert.Equal(t, want, csvText(given))
+
+		report := Report{Scenes: []SceneReport{{Scene: given, Name: given, Group: given}}}
+		var text bytes.Buffer
+		require.NoError(t, report.WriteCSV(&text))
+		rows, err := csv.NewReader(&text).ReadAll()
+		require.NoError(t, err)
+		require.Len(t, rows, 2)
+		assert.Equal(t, []string{csvText(given), csvText(given), csvText(given)}, rows[1][:3])
+	}
+}
+
+// fullDisk takes some bytes, then no more.
+type fullDisk struct{ left int }
+
+var errFullDisk = errors.New("no space left")
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if d.left -= len(p); d.left < 0 {
+		return 0, errFullDisk
+	}
+	return len(p), nil
+}
+
+func TestWriteCSVTellsOfAFailure(t *testing.T) {
+	report := Report{Scenes: []SceneReport{{Scene: strings.Repeat("x", 10_000)}, {Scene: "y"}}}
+	for _, room := range []int{0, 3, 5000} {
+		err := report.WriteCSV(&fullDisk{room})
+		require.ErrorIs(t, err, errFullDisk)
+		assert.EqualError(t, err, "scanstats: write the report as CSV: no space left")
+	}
+}

@@ -1,0 +1,137 @@
+package scanstats
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// What went wrong; errors of this package match one of these by [errors.Is], and their text
+// says more. After each of the first five an event is not recorded, or not known to be:
+// record it again, or let WeChat push it again. A repeat never counts twice.
+var (
+	ErrUnavailable = errors.New("the database does not answer")
+	ErrLocked      = errors.New("the database is locked by somebody else")
+	ErrFull        = errors.New("the database has no space left")
+	ErrReadOnly    = errors.New("the database may only be read")
+	ErrJournal     = errors.New("the journal cannot be written")
+
+	ErrInvalidConfig = errors.New("invalid configuration")
+	ErrInvalidEvent  = errors.New("invalid event")
+	ErrInvalidQuery  = errors.New("invalid query")
+	ErrInvalidLabel  = errors.New("invalid label")
+	ErrMismatch      = errors.New("the database was begun with another setting")
+	ErrClosed        = errors.New("the store is closed")
+)
+
+// explain wraps an error of a database in the sentinel that fits it.
+func explain(err error) error {
+	if kind := kindOf(err); kind != nil && !errors.Is(err, kind) {
+		return fmt.Errorf("%w: %w", kind, err)
+	}
+	return err
+}
+
+// kindOf returns the sentinel for an error of any of the drivers, or nil. No driver is
+// imported for it: those of PostgreSQL give an SQLSTATE, those of SQLite a code or its
+// text, that of MySQL a number at the beginning of its text.
+func kindOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, known := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly, ErrClosed, ErrMismatch} {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	if e, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		if kind := kindOfState(e.SQLState()); kind != nil {
+			return kind
+		}
+	}
+	if e, ok := errors.AsType[interface {
+		error
+		Code() int
+	}](err); ok {
+		if kind := kindOfCode(e.Code()); kind != nil {
+			return kind
+		}
+	}
+	if kind := kindOfText(err.Error()); kind != nil {
+		return kind
+	}
+	_, network := errors.AsType[net.Error](err)
+	if network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// kindOfState knows the codes of https://www.postgresql.org/docs/current/errcodes-appendix.html.
+func kindOfState(state string) error {
+	switch {
+	case state == "53100":
+		return ErrFull
+	case state == "25006":
+		return ErrReadOnly
+	case state == "55P03", state == "40001", state == "40P01":
+		return ErrLocked
+	case strings.HasPrefix(state, "08"), strings.HasPrefix(state, "53"), strings.HasPrefix(state, "57P"), strings.HasPrefix(state, "58"),
+		strings.HasPrefix(state, "28"), state == "3D000", state == "42501":
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// kindOfCode knows the codes of https://www.sqlite.org/rescode.html.
+func kindOfCode(code int) error {
+	switch code {
+	case 1032: // READONLY_DBMOVED: somebody has moved or removed the file
+		return ErrUnavailable
+	case 4874: // IOERR_SHMSIZE: a full disk, which SQLite notices in a file of its own
+		return ErrFull
+	}
+	switch code & 0xff {
+	case 5, 6: // BUSY, LOCKED
+		return ErrLocked
+	case 8: // READONLY
+		return ErrReadOnly
+	case 13: // FULL
+		return ErrFull
+	case 10, 11, 14, 26: // IOERR, CORRUPT, CANTOPEN, NOTADB
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// kindOfText knows texts that the servers and SQLite have had for many years.
+func kindOfText(text string) error {
+	for _, t := range []struct {
+		text string
+		kind error
+	}{
+		{"database is locked", ErrLocked}, {"database table is locked", ErrLocked},
+		{"database or disk is full", ErrFull}, {"attempt to write a readonly database", ErrReadOnly},
+		{"unable to open database file", ErrUnavailable},
+
+		// https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+		{"Error 1205 ", ErrLocked}, {"Error 1213 ", ErrLocked}, {"Error 3572 ", ErrLocked},
+		{"Error 1114 ", ErrFull}, {"Error 1021 ", ErrFull}, {"Error 3 ", ErrFull},
+		{"Error 1290 ", ErrReadOnly}, {"Error 1792 ", ErrReadOnly}, {"Error 1836 ", ErrReadOnly},
+		{"Error 1040 ", ErrUnavailable}, {"Error 1044 ", ErrUnavailable}, {"Error 1045 ", ErrUnavailable}, {"Error 1049 ", ErrUnavailable}, {"Error 1053 ", ErrUnavailable},
+		{"Error 1142 ", ErrUnavailable}, {"Error 1203 ", ErrUnavailable}, {"Error 1226 ", ErrUnavailable}, {"Error 1927 ", ErrUnavailable},
+		{"invalid connection", ErrUnavailable}, {"failed to connect to", ErrUnavailable}, {"unexpected EOF", ErrUnavailable}, {"conn closed", ErrUnavailable},
+	} {
+		if strings.Contains(text, t.text) {
+			return t.kind
+		}
+	}
+	return nil
+}

@@ -1,0 +1,387 @@
+package scanstats
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// journaled is a configuration with a journal.
+func journaled(t testing.TB) Config {
+	t.Helper()
+	c := testConfig()
+	c.Timeout = time.Second
+	c.Journal = filepath.Join(t.TempDir(), "journal")
+	return c
+}
+
+// played waits until the journal has been played back.
+func played(t testing.TB, s *Store) {
+	t.Helper()
+	require.Eventually(t, func() bool { return !s.journal.waiting() }, time.Minute, 10*time.Millisecond)
+	info, err := os.Stat(s.journal.path)
+	require.NoError(t, err)
+	require.Equal(t, int64(len(journalMagic)), info.Size(), "nothing is left in it")
+}
+
+func TestTheJournalTakesEventsWhileTheDatabaseIsAway(t *testing.T) {
+	for _, dialect := range dialects {
+		t.Run(dialect.String(), func(t *testing.T) {
+			d := newDatabase(t, dialect)
+			c := journaled(t)
+			c.KeepEvents = 100 * 24 * time.Hour
+			s := newTestStore(t, d, c)
+			n := naive{zone{shanghai}, history(20, 3, 600)}
+			for part := range slices.Chunk(n.events, 200) {
+				for _, e := range part[:50] {
+					require.NoError(t, s.Record(t.Context(), e))
+				}
+				release := holdLock(t, d)
+				for _, e := range part[50:150] {
+					require.NoError(t, s.Record(t.Context(), e))
+				}
+				for _, e := range part[100:120] {
+					require.NoError(t, s.Record(t.Context(), e), "again")
+				}
+				require.True(t, s.journal.waiting())
+				release()
+				for _, e := range part[150:] { // while the journal is played back, or behind it
+					require.NoError(t, s.Record(t.Context(), e))
+				}
+				played(t, s)
+			}
+			r, err := s.Report(t.Context(), Query{From: now.AddDate(0, 0, -80)})
+			require.NoError(t, err)
+			assert.Equal(t, n.counts(func(scene string) bool { return scene != "" }, r.From, r.To, true), r.Total)
+		})
+	}
+}
+
+func TestAServerThatIsDownAndBack(t *testing.T) {
+	for _, dialect := range []Dialect{Postgres, MySQL} {
+		t.Run(dialect.String(), func(t *testing.T) {
+			d := newDatabase(t, dialect)
+			line := newLine(t)
+			through := line.to(t, d)
+			c := journaled(t)
+			s := newTestStore(t, through, c)
+			require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
+
+			line.cut()
+			for i := range 5 {
+				require.NoError(t, s.Record(t.Context(), scanned(fmt.Sprint("o-", i), "poster", now)))
+			}
+			_, err := s.Report(t.Context(), Query{})
+			require.ErrorIs(t, err, ErrUnavailable)
+			require.NoError(t, s.Forget(t.Context(), "o-3"))
+
+			t.Run("and a start meanwhile", func(t *testing.T) {
+				c := journaled(t)
+				var logged bytes.Buffer
+				c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+				early := newTestStore(t, through, c)
+				require.Contains(t, logged.String(), "the database is away, events go to the journal")
+				require.NoError(t, early.Record(t.Context(), scanned("o-early", "poster", now)))
+				require.NoError(t, early.Close())
+
+				c.Journal = ""
+				_, err := newStore(through.open(t), dialect, c)
+				require.NoError(t, err)
+				_, err = Open(t.Context(), through.open(t), dialect, c)
+				require.ErrorIs(t, err, ErrUnavailable, "without a journal it is an error")
+			})
+
+			line.mend()
+			played(t, s)
+			assert.Equal(t, int64(5), total(t, s).Scans)
+		})
+	}
+}
+
+func TestAStoreThatBeganWithoutItsDatabase(t *testing.T) {
+	d := newDatabase(t, Postgres)
+	line := newLine(t)
+	line.cut()
+	s := newTestStore(t, line.to(t, d), journaled(t))
+	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
+	line.mend()
+	played(t, s)
+	require.NoError(t, s.Record(t.Context(), scanned("o-2", "poster", now)))
+	assert.Equal(t, int64(2), total(t, s).Scans)
+}
+
+// A line leads to a server, and can be cut.
+type line struct {
+	listener net.Listener
+	target   string
+
+	mu    sync.Mutex // guards what follows
+	isCut bool
+	conns map[net.Conn]bool
+}
+
+func newLine(t *testing.T) *line {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := &line{listener: listener, conns: make(map[net.Conn]bool)}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { l.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		l.cut()
+		serving.Wait()
+	})
+	return l
+}
+
+// to returns the database as it is reached through the line.
+func (l *line) to(t *testing.T, d database) database {
+	t.Helper()
+	host, port, err := net.SplitHostPort(l.listener.Addr().String())
+	require.NoError(t, err)
+	if d.dialect == MySQL {
+		config, err := mysql.ParseDSN(d.dsn)
+		require.NoError(t, err)
+		require.Equal(t, "tcp", config.Net, "the tests need TCP")
+		l.target, config.Addr = config.Addr, l.listener.Addr().String()
+		d.dsn = config.FormatDSN()
+		return d
+	}
+	config, err := pgx.ParseConfig(fromEnv(envPostgres, defaultPostgres))
+	require.NoError(t, err)
+	db := d.open(t)
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT current_database()").Scan(&config.Database))
+	l.target = net.JoinHostPort(config.Host, fmt.Sprint(config.Port))
+	config.Host = host
+	_, err = fmt.Sscan(port, &config.Port)
+	require.NoError(t, err)
+	config.Fallbacks = nil
+	d.dsn = stdlib.RegisterConnConfig(config)
+	return d
+}
+
+func (l *line) serve(conn net.Conn) {
+	defer conn.Close()
+	if !l.keep(conn) {
+		return
+	}
+	server, err := net.Dial("tcp", l.target)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	if !l.keep(server) {
+		return
+	}
+	var copying sync.WaitGroup
+	copying.Go(func() {
+		_, _ = io.Copy(server, conn) // until one of them is cut
+		server.Close()
+	})
+	_, _ = io.Copy(conn, server)
+	conn.Close()
+	copying.Wait()
+}
+
+func (l *line) keep(conn net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns[conn] = true
+	return !l.isCut
+}
+
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.isCut = true
+	for conn := range l.conns {
+		conn.Close()
+	}
+	clear(l.conns)
+}
+
+func (l *line) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.isCut = false
+}
+
+// entries makes some that differ.
+func someEntries(n int) (entries []entry) {
+	for i := range n {
+		e := entry{kind: kind(1 + i%4), at: now.Unix() + int64(i), scene: strings.Repeat("场", i)}
+		e.person[0], e.id[15] = byte(i), byte(i)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+func readAll(t *testing.T, j *journal) []entry {
+	t.Helper()
+	entries, _, err := j.next(1000)
+	require.NoError(t, err)
+	return entries
+}
+
+func TestAJournalIsWholeWhereverACrashEndedIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j, err := openJournal(path, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	wrote := someEntries(5)
+	ends := []int64{j.size}
+	for _, e := range wrote {
+		_, err := j.append([]entry{e})
+		require.NoError(t, err)
+		ends = append(ends, j.size)
+	}
+	require.Equal(t, wrote, readAll(t, j))
+	require.NoError(t, j.close())
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for size := range len(whole) + 1 {
+		path := filepath.Join(t.TempDir(), "journal")
+		require.NoError(t, os.WriteFile(path, whole[:size], 0o600))
+		j, err := openJournal(path, slog.New(slog.DiscardHandler))
+		require.NoError(t, err, size)
+		n := 0
+		for n < len(wrote) && ends[n+1] <= int64(size) {
+			n++
+		}
+		require.Equal(t, wrote[:n], append([]entry{}, readAll(t, j)...), "%d bytes", size)
+		rest, err := filepath.Glob(path + ".rest-*")
+		require.NoError(t, err)
+		if int64(size) > ends[n] {
+			require.Len(t, rest, 1, "what is cut off is kept")
+			kept, err := os.ReadFile(rest[0])
+			require.NoError(t, err)
+			require.Equal(t, whole[ends[n]:size], kept)
+		} else {
+			require.Empty(t, rest)
+		}
+		_, err = j.append(wrote[:1])
+		require.NoError(t, err)
+		require.Len(t, readAll(t, j), n+1)
+		require.NoError(t, j.close())
+	}
+}
+
+func TestAJournalIsPlayedOnceAlsoAfterACrash(t *testing.T) {
+	d := newDatabase(t, SQLite)
+	c := journaled(t)
+	s := newTestStore(t, d, c)
+	release := holdLock(t, d)
+	for i := range 100 {
+		require.NoError(t, s.Record(t.Context(), scanned(fmt.Sprint("o-", i), "poster", now)))
+	}
+	require.NoError(t, s.Close(), "while the database is away")
+	kept, err := os.ReadFile(c.Journal)
+	require.NoError(t, err)
+	release()
+
+	for range 2 { // the second time as if a crash had come before the journal was emptied
+		require.NoError(t, os.WriteFile(c.Journal, kept, 0o600))
+		again := newTestStore(t, d, c)
+		played(t, again)
+		assert.Equal(t, int64(100), total(t, again).Scans)
+		require.NoError(t, again.Close())
+	}
+}
+
+func TestAJournalThatCannotTakeMoreIsAnError(t *testing.T) {
+	t.Run("it is full", func(t *testing.T) {
+		d := newDatabase(t, SQLite)
+		s := newTestStore(t, d, journaled(t))
+		s.journal.max = int64(len(journalMagic) + 2*(headSize+fixedSize+len("poster")))
+		release := holdLock(t, d)
+		require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
+		require.NoError(t, s.Record(t.Context(), scanned("o-2", "poster", now)))
+		err := s.Record(t.Context(), scanned("o-3", "poster", now))
+		require.ErrorIs(t, err, ErrJournal)
+		require.ErrorContains(t, err, "is full")
+		release()
+		played(t, s)
+		require.NoError(t, s.Record(t.Context(), scanned("o-3", "poster", now)))
+		assert.Equal(t, int64(3), total(t, s).Scans)
+	})
+	t.Run("its disk fails", func(t *testing.T) {
+		d := newDatabase(t, SQLite)
+		s := newTestStore(t, d, journaled(t))
+		holdLock(t, d)
+		writable := s.journal.file
+		var err error
+		s.journal.file, err = os.Open(s.journal.path) // for reading
+		require.NoError(t, err)
+		require.ErrorIs(t, s.Record(t.Context(), scanned("o-1", "poster", now)), ErrJournal)
+		require.NoError(t, s.journal.file.Close())
+		s.journal.file = writable
+		require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
+	})
+}
+
+func TestAJournalOfAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j, err := openJournal(path, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	_, err = openJournal(path, slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, ErrJournal)
+	require.ErrorContains(t, err, "another process")
+	require.NoError(t, j.close())
+
+	require.NoError(t, os.WriteFile(path, []byte("letters, and nothing of ours in them"), 0o600))
+	_, err = openJournal(path, slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, ErrJournal)
+	require.ErrorContains(t, err, "is not a journal")
+	left, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Contains(t, string(left), "letters")
+}
+
+func TestAnErrorThatNoWaitMendsDoesNotFillTheJournal(t *testing.T) {
+	d := newDatabase(t, SQLite)
+	s := newTestStore(t, d, journaled(t))
+	_, err := d.open(t).ExecContext(t.Context(), "DROP TABLE scanstats_event")
+	require.NoError(t, err)
+	require.ErrorContains(t, s.Record(t.Context(), scanned("o-1", "poster", now)), "no such table")
+	require.False(t, s.journal.waiting())
+}
+
+func FuzzJournal(f *testing.F) {
+	var good []byte
+	for _, e := range someEntries(3) {
+		good = appendEntry(good, e)
+	}
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var whole []byte
+		require.NoError(t, readEntries(bytes.NewReader(b), 0, func(e entry, end int64) bool {
+			whole = appendEntry(whole, e)
+			require.Equal(t, b[:end], whole, "what was read is what stands there")
+			return true
+		}))
+	})
+}

@@ -1,0 +1,193 @@
+package scanstats
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// change changes the database, in the time that the store gives it.
+func (s *Store) change(ctx context.Context, fn func(*tx) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, fmt.Errorf("%w within %v", ErrUnavailable, s.cfg.Timeout))
+	defer cancel()
+	return s.writer.change(ctx, fn)
+}
+
+// ready reports why the database cannot be used.
+func (s *Store) ready(ctx context.Context) error {
+	if s.stop.Err() != nil {
+		return ErrClosed
+	}
+	if err := s.file.check(); err != nil {
+		return err
+	}
+	return s.prepare(ctx)
+}
+
+// prepare brings the tables up to date and agrees with the other instances, once.
+func (s *Store) prepare(ctx context.Context) error {
+	if s.currentZone() != nil {
+		return nil
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	loc, err := s.agree(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.zone = &zone{loc}
+	return nil
+}
+
+// currentZone returns nil while the database has not been prepared.
+func (s *Store) currentZone() *zone {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.zone
+}
+
+// migrate brings the tables up to date.
+func (s *Store) migrate(ctx context.Context) error {
+	var err error
+	for range 10 {
+		err = migrate(ctx, s.db, s.writer.dialect)
+		if kind := kindOf(err); err == nil || ctx.Err() != nil || kind != nil && !errors.Is(kind, ErrLocked) {
+			break
+		}
+		// Two that begin at once can meet: SQLite has no lock that spans several transactions, and the
+		// library looks at the tables before it takes that of a server. One fails, and finds its work done.
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("bring the tables up to date: %w", err)
+	}
+	return nil
+}
+
+func migrate(ctx context.Context, db *sql.DB, d Dialect) error {
+	var dialect goose.Dialect
+	options := []goose.ProviderOption{goose.WithTableName("scanstats_version"), goose.WithDisableGlobalRegistry(true)}
+	folder := ""
+	switch d {
+	case SQLite:
+		dialect, folder = goose.DialectSQLite3, "migrations/sqlite"
+	case Postgres:
+		const lockID = 0x7778737461747321 // any number that no other program takes
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 300), lock.WithUnlockTimeout(1, 3))
+		if err != nil {
+			return err
+		}
+		dialect, folder = goose.DialectPostgres, "migrations/postgres"
+		options = append(options, goose.WithSessionLocker(locker))
+	case MySQL:
+		dialect, folder = goose.DialectMySQL, "migrations/mysql"
+		options = append(options, goose.WithSessionLocker(mysqlLock{}))
+	}
+	files, err := fs.Sub(migrations, folder)
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(dialect, db, files, options...)
+	if err != nil {
+		return err
+	}
+	if _, err = provider.Up(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// mysqlLock lets one instance migrate at a time.
+type mysqlLock struct{}
+
+func (mysqlLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	var got sql.NullInt64
+	if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK('scanstats', 300)").Scan(&got); err != nil {
+		return err
+	}
+	if got.Int64 != 1 {
+		return fmt.Errorf("%w: another instance has been bringing the tables up to date for 5 minutes", ErrLocked)
+	}
+	return nil
+}
+
+func (mysqlLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "DO RELEASE_LOCK('scanstats')")
+	return err
+}
+
+// Names of settings.
+const (
+	settingZone   = "zone"
+	settingKey    = "key"
+	settingPurged = "purged" // the day on which old rows were deleted last
+)
+
+// agree makes sure that this instance counts as the others do, and returns the time zone.
+func (s *Store) agree(ctx context.Context) (*time.Location, error) {
+	wanted := s.cfg.Location
+	if wanted == nil {
+		wanted = shanghai
+	}
+	zone, err := s.setting(ctx, settingZone, wanted.String())
+	if err != nil {
+		return nil, err
+	}
+	if s.cfg.Location != nil && zone != wanted.String() {
+		return nil, fmt.Errorf("%w: Config.Location is %v, but the days of this database begin in %s", ErrMismatch, wanted, zone)
+	}
+	if len(s.key) > 0 {
+		key, err := s.setting(ctx, settingKey, s.fingerprint())
+		if err != nil {
+			return nil, err
+		}
+		if key != s.fingerprint() {
+			return nil, fmt.Errorf("%w: Config.Key is not the one that made the hashes in this database", ErrMismatch)
+		}
+	}
+	if s.cfg.Location != nil {
+		return wanted, nil
+	}
+	return loadZone(zone)
+}
+
+// setting returns a setting, and makes it if it is not there. A database that may only be
+// read is good enough for one that is.
+func (s *Store) setting(ctx context.Context, name, otherwise string) (value string, err error) {
+	err = s.db.QueryRowContext(ctx, s.writer.dialect.sql(selectSetting), name).Scan(&value)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return value, err
+	}
+	err = s.change(ctx, func(t *tx) error {
+		value, err = t.setting(name, otherwise)
+		return err
+	})
+	return value, err
+}
+
+const selectSetting = "SELECT value FROM scanstats_setting WHERE name = ?"
+
+// setting returns a setting, and makes it if it is not there.
+func (t *tx) setting(name, otherwise string) (value string, err error) {
+	err = t.query(t.dialect.sql(selectSetting), []any{name}, &value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return otherwise, t.insert(settingTable, []any{name, otherwise})
+	}
+	return value, err
+}

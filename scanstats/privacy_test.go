@@ -1,0 +1,188 @@
+package scanstats
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// known returns how many rows tell of somebody.
+func known(t *testing.T, s *Store, openID string) (rows int) {
+	t.Helper()
+	p := s.person(openID)
+	d := s.writer.dialect
+	var visitors, followers int
+	require.NoError(t, s.db.QueryRowContext(t.Context(), d.sql("SELECT COUNT(*) FROM scanstats_visitor WHERE id BETWEEN ? AND ?"),
+		visitorID(p, 0), visitorID(p, ^sceneID(0))).Scan(&visitors))
+	require.NoError(t, s.db.QueryRowContext(t.Context(), d.sql("SELECT COUNT(*) FROM scanstats_follower WHERE person = ?"), p[:]).Scan(&followers))
+	return visitors + followers
+}
+
+func TestLeavingDeletesWhatIsKnownAndKeepsTheTotals(t *testing.T) {
+	for _, dialect := range dialects {
+		t.Run(dialect.String(), func(t *testing.T) {
+			d := newDatabase(t, dialect)
+			s := newTestStore(t, d, testConfig())
+			at := func(days int) time.Time { return now.AddDate(0, 0, days) }
+			for _, openID := range []string{"o-1", "o-2"} {
+				require.NoError(t, s.Record(t.Context(), followed(openID, "poster", at(-10))))
+				require.NoError(t, s.Record(t.Context(), scanned(openID, "shop", at(-9))))
+			}
+			require.Equal(t, 4, known(t, s, "o-1"), "the follow, each scene, and all of them")
+			require.NoError(t, s.Record(t.Context(), left("o-1", at(-5))))
+			assert.Zero(t, known(t, s, "o-1"))
+			assert.Equal(t, 4, known(t, s, "o-2"))
+			want := Counts{Scans: 4, NewFollowers: 2, People: 2, Lost: 1, Stayed: [3]Stay{{1, 2, 2}, {7, 2, 1}, {30, 0, 0}}}
+			assert.Equal(t, want, total(t, s))
+
+			require.NoError(t, s.Forget(t.Context(), "o-2"))
+			assert.Zero(t, known(t, s, "o-2"))
+			assert.Equal(t, want, total(t, s))
+			require.NoError(t, s.Forget(t.Context(), "o-2"), "twice")
+			require.NoError(t, s.Forget(t.Context(), "nobody"))
+			require.ErrorIs(t, s.Forget(t.Context(), ""), ErrInvalidEvent)
+
+			require.NoError(t, s.Record(t.Context(), left("o-2", at(-1))))
+			r, err := s.Report(t.Context(), Query{})
+			require.NoError(t, err)
+			assert.Equal(t, want, r.Total)
+			assert.Equal(t, int64(1), r.Other.Lost, "nobody knows any more which scene has lost them")
+		})
+	}
+}
+
+func TestStaysAreCountedToTheSecond(t *testing.T) {
+	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
+	came := now.AddDate(0, 0, -34)
+	s.cfg.KeepEvents = 100 * 24 * time.Hour
+	for i, days := range stayDays {
+		for j, moment := range []time.Duration{-time.Second, 0} {
+			openID := fmt.Sprint("o-", i, "-", j)
+			require.NoError(t, s.Record(t.Context(), followed(openID, "poster", came)))
+			require.NoError(t, s.Record(t.Context(), left(openID, came.Add(time.Duration(days)*24*time.Hour+moment))))
+		}
+	}
+	r, err := s.Report(t.Context(), Query{From: came})
+	require.NoError(t, err)
+	assert.Equal(t, [3]Stay{{1, 6, 5}, {7, 6, 3}, {30, 6, 1}}, r.Total.Stayed)
+
+	// A day is told when the last who could have come on it came long enough ago.
+	day := zone{shanghai}.dayOf(came)
+	for i, days := range stayDays {
+		ends := zone{shanghai}.start(day + 1).Add(time.Duration(days) * 24 * time.Hour)
+		for _, tt := range []struct {
+			now time.Time
+			of  int64
+		}{{ends.Add(-time.Second), 0}, {ends, 6}} {
+			s.now = func() time.Time { return tt.now }
+			r, err := s.Report(t.Context(), Query{From: came, To: came})
+			require.NoError(t, err)
+			assert.Equal(t, tt.of, r.Total.Stayed[i].Of, "%d days, at %v", days, tt.now)
+			assert.Equal(t, tt.of, r.Buckets[0].Stayed[i].Of)
+			assert.Equal(t, tt.of, r.Scenes[0].Stayed[i].Of)
+		}
+	}
+}
+
+func TestNoOpenIDIsStored(t *testing.T) {
+	const openID = "o7Lp5t6n59DeX3U0C7Kric9qEx-Q"
+	folder := t.TempDir()
+	c := testConfig()
+	c.Timeout = 100 * time.Millisecond
+	c.Journal = filepath.Join(folder, "journal")
+	d := database{SQLite, dataSource(filepath.Join(folder, "scans.db")), "sqlite"}
+	s := newTestStore(t, d, c)
+	e := followed(openID, "a-scene-to-be-found", now)
+	require.NoError(t, s.Record(t.Context(), e))
+	holdLock(t, d)
+	require.NoError(t, s.Record(t.Context(), scanned(openID, "a-scene-to-be-found", now)))
+	files, err := filepath.Glob(filepath.Join(folder, "*"))
+	require.NoError(t, err)
+	var all string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		all += string(text)
+	}
+	require.Contains(t, all, "a-scene-to-be-found", "the files are those")
+	key, err := hex.DecodeString(e.DedupKey())
+	require.NoError(t, err)
+	for _, secret := range []string{openID, string(testKey), e.DedupKey(), string(key[:12])} {
+		assert.NotContains(t, all, secret)
+	}
+}
+
+func TestAStoreKeepsHouseByItself(t *testing.T) {
+	d := newDatabase(t, SQLite)
+	old := newTestStore(t, d, testConfig())
+	require.NoError(t, old.Record(t.Context(), scanned("o-1", "poster", now)))
+	count := func() (n int) {
+		require.NoError(t, old.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM scanstats_event WHERE id < x'01'").Scan(&n))
+		return n
+	}
+	_, err := old.db.ExecContext(t.Context(), "INSERT INTO scanstats_event (id) VALUES (x'00')") // of 1970
+	require.NoError(t, err)
+
+	reader := testConfig()
+	reader.Key = nil
+	s, err := Open(t.Context(), d.open(t), SQLite, reader)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Equal(t, 1, count(), "who only reads leaves it to others")
+
+	s, err = Open(t.Context(), d.open(t), SQLite, testConfig())
+	require.NoError(t, err)
+	defer s.Close()
+	require.Eventually(t, func() bool { return count() == 0 }, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestOldPeopleAndEventsAreDeleted(t *testing.T) {
+	for _, dialect := range dialects {
+		t.Run(dialect.String(), func(t *testing.T) {
+			d := newDatabase(t, dialect)
+			c := testConfig()
+			c.KeepPeople = 40 * 24 * time.Hour
+			c.KeepEvents = 40 * 24 * time.Hour
+			s := newTestStore(t, d, c)
+			at := func(days int) time.Time { return now.AddDate(0, 0, days) }
+			for i := range 300 { // so that hashes begin with many bytes
+				require.NoError(t, s.Record(t.Context(), followed(fmt.Sprint("o-old-", i), "poster", at(-39))))
+			}
+			require.NoError(t, s.Record(t.Context(), followed("o-new", "poster", at(-20))))
+			require.NoError(t, s.Record(t.Context(), scanned("o-old-7", "poster", at(-10))))
+			all, err := s.Report(t.Context(), Query{From: at(-60)})
+			require.NoError(t, err)
+
+			count := func(table string) (n int) {
+				require.NoError(t, s.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n))
+				return n
+			}
+			s.now = func() time.Time { return at(2) }
+			require.NoError(t, s.purge(t.Context()))
+			assert.Equal(t, 4, count("scanstats_visitor"), "who scanned since, at the scene and at all")
+			assert.Equal(t, 1, count("scanstats_follower"))
+			assert.Equal(t, 2, count("scanstats_event"))
+
+			s.now = func() time.Time { return now }
+			after, err := s.Report(t.Context(), Query{From: at(-60)})
+			require.NoError(t, err)
+			assert.Equal(t, all, after, "what was counted stays")
+
+			_, err = s.db.ExecContext(t.Context(), "DELETE FROM scanstats_event")
+			require.NoError(t, err)
+			s.now = func() time.Time { return at(2).Add(time.Hour) }
+			require.NoError(t, s.Record(t.Context(), scanned("o-new", "poster", at(-19))))
+			require.NoError(t, s.purge(t.Context()))
+			assert.Equal(t, 1, count("scanstats_event"), "once a day is enough")
+			s.now = func() time.Time { return at(22) }
+			require.NoError(t, s.purge(t.Context()))
+			assert.Zero(t, count("scanstats_event"))
+		})
+	}
+}

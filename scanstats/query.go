@@ -1,0 +1,435 @@
+package scanstats
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Report answers a query. It reads what was counted already and not the events: what it costs grows with the
+// number of scenes times days, and not with that of scans or people.
+//
+// Errors: [ErrInvalidQuery]; what kind of failure of the database it was, such as [ErrUnavailable].
+func (s *Store) Report(ctx context.Context, q Query) (*Report, error) {
+	r, err := s.report(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("scanstats: report: %w", explain(err))
+	}
+	return r, nil
+}
+
+func (s *Store) report(ctx context.Context, q Query) (*Report, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	now := s.now()
+	z := *s.currentZone()
+	span, err := q.span(z, now)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := s.db.BeginTx(ctx, s.writer.dialect.snapshot())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	b := &reporting{ctx: ctx, tx: tx, dialect: s.writer.dialect, query: q, span: span}
+	for i, days := range stayDays {
+		// The last day whose followers all came long enough ago.
+		b.told[i] = z.dayOf(now.Add(-time.Duration(days)*24*time.Hour)) - 1
+	}
+	return b.report()
+}
+
+// snapshot asks that all that a report reads is of one moment. A transaction of SQLite always is.
+func (d Dialect) snapshot() *sql.TxOptions {
+	if d == SQLite {
+		return nil
+	}
+	return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+}
+
+// A span is a range of days, cut into buckets.
+type span struct {
+	zone    zone
+	by      Interval
+	from    day
+	to      day // the last
+	buckets []Bucket
+	bucket  []int // of each day; not by hour
+}
+
+// Limits of a query.
+const (
+	maxDays   = 3700 // ten years
+	maxBucket = 1500
+	maxCells  = 2_000_000 // scenes times buckets
+)
+
+// span checks the query and returns its days.
+func (q Query) span(z zone, now time.Time) (span, error) {
+	s := span{zone: z, by: cmp.Or(q.By, Day), to: z.dayOf(now)}
+	if !q.To.IsZero() {
+		s.to = z.dayOf(q.To)
+	}
+	s.from = s.to - 29
+	if !q.From.IsZero() {
+		s.from = z.dayOf(q.From)
+	}
+	from, to := z.start(s.from).Format(time.DateOnly), z.start(s.to).Format(time.DateOnly)
+	switch days := int64(s.to) - int64(s.from) + 1; {
+	case !slices.Contains([]Interval{Hour, Day, Week, Month}, s.by):
+		return s, fmt.Errorf("%w: By %q must be hour, day, week or month", ErrInvalidQuery, q.By)
+	case days < 1:
+		return s, fmt.Errorf("%w: it begins on %s, after its end on %s", ErrInvalidQuery, from, to)
+	case days > maxDays || s.from < 1:
+		return s, fmt.Errorf("%w: from %s to %s are %d days, at most %d are allowed", ErrInvalidQuery, from, to, days, maxDays)
+	}
+	if s.by == Hour {
+		s.hours()
+	} else {
+		s.days()
+	}
+	if len(s.buckets) > maxBucket {
+		return s, fmt.Errorf("%w: from %s to %s by %s are %d points, at most %d are allowed: choose a longer interval, or fewer days",
+			ErrInvalidQuery, from, to, s.by, len(s.buckets), maxBucket)
+	}
+	return s, nil
+}
+
+func (s *span) hours() {
+	end := s.zone.start(s.to + 1)
+	for d := s.from; d <= s.to && len(s.buckets) <= maxBucket; d++ {
+		next := s.zone.start(d + 1)
+		for t := s.zone.start(d); t.Before(next); t = t.Add(time.Hour) {
+			s.buckets = append(s.buckets, Bucket{Start: t, End: t.Add(time.Hour)})
+		}
+	}
+	s.buckets[len(s.buckets)-1].End = end
+}
+
+func (s *span) days() {
+	for d := s.from; d <= s.to; d++ {
+		start := s.zone.start(d)
+		begins := d == s.from
+		switch s.by {
+		case Day:
+			begins = true
+		case Week:
+			begins = begins || start.Weekday() == time.Monday
+		case Month:
+			begins = begins || start.Day() == 1
+		}
+		if begins {
+			s.buckets = append(s.buckets, Bucket{Start: start})
+		}
+		s.bucket = append(s.bucket, len(s.buckets)-1)
+		s.buckets[len(s.buckets)-1].End = s.zone.start(d + 1)
+	}
+}
+
+// A reporting is one report that is being made.
+type reporting struct {
+	ctx     context.Context
+	tx      *sql.Tx
+	dialect Dialect
+	query   Query
+	span    span
+	told    [len(stayDays)]day // whose followers' stay can be told
+
+	scenes map[sceneID]*SceneReport // those that the query asks for
+	all    SceneReport              // all scenes together
+	none   SceneReport              // no scene
+	ids    []sceneID                // of Report.Scenes, in their order
+}
+
+func (b *reporting) report() (*Report, error) {
+	r := &Report{
+		From: b.span.zone.start(b.span.from), To: b.span.zone.start(b.span.to + 1), By: b.span.by, Zone: b.span.zone.String(),
+		Scenes: []SceneReport{}, Groups: []string{},
+	}
+	for _, step := range []func(*Report) error{b.readScenes, b.readTotals, b.readPeople, b.choose, b.readBuckets} {
+		if err := step(r); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range b.ids {
+		r.Scenes = append(r.Scenes, *b.scenes[id])
+	}
+	return r, nil
+}
+
+// isFiltered reports whether the query asks for some scenes only.
+func (q Query) isFiltered() bool { return len(q.Scenes) > 0 || q.Group != "" || q.Search != "" }
+
+// readScenes learns which scenes there are.
+func (b *reporting) readScenes(r *Report) error {
+	b.scenes = make(map[sceneID]*SceneReport)
+	groups := make(map[string]bool)
+	wanted := b.query.filter()
+	var id sceneID
+	var s SceneReport
+	err := b.each("SELECT id, scene, name, label_group FROM scanstats_scene", nil, func() {
+		if s.Group != "" && !groups[s.Group] {
+			groups[s.Group] = true
+			r.Groups = append(r.Groups, s.Group)
+		}
+		if wanted(s) {
+			kept := s
+			kept.Stayed = noStays()
+			b.scenes[id] = &kept
+		}
+	}, &id, &s.Scene, &s.Name, &s.Group)
+	slices.Sort(r.Groups)
+	b.all.Stayed, b.none.Stayed = noStays(), noStays()
+	return err
+}
+
+func noStays() (stays [len(stayDays)]Stay) {
+	for i, days := range stayDays {
+		stays[i].Days = days
+	}
+	return stays
+}
+
+// filter returns whether the query asks for a scene.
+func (q Query) filter() func(SceneReport) bool {
+	scenes := make(map[string]bool)
+	for _, scene := range q.Scenes {
+		scenes[clean(scene)] = true
+	}
+	search := strings.ToLower(q.Search)
+	return func(s SceneReport) bool {
+		return (len(scenes) == 0 || scenes[s.Scene]) && (q.Group == "" || q.Group == s.Group) &&
+			(search == "" || strings.Contains(strings.ToLower(s.Scene+"\x00"+s.Name+"\x00"+s.Group), search))
+	}
+}
+
+// target returns where the counts of a scene belong, or nil if nobody asks for them.
+func (b *reporting) target(id sceneID) *SceneReport {
+	switch id {
+	case allScenes:
+		return &b.all
+	case noScene:
+		return &b.none
+	}
+	return b.scenes[id]
+}
+
+// readTotals reads all counts but people, by scene.
+func (b *reporting) readTotals(*Report) error {
+	var statement strings.Builder
+	statement.WriteString("SELECT scene, SUM(scans), SUM(new_followers), SUM(lost)")
+	var args []any
+	for i, days := range stayDays {
+		fmt.Fprintf(&statement, ", SUM(CASE WHEN day <= ? THEN new_followers ELSE 0 END), SUM(CASE WHEN day <= ? THEN new_followers - left_%d ELSE 0 END)", days)
+		args = append(args, int64(b.told[i]), int64(b.told[i]))
+	}
+	statement.WriteString(" FROM scanstats_day WHERE day BETWEEN ? AND ? GROUP BY scene")
+	args = append(args, int64(b.span.from), int64(b.span.to))
+	var id sceneID
+	var c Counts
+	return b.each(statement.String(), args, func() {
+		if s := b.target(id); s != nil {
+			s.add(c)
+		}
+	}, append([]any{&id, &c.Scans, &c.NewFollowers, &c.Lost}, stayColumns(&c)...)...)
+}
+
+func stayColumns(c *Counts) (dest []any) {
+	for i := range c.Stayed {
+		dest = append(dest, &c.Stayed[i].Of, &c.Stayed[i].Stayed)
+	}
+	return dest
+}
+
+// add adds other counts, of other days or other scenes.
+func (c *Counts) add(other Counts) {
+	c.Scans += other.Scans
+	c.NewFollowers += other.NewFollowers
+	c.People += other.People
+	c.Lost += other.Lost
+	for i, stay := range other.Stayed {
+		c.Stayed[i].Of += stay.Of
+		c.Stayed[i].Stayed += stay.Stayed
+	}
+}
+
+// readPeople reads how many people scanned in the range, by scene: those whose visit before
+// one in the range was before the range.
+func (b *reporting) readPeople(*Report) error {
+	var id sceneID
+	var people int64
+	return b.each("SELECT scene, SUM(people) FROM scanstats_people WHERE day BETWEEN ? AND ? AND previous_day < ? GROUP BY scene",
+		[]any{int64(b.span.from), int64(b.span.to), int64(b.span.from)}, func() {
+			if s := b.target(id); s != nil {
+				s.People = people
+			}
+		}, &id, &people)
+}
+
+// choose makes the totals, and takes the scenes that the report lists.
+func (b *reporting) choose(r *Report) error {
+	if b.query.isFiltered() {
+		r.Total.Stayed, r.Other.Stayed = noStays(), noStays()
+		for _, s := range b.scenes {
+			r.Total.add(s.Counts)
+		}
+	} else {
+		r.Total, r.Other = b.all.Counts, b.none.Counts
+	}
+	for id, s := range b.scenes {
+		if s.Scans != 0 || s.NewFollowers != 0 || s.Lost != 0 || s.Name != "" || s.Group != "" {
+			b.ids = append(b.ids, id)
+		}
+	}
+	slices.SortFunc(b.ids, func(x, y sceneID) int {
+		a, c := b.scenes[x], b.scenes[y]
+		return cmp.Or(cmp.Compare(c.Scans, a.Scans), cmp.Compare(c.NewFollowers, a.NewFollowers), cmp.Compare(a.Scene, c.Scene))
+	})
+	limit := cmp.Or(b.query.Limit, 1000)
+	if limit > 0 && len(b.ids) > limit {
+		r.More = len(b.ids) - limit
+		b.ids = b.ids[:limit]
+	}
+	if cells := len(b.ids) * len(b.span.buckets); b.query.EachScene && cells > maxCells {
+		return fmt.Errorf("%w: %d scenes with %d points each are %d, at most %d are allowed: ask for fewer scenes or days, or for a longer interval",
+			ErrInvalidQuery, len(b.ids), len(b.span.buckets), cells, maxCells)
+	}
+	return nil
+}
+
+// readBuckets fills the time lines.
+func (b *reporting) readBuckets(r *Report) error {
+	r.Buckets = b.emptyBuckets()
+	total := map[sceneID][]Bucket{allScenes: r.Buckets}
+	if !b.query.isFiltered() {
+		if err := b.readLine(total, []sceneID{allScenes}, "scene"); err != nil {
+			return err
+		}
+	} else {
+		var ids []sceneID
+		for id := range b.scenes {
+			ids = append(ids, id)
+		}
+		if err := b.readLine(total, ids, "0"); err != nil {
+			return err
+		}
+	}
+	if !b.query.EachScene {
+		return nil
+	}
+	lines := make(map[sceneID][]Bucket)
+	for _, id := range b.ids {
+		b.scenes[id].Buckets = b.emptyBuckets()
+		lines[id] = b.scenes[id].Buckets
+	}
+	return b.readLine(lines, b.ids, "scene")
+}
+
+func (b *reporting) emptyBuckets() []Bucket {
+	buckets := slices.Clone(b.span.buckets)
+	for i := range buckets {
+		buckets[i].Stayed = noStays()
+	}
+	return buckets
+}
+
+// readLine reads the counts of scenes into lines, by what the expression makes of a scene.
+func (b *reporting) readLine(lines map[sceneID][]Bucket, ids []sceneID, line string) error {
+	read := b.readDays
+	if b.span.by == Hour {
+		read = b.readHours
+	}
+	const most = 500 // in one statement
+	for some := range slices.Chunk(ids, most) {
+		if err := read(lines, some, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// in returns a condition on the scene.
+func in(ids []sceneID) (condition string, args []any) {
+	var list strings.Builder
+	SQLite.placeholders(&list, 0, len(ids))
+	for _, id := range ids {
+		args = append(args, int64(id))
+	}
+	return "scene IN " + list.String(), args
+}
+
+func (b *reporting) readHours(lines map[sceneID][]Bucket, ids []sceneID, line string) error {
+	index := make(map[int64]int, len(b.span.buckets))
+	for i, bucket := range b.span.buckets {
+		index[bucket.Start.Unix()] = i
+	}
+	condition, args := in(ids)
+	first, end := b.span.buckets[0].Start.Unix(), b.span.buckets[len(b.span.buckets)-1].End.Unix()
+	var id sceneID
+	var start int64
+	var c Counts
+	return b.each("SELECT start, "+line+" AS line, SUM(scans), SUM(new_followers), SUM(people), SUM(lost) FROM scanstats_hour WHERE start >= ? AND start < ? AND "+
+		condition+" GROUP BY start, line", append([]any{first, end}, args...), func() {
+		if i, ok := index[start]; ok {
+			lines[id][i].add(c)
+		}
+	}, &start, &id, &c.Scans, &c.NewFollowers, &c.People, &c.Lost)
+}
+
+func (b *reporting) readDays(lines map[sceneID][]Bucket, ids []sceneID, line string) error {
+	condition, sceneArgs := in(ids)
+	var id sceneID
+	var d day
+	var c Counts
+	var left [len(stayDays)]int64
+	err := b.each("SELECT day, "+line+" AS line, SUM(scans), SUM(new_followers), SUM(people), SUM(lost), SUM(left_1), SUM(left_7), SUM(left_30) FROM scanstats_day WHERE day BETWEEN ? AND ? AND "+
+		condition+" GROUP BY day, line", append([]any{int64(b.span.from), int64(b.span.to)}, sceneArgs...), func() {
+		if b.span.by != Day {
+			c.People = 0 // who came on two days of a week is one
+		}
+		for i := range left {
+			c.Stayed[i] = Stay{}
+			if d <= b.told[i] {
+				c.Stayed[i] = Stay{Of: c.NewFollowers, Stayed: c.NewFollowers - left[i]}
+			}
+		}
+		lines[id][b.span.bucket[d-b.span.from]].add(c)
+	}, &d, &id, &c.Scans, &c.NewFollowers, &c.People, &c.Lost, &left[0], &left[1], &left[2])
+	if err != nil || b.span.by == Day {
+		return err
+	}
+	var people int64
+	for i, bucket := range b.span.buckets {
+		from, to := int64(b.span.zone.dayOf(bucket.Start)), int64(b.span.zone.dayOf(bucket.End))
+		err := b.each("SELECT "+line+" AS line, SUM(people) FROM scanstats_people WHERE day >= ? AND day < ? AND previous_day < ? AND "+condition+" GROUP BY line",
+			append([]any{from, to, from}, sceneArgs...), func() {
+				lines[id][i].People += people
+			}, &id, &people)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each calls f for each row of the result, which it scans into dest.
+func (b *reporting) each(statement string, args []any, f func(), dest ...any) error {
+	rows, err := b.tx.QueryContext(b.ctx, b.dialect.sql(statement), args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		f()
+	}
+	return rows.Err()
+}

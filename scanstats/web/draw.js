@@ -1,0 +1,188 @@
+// The two charts, with the same numbers as tables.
+
+import {text, number, percent, share, shortTime, longTime, firstDay, lastDay, isolated} from './text.js';
+import {nameOf} from './table.js';
+
+const $ = id => document.getElementById(id);
+const still = matchMedia('(prefers-reduced-motion: reduce)');
+const dark = matchMedia('(prefers-color-scheme: dark)');
+
+// What the lines are differs in more than their colour: see the dashes and the points.
+const lines = [
+  {id: 'scans', name: text.scans, dash: [], point: 'circle'},
+  {id: 'new_followers', name: text.newFollowers, dash: [], point: 'rect'},
+  {id: 'people', name: text.people, dash: [6, 3], point: 'triangle'},
+  {id: 'lost', name: text.lost, dash: [2, 3], point: 'rectRot'},
+];
+const mostBars = 10;
+const hidden = new Set(); // ids of lines
+let charts = [], last;
+
+dark.addEventListener('change', () => { if (last) drawCharts(...last); });
+
+// drawCharts draws a report. If it is of single scenes, isAlone, the bars are theirs.
+export function drawCharts(report, isAlone) {
+  last = [report, isAlone];
+  for (const chart of charts) chart.destroy();
+  setDefaults();
+  charts = [drawTime(report), drawStay(stayRows(report, isAlone))];
+  showLineButtons(charts[0]);
+}
+
+const color = name => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
+
+function setDefaults() {
+  const d = Chart.defaults;
+  d.animation = still.matches ? false : {duration: 300};
+  d.maintainAspectRatio = false;
+  d.font.family = getComputedStyle(document.body).fontFamily;
+  d.color = color('soft');
+  d.borderColor = color('line');
+  d.plugins.legend.display = false; // the page has its own, which the keyboard reaches
+  Object.assign(d.plugins.tooltip, {
+    backgroundColor: color('ink'), titleColor: color('paper'), bodyColor: color('paper'),
+    padding: 10, cornerRadius: 6, boxPadding: 4, usePointStyle: true,
+  });
+}
+
+function drawTime({by, buckets, ...report}) {
+  const chart = new Chart($('time'), {
+    type: 'line',
+    data: {
+      labels: buckets.map(b => shortTime(b, by)),
+      datasets: lines.map(l => ({
+        label: l.name,
+        data: buckets.map(b => b[l.id]),
+        hidden: hidden.has(l.id),
+        borderColor: color(l.id), backgroundColor: color(l.id),
+        borderWidth: 2, borderDash: l.dash,
+        pointStyle: l.point, pointRadius: buckets.length > 45 ? 0 : 3, pointHoverRadius: 5,
+      })),
+    },
+    options: {
+      interaction: {mode: 'index', intersect: false},
+      scales: {
+        x: {grid: {display: false}, ticks: {maxRotation: 0, autoSkipPadding: 16}},
+        y: {beginAtZero: true, border: {display: false}, ticks: {precision: 0, callback: number, maxTicksLimit: 7}},
+      },
+      plugins: {tooltip: {callbacks: {
+        title: items => longTime(buckets[items[0].dataIndex], by),
+        label: item => ` ${item.dataset.label}: ${number(item.raw)}`,
+      }}},
+    },
+  });
+  $('time').setAttribute('aria-label', describeTime(report, by, buckets));
+  showNumbers('time-numbers', [text.start, ...lines.map(l => l.name)],
+    () => buckets.map(b => [longTime(b, by), ...lines.map(l => number(b[l.id]))]));
+  return chart;
+}
+
+function describeTime(report, by, buckets) {
+  const parts = lines.map(l => {
+    const most = buckets.reduce((a, b) => b[l.id] > a[l.id] ? b : a, buckets[0]);
+    return text.timePart(l.name, number(report.total[l.id]), number(most[l.id]), longTime(most, by));
+  });
+  return text.timeChart(firstDay(report), lastDay(report), parts);
+}
+
+// The buttons are the chart's legend, and show and hide its lines.
+function showLineButtons(chart) {
+  $('lines').replaceChildren(...lines.map((l, i) => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = l.name;
+    button.dataset.line = l.id;
+    button.setAttribute('aria-pressed', !hidden.has(l.id));
+    button.onclick = () => {
+      if (!hidden.delete(l.id)) hidden.add(l.id);
+      button.setAttribute('aria-pressed', !hidden.has(l.id));
+      chart.setDatasetVisibility(i, !hidden.has(l.id));
+      chart.update();
+    };
+    return button;
+  }));
+}
+
+// stayRows returns what the bars are of: the scenes with the most new followers, or the total.
+function stayRows(report, isAlone) {
+  const scenes = report.scenes.filter(s => isAlone || s.stayed[0].of > 0)
+    .sort((a, b) => b.new_followers - a.new_followers)
+    .slice(0, mostBars)
+    .map(s => ({name: nameOf(s), stayed: s.stayed}));
+  return isAlone && scenes.length > 0 ? scenes : [{name: text.total, stayed: report.total.stayed}, ...scenes];
+}
+
+function drawStay(rows) {
+  $('stay').parentElement.style.height = `${Math.max(120, 60 + 34 * rows.length)}px`;
+  const days = rows[0].stayed.map(s => s.days);
+  const chart = new Chart($('stay'), {
+    type: 'bar',
+    data: {
+      labels: rows.map(r => isolated(shorten(r.name))),
+      datasets: days.map((d, i) => ({
+        label: text.stayed(d),
+        data: rows.map(r => r.stayed[i].of ? r.stayed[i].stayed / r.stayed[i].of : null),
+        backgroundColor: color('stayed-' + d),
+        borderRadius: 2, maxBarThickness: 16, categoryPercentage: 0.8, barPercentage: 0.9,
+      })),
+    },
+    options: {
+      indexAxis: 'y',
+      interaction: {mode: 'index', axis: 'y', intersect: false},
+      scales: {
+        x: {min: 0, max: 1, border: {display: false}, ticks: {callback: percent, maxTicksLimit: 6, maxRotation: 0}},
+        y: {grid: {display: false}, ticks: {autoSkip: false}},
+      },
+      plugins: {tooltip: {callbacks: {
+        title: items => isolated(shorten(rows[items[0].dataIndex].name, 40)),
+        label: item => {
+          const stay = rows[item.dataIndex].stayed[item.datasetIndex];
+          return ` ${item.dataset.label}: ${share(stay)} (${text.partOf(number(stay.stayed), number(stay.of))})`;
+        },
+      }}},
+    },
+  });
+  showStayLegend(days);
+  const values = r => r.stayed.map(s => `${text.stayed(s.days)} ${share(s)}`);
+  $('stay').setAttribute('aria-label', text.stayChart(rows.map(r => text.stayPart(isolated(shorten(r.name, 40)), values(r)))));
+  showNumbers('stay-numbers', [text.scene, ...days.map(text.stayed)],
+    () => rows.map(r => [r.name, ...r.stayed.map(s => `${share(s)} (${text.partOf(number(s.stayed), number(s.of))})`)]));
+  return chart;
+}
+
+function showStayLegend(days) {
+  $('stay-legend').replaceChildren(...days.map(d => {
+    const item = document.createElement('span');
+    item.dataset.line = 'stayed-' + d;
+    item.textContent = text.stayed(d);
+    return item;
+  }));
+}
+
+// shorten cuts a text between characters as readers see them.
+function shorten(s, most = 14) {
+  const letters = [...new Intl.Segmenter().segment(s.slice(0, 20 * most))];
+  if (letters.length <= most) return s;
+  return letters.slice(0, most - 1).map(l => l.segment).join('') + '…';
+}
+
+// showNumbers makes a chart's table once it is opened, for there may be thousands of rows.
+function showNumbers(id, head, body) {
+  const details = $(id);
+  const make = () => {
+    if (!details.open) return;
+    const table = document.createElement('table');
+    const fill = (row, cells, firstScope) => cells.forEach((content, i) => {
+      const cell = row.appendChild(document.createElement(i && firstScope === 'row' ? 'td' : 'th'));
+      if (cell.tagName === 'TH') cell.scope = firstScope;
+      cell.className = i ? 'number' : '';
+      cell.appendChild(document.createElement('bdi')).textContent = content;
+    });
+    fill(table.createTHead().insertRow(), head, 'col');
+    const rows = table.createTBody();
+    for (const cells of body()) fill(rows.insertRow(), cells, 'row');
+    details.querySelector('.scroll').replaceChildren(table);
+  };
+  details.ontoggle = make;
+  make();
+}

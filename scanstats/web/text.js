@@ -1,0 +1,162 @@
+// The page's words in English and Chinese, and how numbers and days are written in them.
+
+const english = {
+  title: 'Scan statistics',
+  skip: 'Skip to the report',
+  csv: 'Export CSV',
+  controls: 'What the report is about',
+  quick: 'Days',
+  last7: '7 days', last30: '30 days', last90: '90 days', thisMonth: 'This month', lastMonth: 'Last month',
+  from: 'From', to: 'To',
+  by: 'Interval', hour: 'Hours', day: 'Days', week: 'Weeks', month: 'Months',
+  group: 'Group', allGroups: 'All groups',
+  search: 'Search scenes',
+  loading: 'Loading…',
+  failed: 'The report could not be loaded.',
+  refused: 'The server did not accept this request:',
+  retry: 'Retry',
+  signIn: 'You are not signed in any more. Please sign in again.',
+  reload: 'Sign in again',
+  onlyScene: 'Only', allScenes: 'Show all scenes',
+  totals: 'Totals',
+  scans: 'Scans', newFollowers: 'New followers', people: 'People', lost: 'Lost',
+  stayed: days => `Stayed ${days} ${days === 1 ? 'day' : 'days'}`,
+  partOf: (part, all) => `${part} of ${all}`,
+  empty: 'No scans in these days.',
+  overTime: 'Over time', lines: 'Lines of the chart', numbers: 'Show the numbers',
+  retention: 'Who stayed', total: 'All scenes',
+  timeChart: (from, to, parts) => `Line chart from ${from} to ${to}. ${parts.join('; ')}.`,
+  timePart: (name, total, most, when) => `${name}: ${total}, most ${most} (${when})`,
+  stayChart: parts => `Bar chart of the new followers who stayed. ${parts.join('; ')}.`,
+  stayPart: (name, values) => `${name}: ${values.join(', ')}`,
+  start: 'Beginning',
+  scenes: 'Scenes', scene: 'Scene', caption: 'What each scene brought. The buttons in the first row sort the table; a scene’s link shows it alone.',
+  noName: '(empty)',
+  count: (shown, all) => shown === all ? `${all} ${all === '1' ? 'scene' : 'scenes'}` : `${shown} of ${all} scenes`,
+  noMatch: 'No scene matches the search.',
+  searching: 'Searching…',
+  more: (shown, more) => `These are the ${shown} scenes with the most scans; ${more} more are in the totals. The search and the CSV file have all.`,
+  other: 'Followers without a code',
+  words: 'What the numbers mean',
+  meaning: {
+    scans: 'Scans of codes, by new followers and by those who followed already.',
+    newFollowers: 'Follows through a code.',
+    people: 'People who scanned; one who scans more than once counts once.',
+    lost: 'Those who stopped following in these days, counted for the scene that had brought them.',
+    stayed: 'Of the new followers who came long enough ago to tell, those who still followed after 1, 7 and 30 days of 24 hours.',
+  },
+  zone: zone => `Days and hours are those of the time zone ${zone}.`,
+};
+
+const chinese = {
+  title: '扫码统计',
+  skip: '跳到报表',
+  csv: '导出 CSV',
+  controls: '筛选条件',
+  quick: '时间范围',
+  last7: '近 7 天', last30: '近 30 天', last90: '近 90 天', thisMonth: '本月', lastMonth: '上月',
+  from: '开始日期', to: '结束日期',
+  by: '时间粒度', hour: '按小时', day: '按天', week: '按周', month: '按月',
+  group: '分组', allGroups: '全部分组',
+  search: '搜索渠道',
+  loading: '加载中…',
+  failed: '报表加载失败。',
+  refused: '服务器拒绝了此请求：',
+  retry: '重试',
+  signIn: '登录已失效，请重新登录。',
+  reload: '重新登录',
+  onlyScene: '仅看渠道', allScenes: '查看全部渠道',
+  totals: '汇总',
+  scans: '扫码次数', newFollowers: '新增关注', people: '扫码人数', lost: '取消关注',
+  stayed: days => days === 1 ? '次日留存' : `${days} 日留存`,
+  partOf: (part, all) => `${part} / ${all} 人`,
+  empty: '所选日期内没有扫码数据。',
+  overTime: '趋势', lines: '图表中的指标', numbers: '查看数据',
+  retention: '留存率', total: '全部渠道',
+  timeChart: (from, to, parts) => `${from}至${to}的折线图。${parts.join('；')}。`,
+  timePart: (name, total, most, when) => `${name}共 ${total}，最高 ${most}（${when}）`,
+  stayChart: parts => `新增关注留存率柱状图。${parts.join('；')}。`,
+  stayPart: (name, values) => `${name}：${values.join('，')}`,
+  start: '时间',
+  scenes: '渠道明细', scene: '渠道', caption: '各渠道数据。点击表头可排序，点击渠道可单独查看。',
+  noName: '（空）',
+  count: (shown, all) => shown === all ? `共 ${all} 个渠道` : `${shown} / ${all} 个渠道`,
+  noMatch: '没有符合条件的渠道。',
+  searching: '搜索中…',
+  more: (shown, more) => `仅列出扫码次数最多的 ${shown} 个渠道，另有 ${more} 个未列出（已计入汇总）。可通过搜索查找，或导出 CSV 查看全部。`,
+  other: '非扫码关注',
+  words: '指标说明',
+  meaning: {
+    scans: '渠道二维码被扫描的次数，含新关注用户和已关注用户。',
+    newFollowers: '通过扫码新增的关注次数。',
+    people: '扫码的去重人数，同一人多次扫码只计一次。',
+    lost: '所选日期内取消关注的次数，归入当初带来该用户的渠道。',
+    stayed: '新增关注的用户在 1、7、30 天（每天按 24 小时计）后仍在关注的比例；关注时间不足的用户不计入。',
+  },
+  zone: zone => `日期和时间均为 ${zone} 时区。`,
+};
+
+const language = navigator.languages.find(l => /^(zh|en)\b/i.test(l)) ?? 'en';
+const isChinese = /^zh/i.test(language);
+const locale = isChinese ? 'zh-CN' : language;
+
+export const text = isChinese ? chinese : english;
+
+// writeWords fills what the page's HTML leaves to the language.
+export function writeWords() {
+  document.documentElement.lang = locale;
+  document.title = text.title;
+  for (const e of document.querySelectorAll('[data-text]')) e.textContent = text[e.dataset.text];
+  for (const e of document.querySelectorAll('[data-label]')) e.setAttribute('aria-label', text[e.dataset.label]);
+  for (const e of document.querySelectorAll('[data-placeholder]')) e.placeholder = text[e.dataset.placeholder];
+}
+
+const numbers = new Intl.NumberFormat(locale);
+const percents = new Intl.NumberFormat(locale, {style: 'percent'});
+const shares = new Intl.NumberFormat(locale, {style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1});
+
+export const number = n => numbers.format(n);
+export const percent = n => percents.format(n);
+
+// share writes a Stay as a percentage; there is none of nobody.
+export const share = stay => stay.of ? shares.format(stay.stayed / stay.of) : '–';
+
+export const collator = new Intl.Collator(locale, {numeric: true});
+
+// The report's times carry the offset of its zone, so the day and hour there are in their
+// text. Reading these as if they were UTC, and writing them as UTC, keeps them.
+const wall = time => new Date(time.slice(0, 16) + 'Z');
+const dayBefore = date => new Date(date.getTime() - 24 * 3600e3);
+const writer = options => new Intl.DateTimeFormat(locale, {timeZone: 'UTC', ...options});
+const month = isChinese ? 'long' : 'short'; // the short one of Chinese is a number
+const days = writer({day: 'numeric', month, year: 'numeric'});
+const shorts = {
+  hour: writer({day: 'numeric', month, hour: '2-digit', minute: '2-digit', hourCycle: 'h23'}),
+  day: writer({day: 'numeric', month}),
+  week: writer({day: 'numeric', month}),
+  month: writer({month, year: 'numeric'}),
+};
+const longs = {
+  hour: writer({weekday: 'short', day: 'numeric', month, year: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23'}),
+  day: writer({weekday: 'short', day: 'numeric', month, year: 'numeric'}),
+};
+
+// shortTime writes where a bucket begins, longTime which one it is.
+export const shortTime = (bucket, by) => shorts[by].format(wall(bucket.start));
+export function longTime(bucket, by) {
+  if (longs[by]) return longs[by].format(wall(bucket.start));
+  return dayRange(bucket.start, bucket.end);
+}
+
+// dayRange writes the days from one time to before another.
+export function dayRange(from, to) {
+  const [first, last] = [wall(from), dayBefore(wall(to))];
+  if (!isChinese) return days.formatRange(first, last);
+  return [...new Set([first, last].map(days.format))].join('至'); // formatRange writes 2026/10/23
+}
+export const firstDay = report => days.format(wall(report.from));
+export const lastDay = report => days.format(dayBefore(wall(report.to)));
+
+// isolated puts a text of anybody's where no element can go, such as into a label: what
+// turns the direction of writing in it ends with it.
+export const isolated = s => '\u2068' + s + '\u2069';

@@ -1,0 +1,60 @@
+package scanstats
+
+import (
+	"fmt"
+	"time"
+)
+
+// shanghai needs no table of time zones, which some machines lack: China has had this offset all the time that
+// WeChat has been there.
+var shanghai = time.FixedZone("Asia/Shanghai", 8*60*60)
+
+// loadZone returns the location of that name.
+func loadZone(name string) (*time.Location, error) {
+	if name == shanghai.String() {
+		return shanghai, nil
+	}
+	loc, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the time zone %q of the database is not known on this machine: import time/tzdata, or install it: %w",
+			ErrInvalidConfig, name, err)
+	}
+	return loc, nil
+}
+
+// A zone tells days and hours.
+type zone struct{ *time.Location }
+
+// dayOf returns the date of t.
+func (z zone) dayOf(t time.Time) day {
+	y, m, d := t.In(z.Location).Date()
+	return day(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / (24 * 60 * 60))
+}
+
+// start returns the beginning of the day, which in some zones is not at midnight when summer
+// time begins.
+func (z zone) start(d day) time.Time {
+	y, m, date := time.Unix(int64(d)*24*60*60, 0).UTC().Date()
+	t := time.Date(y, m, date, 0, 0, 0, 0, z.Location)
+	if t.Day() != date {
+		_, t = t.ZoneBounds()
+	}
+	return t
+}
+
+// A moment is when something happened, as it is counted.
+type moment struct {
+	day  day
+	hour int   // since the day began; the longest day has 25
+	at   int64 // when the hour began, in Unix seconds
+}
+
+const secondsPerHour = 60 * 60
+
+func (z zone) moment(unix int64) moment {
+	m := moment{day: z.dayOf(time.Unix(unix, 0))}
+	start := z.start(m.day).Unix()
+	m.hour = int((unix - start) / secondsPerHour)
+	m.at = start + int64(m.hour)*secondsPerHour
+	return m
+}
