@@ -150,7 +150,7 @@ func readAccount(path string) (c account, err error) {
 		return c, fmt.Errorf("read the credentials: %w", err)
 	}
 	if err := checkPrivate(path, info); err != nil {
-		return c, err
+		return c, fmt.Errorf("read the credentials: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxAccountFile))
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/seed-0142d113/wxqrcode"
 	"github.com/seed-0142d113/wxqrcode/callback"
@@ -16,14 +17,17 @@ type callbackServer struct {
 }
 
 // listen starts a callback server on loopback, with a token and a key that nobody
-// else knows.
-func listen(appID string) (*callbackServer, error) {
+// else knows. It records each event first.
+func listen(appID string, record func(context.Context, *wxqrcode.Event) error, log *slog.Logger) (*callbackServer, error) {
 	c := &callbackServer{
 		push:   wxtest.RandomCallbackConfig(wxtest.Secure),
 		events: make(chan *wxqrcode.Event, 1),
 	}
-	handler, err := callback.New(callback.Config{Token: c.push.Token, AppID: appID, EncodingAESKey: c.push.EncodingAESKey},
-		func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+	handler, err := callback.New(callback.Config{Token: c.push.Token, AppID: appID, EncodingAESKey: c.push.EncodingAESKey, Logger: log},
+		func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+			if err := record(ctx, e); err != nil {
+				return nil, err
+			}
 			c.events <- e
 			return nil, nil
 		})

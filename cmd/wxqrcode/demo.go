@@ -12,6 +12,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/scanstats"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 	"github.com/spf13/cobra"
 )
@@ -25,19 +26,25 @@ func newDemoCommand(a *app) *cobra.Command {
 stranger and a follower scan them. All of it goes over real HTTP, to a WeChat that
 runs inside this program: no account and no phone are needed.
 
+The two scans are counted in a database, scans.db in the folder, together with a month of others that
+are made up; each run begins it anew. The report of that month is printed, and shown by a page whose address
+is printed last. The page is there until you press Enter, or until the input ends or the demo is
+interrupted; with --json there is none.
+
 With --live the first half, the codes and their pictures, is done with WeChat
 itself. Two of the codes are permanent, and take two of the 100,000 that the account has
 for ever; they are the same two however often you run it.`,
 		Example: `  wxqrcode demo
+  wxqrcode demo </dev/null
   wxqrcode demo --out /tmp/codes --json
   wxqrcode demo --live`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d.stdout = cmd.OutOrStdout()
+			d.stdin, d.stdout, d.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return d.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&d.dir, "out", "wxqrcode-demo", "the `folder` for the pictures; made if need be")
+	cmd.Flags().StringVar(&d.dir, "out", "wxqrcode-demo", "the `folder` for the pictures and the database; made if need be")
 	cmd.Flags().BoolVar(&d.live, "live", false, "make the codes with WeChat itself")
 	return cmd
 }
@@ -45,9 +52,10 @@ for ever; they are the same two however often you run it.`,
 // A demo is one run of the command.
 type demo struct {
 	*app
-	dir    string
-	live   bool
-	stdout io.Writer
+	dir            string
+	live           bool
+	stdin          io.Reader
+	stdout, stderr io.Writer
 
 	report report
 }
@@ -58,6 +66,8 @@ type report struct {
 	API   string       `json:"api"`
 	Codes []codeReport `json:"codes"`
 	Scans []scanReport `json:"scans,omitempty"`
+
+	Statistics *scanstats.Report `json:"statistics,omitempty"`
 }
 
 type codeReport struct {
@@ -89,12 +99,13 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.report.Live = d.live
 	if d.live {
-		if err := d.runLive(ctx); err != nil {
-			return err
-		}
-	} else if err := d.runSandbox(ctx); err != nil {
-		return err
+		return d.runLive(ctx)
 	}
+	return d.runSandbox(ctx)
+}
+
+// conclude prints what there is to say at the end.
+func (d *demo) conclude() error {
 	if d.json {
 		return step("print", printJSON(d.stdout, d.report))
 	}
@@ -108,12 +119,15 @@ func (d *demo) runLive(ctx context.Context) error {
 		return step("credentials", err)
 	}
 	defer s.close()
-	return d.makeCodes(ctx, s)
+	if err := d.makeCodes(ctx, s); err != nil {
+		return err
+	}
+	return d.conclude()
 }
 
-// runSandbox makes the codes with a WeChat in this process, and lets people scan
-// them.
-func (d *demo) runSandbox(ctx context.Context) error {
+// runSandbox makes the codes with a WeChat in this process, lets people scan them, and
+// counts the scans.
+func (d *demo) runSandbox(ctx context.Context) (err error) {
 	s, err := openSandbox()
 	if err != nil {
 		return step("start a WeChat", err)
@@ -122,7 +136,21 @@ func (d *demo) runSandbox(ctx context.Context) error {
 	if err := d.makeCodes(ctx, s); err != nil {
 		return err
 	}
-	return d.letScan(ctx, s.wechat)
+	stats, err := d.openStats(ctx)
+	if err != nil {
+		return step("make a database for the scans", err)
+	}
+	defer closeStats(stats, &err)
+	if err := d.letScan(ctx, s.wechat, stats); err != nil {
+		return err
+	}
+	if err := d.report30Days(ctx, stats); err != nil {
+		return err
+	}
+	if err := d.conclude(); err != nil || d.json {
+		return err
+	}
+	return step("show the page", d.showPage(ctx, stats))
 }
 
 // makeCodes fetches a token, makes one code of each kind and saves the pictures.
@@ -166,9 +194,9 @@ func (d *demo) makeCodes(ctx context.Context, s *session) error {
 	return step("print", d.table(table.Row{"action", "scene", "expires", "picture"}, rows))
 }
 
-// letScan starts a callback server and lets a stranger and a follower scan.
-func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
-	callback, err := listen(server.AppID())
+// letScan starts a callback server, which records, and lets a stranger and a follower scan.
+func (d *demo) letScan(ctx context.Context, server *wxtest.Server, stats *scanstats.Store) error {
+	callback, err := listen(server.AppID(), stats.Record, d.log())
 	if err != nil {
 		return step("start the callback server", err)
 	}
@@ -180,9 +208,7 @@ func (d *demo) letScan(ctx context.Context, server *wxtest.Server) error {
 
 	poster, login := d.report.Codes[3], d.report.Codes[1]
 	const stranger, follower = "o-stranger", "o-follower"
-	if _, err := scan(ctx, server, callback, poster, follower, wxqrcode.EventSubscribe); err != nil {
-		return step("gain a follower", err)
-	}
+	server.Follow(follower)
 	for _, s := range []struct {
 		who, openID string
 		code        codeReport

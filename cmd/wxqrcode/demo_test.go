@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"image/jpeg"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,11 +183,11 @@ func TestDemoLiveNamesTheCredentialThatIsMissing(t *testing.T) {
 func TestDemoStopsWhenItIsInterruptedOrCannotPrint(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d := demo{app: new(app), dir: t.TempDir(), stdout: &bytes.Buffer{}}
+	d := demo{app: new(app), dir: t.TempDir(), stdin: noInput, stdout: &bytes.Buffer{}, stderr: io.Discard}
 	require.ErrorIs(t, d.run(ctx), context.Canceled)
 
 	for _, json := range []bool{false, true} {
-		d := demo{app: &app{json: json}, dir: t.TempDir(), stdout: brokenPipe{}}
+		d := demo{app: &app{json: json}, dir: t.TempDir(), stdin: noInput, stdout: brokenPipe{}, stderr: io.Discard}
 		require.ErrorContains(t, d.run(t.Context()), `step "print"`)
 	}
 }

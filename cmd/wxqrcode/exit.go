@@ -32,7 +32,7 @@ func exitCodes() string {
 		{exitAccount, "no credentials, or WeChat refuses them, this machine's IP address, or the account"},
 		{exitQuota, "the calls of the day or the minute, or the permanent codes, are used up"},
 		{exitIncomplete, "some codes of a batch failed; run it again to go on"},
-		{exitInterrupted, "interrupted; listen and sandbox end so, with 0"},
+		{exitInterrupted, "interrupted; listen, sandbox and stats --page end so, with 0"},
 	} {
 		fmt.Fprintf(&b, "    %-3d  %s\n", c.code, c.meaning)
 	}
@@ -84,6 +84,8 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailure
 }
 
-// plain returns the error's text without the package's name, which means nothing to those
+// plain returns the error's text without the packages' names, which mean nothing to those
 // who use the program.
-func plain(err error) string { return strings.ReplaceAll(err.Error(), "wxqrcode: ", "") }
+func plain(err error) string {
+	return strings.NewReplacer("wxqrcode: ", "", "scanstats: ", "").Replace(err.Error())
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,9 +12,11 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/seed-0142d113/wxqrcode"
 	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/scanstats"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
@@ -45,19 +48,35 @@ WeChat must reach the server from the Internet at port 80 or 443: put a proxy or
 The table shows the beginning and the end of an OpenID, which is personal data; so does the JSON.
 --full shows all of it. Text that could upset a terminal is quoted. Messages go to stderr.
 
+With --stats all events are also counted in a database, a file that is made if need be, and a second
+address has a page that shows what the codes brought; it is printed with a token, without which
+nobody is let in. wxqrcode stats reads the file too. An event is printed after it was recorded; if it
+cannot be, WeChat is told to push it again. The file holds no OpenIDs but hashes of them, made with the
+key in ` + envStatsKey + `, of 16 bytes or more; without that a key is made up and kept beside the file,
+in FILE.key. Keep it: with another one the file cannot be used. FILE.journal takes events while the
+database cannot be written.
+
 With --sandbox the pushes come from a WeChat inside this program, whose page has buttons in place of
 phones; see wxqrcode sandbox --help. Nothing of the environment is used then.`,
 		Example: `  WXQRCODE_TOKEN=… WXQRCODE_AES_KEY=… WXQRCODE_APPID=wx… wxqrcode listen --addr :8080
   wxqrcode listen --json --full >> scans.jsonl
-  wxqrcode listen --addr 127.0.0.1:0 --sandbox`,
+  wxqrcode listen --stats scans.db
+  wxqrcode listen --addr 127.0.0.1:0 --sandbox --stats try.db`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd, a) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.check(cmd.Flags()); err != nil {
+				return usageError{err}
+			}
+			return l.run(cmd, a)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&l.addr, "addr", ":8080", "listen on this `address`")
 	flags.StringVar(&l.path, "path", "/wechat", "the `path` of the callback URL")
 	flags.BoolVar(&l.allowPlain, "allow-plain", false, "take pushes that are not encrypted though there is a key, while the account's mode is being changed")
 	flags.BoolVar(&l.full, "full", false, "show whole OpenIDs")
+	flags.StringVar(&l.statsFile, "stats", "", "count the events in this `file` and serve a page that shows them")
+	flags.StringVar(&l.statsAddr, "stats-addr", defaultStatsAddr, "with --stats: the `address` of its page")
 	flags.StringVar(&l.sandboxAddr, "sandbox-addr", "127.0.0.1:0", "with --sandbox: the `address` of its page")
 	return cmd
 }
@@ -67,20 +86,43 @@ type listening struct {
 	addr, path       string
 	allowPlain, full bool
 	sandboxAddr      string
+
+	statsFile, statsAddr string
+	stats                *scanstats.Store // nil without --stats
+	page                 *statsPage       // of stats
 }
 
-func (l *listening) run(cmd *cobra.Command, a *app) error {
-	if !strings.HasPrefix(l.path, "/") {
-		return usageError{fmt.Errorf("--path %q must begin with /, such as /wechat", l.path)}
+// check reports what flags cannot be meant.
+func (l *listening) check(flags *pflag.FlagSet) error {
+	switch {
+	case !strings.HasPrefix(l.path, "/"):
+		return fmt.Errorf("--path %q must begin with /, such as /wechat", l.path)
+	case flags.Changed("stats") && l.statsFile == "":
+		return errors.New("--stats is empty; name a file for the statistics")
+	case flags.Changed("stats-addr") && l.statsFile == "":
+		return errors.New("--stats-addr counts with --stats only")
 	}
+	return nil
+}
+
+func (l *listening) run(cmd *cobra.Command, a *app) (err error) {
 	show := newShow(cmd)
 	defer show.end(nil)
+	var cfg callback.Config
+	if !a.sandbox {
+		if cfg, err = a.callbackConfig(); err != nil {
+			return err
+		}
+	}
+	if l.statsFile != "" {
+		if err := l.openStats(show); err != nil {
+			return err
+		}
+		defer closeStats(l.stats, &err)
+		defer l.page.close()
+	}
 	if a.sandbox {
 		return l.runSandbox(show, a.json)
-	}
-	cfg, err := a.callbackConfig()
-	if err != nil {
-		return err
 	}
 	cfg.AllowPlain = l.allowPlain
 	server, err := l.open(show, cfg, a.json)
@@ -88,7 +130,28 @@ func (l *listening) run(cmd *cobra.Command, a *app) error {
 		return err
 	}
 	show.note("%s", l.toEnter(server.url(), cfg.EncodingAESKey != ""))
-	return show.run(server)
+	return l.serve(show, server)
+}
+
+// openStats opens the database and its page.
+func (l *listening) openStats(show *show) (err error) {
+	if l.stats, err = openStats(show.ctx, l.statsFile, show.log); err != nil {
+		return err
+	}
+	if l.page, err = openStatsPage("--stats-addr", l.statsAddr, l.stats); err != nil {
+		closeStats(l.stats, &err)
+	}
+	return err
+}
+
+// serve serves the sites, and the page of the statistics, until the command is interrupted.
+func (l *listening) serve(show *show, sites ...*site) error {
+	if l.page != nil {
+		l.page.warnIfOpen(show)
+		show.note("The statistics are at %s", l.page.address())
+		sites = append(sites, l.page.site)
+	}
+	return show.run(sites...)
 }
 
 // runSandbox listens to a WeChat of its own.
@@ -115,14 +178,14 @@ func (l *listening) runSandbox(show *show, asJSON bool) error {
 	account.Callback = "" // its token and key are for this program alone
 	show.note("Listening on %s. Press the buttons at %s/\nTo make more codes there, in another shell:\n%s",
 		box.callback, box.page.url(), account.exports())
-	return show.run(server, box.page)
+	return l.serve(show, server, box.page)
 }
 
 // open starts to listen, and prints the header of the table.
 func (l *listening) open(show *show, cfg callback.Config, asJSON bool) (*site, error) {
 	events := eventPrinter{show: show, json: asJSON, full: l.full}
 	cfg.Logger = show.log
-	pushes, err := callback.New(cfg, events.print)
+	pushes, err := callback.New(cfg, l.recorded(show, events.print))
 	if err != nil {
 		return nil, fmt.Errorf("the callback cannot work with what %s, %s, %s and %s hold: %w",
 			envToken, envAESKey, envPreviousAESKey, envAppID, err)
@@ -142,6 +205,27 @@ func (l *listening) open(show *show, cfg callback.Config, asJSON bool) (*site, e
 		return nil, err
 	}
 	return server, nil
+}
+
+// An eventHandler is what a callback calls.
+type eventHandler = func(context.Context, *wxqrcode.Event) (callback.Reply, error)
+
+// recorded records each event before it is printed.
+func (l *listening) recorded(show *show, printed eventHandler) eventHandler {
+	if l.stats == nil {
+		return printed
+	}
+	return func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		err := l.stats.Record(ctx, e)
+		if errors.Is(err, scanstats.ErrInvalidEvent) { // which it would be again
+			show.log.WarnContext(ctx, "an event is not counted", "error", plain(err))
+			err = nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return printed(ctx, e)
+	}
 }
 
 // toEnter says what to enter at WeChat.

@@ -89,7 +89,7 @@ func startCommand(t *testing.T, args ...string) *program {
 	p.interrupt = cancel
 	go func() {
 		defer close(p.ended)
-		p.code = run(ctx, args, &p.stdout, &p.stderr)
+		p.code = run(ctx, args, noInput, &p.stdout, &p.stderr)
 	}()
 	t.Cleanup(func() { p.stop() })
 	return p
@@ -347,7 +347,7 @@ func TestListenEndsWhenNobodyReads(t *testing.T) {
 	clearCallbackEnv(t)
 	t.Setenv(envToken, "token")
 	var errs bytes.Buffer
-	assert.Equal(t, exitFailure, run(t.Context(), []string{"listen", "--addr", "127.0.0.1:0"}, brokenPipe{}, &errs))
+	assert.Equal(t, exitFailure, run(t.Context(), []string{"listen", "--addr", "127.0.0.1:0"}, noInput, brokenPipe{}, &errs))
 	assert.Contains(t, errs.String(), "print: ")
 
 	// And if they leave later.
@@ -355,7 +355,7 @@ func TestListenEndsWhenNobodyReads(t *testing.T) {
 	var stderr transcript
 	done := make(chan int)
 	go func() {
-		done <- run(context.Background(), []string{"listen", "--addr", "127.0.0.1:0", "--json"}, brokenPipe{}, &stderr)
+		done <- run(context.Background(), []string{"listen", "--addr", "127.0.0.1:0", "--json"}, noInput, brokenPipe{}, &stderr)
 	}()
 	wechat := wxtest.NewServer()
 	defer wechat.Close()

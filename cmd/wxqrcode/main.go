@@ -19,16 +19,17 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
 // run runs the program and returns its exit code, after a message on stderr if it is
 // not 0.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
@@ -68,11 +69,9 @@ Exit codes:
 	a.addFlags(root.PersistentFlags())
 	root.AddCommand(
 		newCreateCommand(a), newImageCommand(a), newBatchCommand(a), newInspectCommand(a), newRenderCommand(a),
-		newListenCommand(a), newSandboxCommand(a), newDemoCommand(a),
+		newListenCommand(a), newStatsCommand(a), newSandboxCommand(a), newDemoCommand(a),
 	)
-	for _, cmd := range append(root.Commands(), root) {
-		asUsageErrors(cmd)
-	}
+	asUsageErrors(root)
 	return root
 }
 
@@ -90,8 +89,11 @@ func completes(cmd *cobra.Command, flag string, values ...string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// asUsageErrors marks errors about arguments as the user's.
+// asUsageErrors marks errors about arguments as the user's, for a command and those below it.
 func asUsageErrors(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		asUsageErrors(sub)
+	}
 	check := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if check == nil {

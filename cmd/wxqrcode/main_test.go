@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// noInput is /dev/null.
+var noInput = strings.NewReader("")
+
 // wxqr runs the program as a shell would.
 func wxqr(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -33,7 +36,7 @@ func wxqr(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func wxqrUntil(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(ctx, args, &out, &errs)
+	code = run(ctx, args, noInput, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -153,7 +156,7 @@ func TestWrongArgumentsSendNothing(t *testing.T) {
 
 func TestTheShellCompletesValues(t *testing.T) {
 	for args, want := range map[string]string{
-		"batch --format ": "jpg\npng\nsvg\n", "create --level ": "L\nM\nQ\nH\n", "render --level ": "L\nM\nQ\nH\n", "sandbox --mode ": "plain\ncompatible\nsecure\n", "sandbox --push ": "xml\njson\n", "batch ": "csv\n",
+		"batch --format ": "jpg\npng\nsvg\n", "create --level ": "L\nM\nQ\nH\n", "render --level ": "L\nM\nQ\nH\n", "sandbox --mode ": "plain\ncompatible\nsecure\n", "sandbox --push ": "xml\njson\n", "batch ": "csv\n", "stats --by ": "hour\nday\nweek\nmonth\n",
 	} {
 		_, out, _ := wxqr(t, append([]string{"__complete"}, strings.Split(args, " ")...)...)
 		assert.True(t, strings.HasPrefix(out, want), "%q: %s", args, out)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -149,7 +148,6 @@ type sandbox struct {
 	push     wxtest.CallbackConfig
 	callback string // where it pushes; may be empty
 	page     *site
-	host     string                // as in --addr
 	tell     func(s scanned) error // of each scan; may be nil
 
 	mu    sync.Mutex // guards scans
@@ -164,7 +162,6 @@ func newSandbox(flag, addr string, push wxtest.CallbackConfig, options ...wxtest
 	if s.page, err = openSite(flag, addr, s.handler()); err != nil {
 		return nil, err
 	}
-	s.host, _, _ = net.SplitHostPort(addr)
 	if s.wechat, err = playWeChat(options...); err != nil {
 		s.page.close()
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,26 +29,12 @@ func (s *sandbox) handler() http.Handler {
 	mux.HandleFunc("POST /scan", s.pressButton)
 	protected := http.NewCrossOriginProtection().Handler(mux) // no other site can press our buttons
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.answersTo(r.Host) {
+		if !s.page.answersTo(r.Host) {
 			http.Error(w, fmt.Sprintf("this sandbox does not answer to the name %q; open %s/", r.Host, s.page.url()), http.StatusForbidden)
 			return
 		}
 		protected.ServeHTTP(w, r)
 	})
-}
-
-// answersTo reports whether a request may name the sandbox so. A web page can make its own
-// name lead to loopback, and be of the same origin as what is there (DNS rebinding).
-func (s *sandbox) answersTo(host string) bool {
-	if !s.page.isLoopback() {
-		return true
-	}
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.Trim(host, "[]")
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") || strings.EqualFold(host, s.host)
 }
 
 // What the page shows at most; stdout has all scans.

@@ -407,7 +407,7 @@ func TestTheSandboxEndsWhenNobodyReads(t *testing.T) {
 	clearCallbackEnv(t)
 	for _, args := range [][]string{{"sandbox", "--addr", "127.0.0.1:0"}, {"sandbox", "--addr", "127.0.0.1:0", "--json"}} {
 		var stderr transcript
-		assert.Equal(t, exitFailure, run(t.Context(), args, brokenPipe{}, &stderr))
+		assert.Equal(t, exitFailure, run(t.Context(), args, noInput, brokenPipe{}, &stderr))
 		assert.Contains(t, stderr.String(), "print: ")
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 	"unicode"
-	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 )
@@ -41,7 +40,11 @@ type show struct {
 }
 
 func newShow(cmd *cobra.Command) *show {
-	s := &show{command: cmd.Context(), stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr()}
+	return newShowOf(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+}
+
+func newShowOf(command context.Context, stdout, stderr io.Writer) *show {
+	s := &show{command: command, stdout: stdout, stderr: stderr}
 	s.ctx, s.end = context.WithCancelCause(s.command)
 	s.log = slog.New(slog.NewTextHandler(logWriter{s}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return s
@@ -76,8 +79,7 @@ func (s *show) printJSON(v any) error {
 	return s.print(line)
 }
 
-// jsonLine returns v in one line, without characters that a terminal could take for
-// orders: encoding/json leaves those from U+007F on as they are.
+// jsonLine returns v in one line, which a terminal can show.
 func jsonLine(v any) (string, error) {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
@@ -85,19 +87,7 @@ func jsonLine(v any) (string, error) {
 	if err := enc.Encode(v); err != nil {
 		return "", err
 	}
-	var line strings.Builder
-	for _, r := range strings.TrimSuffix(b.String(), "\n") {
-		switch {
-		case unicode.IsPrint(r):
-			line.WriteRune(r)
-		case r > 0xFFFF:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&line, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&line, `\u%04x`, r)
-		}
-	}
-	return line.String(), nil
+	return escapeHidden(strings.TrimSuffix(b.String(), "\n")), nil
 }
 
 // note tells people something that is no result.

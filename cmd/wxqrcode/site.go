@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,12 +14,14 @@ import (
 type site struct {
 	server   *http.Server
 	listener net.Listener
+	host     string // as it was asked for
 }
 
 // openSite opens the socket, so that it is known where the server will be. The flag is
 // the one that the address came by; "" if it came by none.
 func openSite(flag, addr string, handler http.Handler) (*site, error) {
-	if _, _, err := net.SplitHostPort(addr); err != nil {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
 		return nil, usageError{fmt.Errorf("%s %q must be a host and a port, such as 127.0.0.1:8090 or :8080", flag, addr)}
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
@@ -38,6 +41,7 @@ func openSite(flag, addr string, handler http.Handler) (*site, error) {
 			MaxHeaderBytes:    64 << 10,
 		},
 		listener: l,
+		host:     host,
 	}, nil
 }
 
@@ -52,6 +56,20 @@ func (s *site) url() string {
 }
 
 func (s *site) isLoopback() bool { return s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
+
+// answersTo reports whether a request may name the site so. A web page can make its own name
+// lead to loopback, and be of the same origin as what is there (DNS rebinding).
+func (s *site) answersTo(host string) bool {
+	if !s.isLoopback() {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") || strings.EqualFold(host, s.host)
+}
 
 func (s *site) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
