@@ -85,11 +85,11 @@ func benchmarkReport(b *testing.B, dialect Dialect) {
 		b.Logf("%s: %d rows", dim, n)
 	}
 	for name, q := range map[string]Query{
-		"month by day":                   {},
-		"month by week":                  {By: Week},
-		"month by hour":                  {By: Hour},
-		"month by day, each scene":       {EachScene: true},
-		"month by day, one scene":        {Scenes: []string{"poster-7"}},
+		"month by day":              {},
+		"month by week":             {By: Week},
+		"month by hour":             {By: Hour},
+		"month by day, each scene":  {EachScene: true},
+		"month by day, one scene":   {Scenes: []string{"poster-7"}},
 		"month by week, 271 scenes": {By: Week, Search: "3"},
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 )
 
@@ -84,7 +85,7 @@ func kindOfState(state string) error {
 	case state == "55P03", state == "40001", state == "40P01":
 		return ErrLocked
 	case strings.HasPrefix(state, "08"), strings.HasPrefix(state, "53"), strings.HasPrefix(state, "57P"), strings.HasPrefix(state, "58"),
-		strings.HasPrefix(state, "28"), state == "3D000", state == "42501":
+		strings.HasPrefix(state, "28"), state == "3D000", state == "42501", state == "42P01": // the last: the tables are gone
 		return ErrUnavailable
 	}
 	return nil
@@ -111,27 +112,45 @@ func kindOfCode(code int) error {
 	return nil
 }
 
-// kindOfText knows texts that the servers and SQLite have had for many years.
+// kindOfText knows texts that SQLite, MySQL's driver and those of PostgreSQL have had for many years.
 func kindOfText(text string) error {
+	if m := mysqlError.FindStringSubmatch(text); m != nil {
+		return kindOfNumber(m[1])
+	}
 	for _, t := range []struct {
 		text string
 		kind error
 	}{
 		{"database is locked", ErrLocked}, {"database table is locked", ErrLocked},
-		{"database or disk is full", ErrFull}, {"attempt to write a readonly database", ErrReadOnly},
-		{"unable to open database file", ErrUnavailable},
-
-		// https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
-		{"Error 1205 ", ErrLocked}, {"Error 1213 ", ErrLocked}, {"Error 3572 ", ErrLocked},
-		{"Error 1114 ", ErrFull}, {"Error 1021 ", ErrFull}, {"Error 3 ", ErrFull},
-		{"Error 1290 ", ErrReadOnly}, {"Error 1792 ", ErrReadOnly}, {"Error 1836 ", ErrReadOnly},
-		{"Error 1040 ", ErrUnavailable}, {"Error 1044 ", ErrUnavailable}, {"Error 1045 ", ErrUnavailable}, {"Error 1049 ", ErrUnavailable}, {"Error 1053 ", ErrUnavailable},
-		{"Error 1142 ", ErrUnavailable}, {"Error 1203 ", ErrUnavailable}, {"Error 1226 ", ErrUnavailable}, {"Error 1927 ", ErrUnavailable},
-		{"invalid connection", ErrUnavailable}, {"failed to connect to", ErrUnavailable}, {"unexpected EOF", ErrUnavailable}, {"conn closed", ErrUnavailable},
+		{"database or disk is full", ErrFull},
+		{"attempt to write a readonly database", ErrReadOnly},
+		{"unable to open database file", ErrUnavailable}, {"no such table", ErrUnavailable},
+		{"invalid connection", ErrUnavailable}, {"failed to connect to", ErrUnavailable},
+		{"unexpected EOF", ErrUnavailable}, {"conn closed", ErrUnavailable},
 	} {
 		if strings.Contains(text, t.text) {
 			return t.kind
 		}
+	}
+	return nil
+}
+
+// mysqlError is how MySQL's driver begins a server's error: Error 1205 (HY000): ….
+var mysqlError = regexp.MustCompile(`\bError (\d+)(?: \(\w+\))?: `)
+
+// kindOfNumber knows the numbers of https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html.
+func kindOfNumber(number string) error {
+	switch number {
+	case "1205", "1213", "3572": // waited too long for a lock, deadlock, NOWAIT
+		return ErrLocked
+	case "3", "1021", "1114": // cannot write a file, disk full, table full
+		return ErrFull
+	case "1290", "1792", "1836": // --read-only, a transaction that may only read, read-only mode
+		return ErrReadOnly
+	case "1040", "1053", "1203", "1226", "1927", // too many connections, shutting down, resources used up, killed
+		"1044", "1045", "1142", // access denied
+		"1049", "1146": // no such database, no such table
+		return ErrUnavailable
 	}
 	return nil
 }

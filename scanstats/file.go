@@ -26,10 +26,6 @@ func OpenFile(ctx context.Context, path string, c Config) (*Store, error) {
 		return nil, fmt.Errorf("scanstats: open %q: %w", path, err)
 	}
 	s.owned, s.file = true, file
-	if err := s.checkOurs(ctx); err != nil {
-		s.abandon()
-		return nil, fmt.Errorf("scanstats: open %q: %w", path, explain(err))
-	}
 	if err := s.start(ctx); err != nil {
 		return nil, fmt.Errorf("%w; the file is %q", err, path)
 	}
@@ -73,8 +69,11 @@ func openDatabaseFile(path string) (*sql.DB, *databaseFile, error) {
 	return db, &databaseFile{path, info}, nil
 }
 
-// checkOurs makes sure that the file is no database of another program.
+// checkOurs makes sure that a file of OpenFile is no database of another program.
 func (s *Store) checkOurs(ctx context.Context) error {
+	if s.file == nil {
+		return nil
+	}
 	var tables, ours int
 	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*), COALESCE(SUM(name = 'scanstats_version'), 0) FROM sqlite_master WHERE type = 'table'").Scan(&tables, &ours)
 	if err == nil && tables > 0 && ours == 0 {

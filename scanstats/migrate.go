@@ -39,6 +39,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.currentZone() != nil {
 		return nil
 	}
+	if err := s.checkOurs(ctx); err != nil {
+		return err
+	}
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}

@@ -43,6 +43,8 @@ func TestManyInstancesMayStartAtOnce(t *testing.T) {
 
 func TestOpenRefusesWhatCannotWork(t *testing.T) {
 	db := newDatabase(t, SQLite).open(t)
+	single := newDatabase(t, SQLite).open(t)
+	single.SetMaxOpenConns(1)
 	for name, tt := range map[string]struct {
 		db     *sql.DB
 		d      Dialect
@@ -50,6 +52,7 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		says   string
 	}{
 		"no database":            {nil, SQLite, func(*Config) {}, "no database"},
+		"one connection":         {single, SQLite, func(*Config) {}, "allow two or more"},
 		"no dialect":             {db, 0, func(*Config) {}, "Dialect(0)"},
 		"another dialect":        {db, 4, func(*Config) {}, "must be SQLite, Postgres or MySQL"},
 		"a short key":            {db, SQLite, func(c *Config) { c.Key = make([]byte, 15) }, "15 bytes, and must have at least 16"},

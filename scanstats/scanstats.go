@@ -116,7 +116,7 @@ type Store struct {
 
 // Open returns a store in a database of the dialect. It makes its tables, whose names begin with
 // scanstats_, or brings them up to date; several instances may do so at once. The database stays the
-// caller's to close, after the store. ctx bounds the opening only.
+// caller's to close, after the store, which keeps one of its connections. ctx bounds the opening only.
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // import _ "github.com/jackc/pgx/v5/stdlib"
 //	stats, err := scanstats.Open(ctx, db, scanstats.Postgres, scanstats.Config{
@@ -146,6 +146,9 @@ func newStore(db *sql.DB, d Dialect, c Config) (*Store, error) {
 	}
 	if !d.valid() {
 		return nil, fmt.Errorf("%w: the dialect %v must be SQLite, Postgres or MySQL", ErrInvalidConfig, d)
+	}
+	if db.Stats().MaxOpenConnections == 1 {
+		return nil, fmt.Errorf("%w: the database may have one connection at a time (SetMaxOpenConns), and the store keeps one for itself: allow two or more", ErrInvalidConfig)
 	}
 	c, err := c.withDefaults()
 	if err != nil {
