@@ -44,7 +44,7 @@ func kindOf(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly, ErrClosed, ErrMismatch} {
+	for _, known := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly, ErrClosed, ErrMismatch, ErrInvalidConfig} {
 		if errors.Is(err, known) {
 			return known
 		}
@@ -106,8 +106,10 @@ func kindOfCode(code int) error {
 		return ErrReadOnly
 	case 13: // FULL
 		return ErrFull
-	case 10, 11, 14, 26: // IOERR, CORRUPT, CANTOPEN, NOTADB
+	case 10, 11, 14: // IOERR, CORRUPT, CANTOPEN
 		return ErrUnavailable
+	case 26: // NOTADB: the file is something else
+		return ErrInvalidConfig
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 		{coded(10), ErrUnavailable},
 		{coded(778), ErrUnavailable}, // IOERR_WRITE
 		{coded(14), ErrUnavailable},
-		{coded(26), ErrUnavailable},
+		{coded(26), ErrInvalidConfig},
 		{coded(1), nil},
 		{errors.New("database is locked (5) (SQLITE_BUSY)"), ErrLocked}, // of a driver without codes
 		{errors.New("database or disk is full"), ErrFull},

@@ -150,7 +150,7 @@ func TestOpenFileRefusesWhatIsNotItsOwn(t *testing.T) {
 	require.NoError(t, db.Close())
 	for path, want := range map[string]error{
 		"":     ErrInvalidConfig,
-		text:   ErrUnavailable,
+		text:   ErrInvalidConfig,
 		other:  ErrInvalidConfig,
 		folder: ErrUnavailable,
 		filepath.Join(folder, "none", "scans.db"): ErrUnavailable,

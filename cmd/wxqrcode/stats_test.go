@@ -256,7 +256,7 @@ func TestAFileThatIsNoDatabaseStaysAsItIs(t *testing.T) {
 		{"stats", path}, {"stats", "label", path, "a", "b"}, {"listen", "--sandbox", "--addr", "127.0.0.1:0", "--stats", path, "--stats-addr", "127.0.0.1:0"},
 	} {
 		code, out, errs := wxqr(t, args...)
-		assert.Equal(t, exitFailure, code, errs)
+		assert.Equal(t, exitUsage, code, errs)
 		assert.Empty(t, out)
 		assert.Contains(t, errs, "not a database")
 		now, err := os.ReadFile(path)
