@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 )
 
 // apply records entries in one change of the database, which has been prepared. Those that are
@@ -63,8 +65,21 @@ func (t *tx) newEntries(entries []entry) ([]entry, error) {
 	if err := t.insert(eventTable, ids); err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(fresh, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
+	sortByTime(fresh)
 	return fresh, nil
+}
+
+// sortByTime puts entries into the order in which they happened. But who was to be forgotten stays where
+// it is: it is about what was recorded before, whatever the clocks say.
+func sortByTime(entries []entry) {
+	for len(entries) > 0 {
+		n := slices.IndexFunc(entries, func(e entry) bool { return e.kind == forget })
+		if n < 0 {
+			n = len(entries)
+		}
+		slices.SortStableFunc(entries[:n], func(a, b entry) int { return cmp.Compare(a.at, b.at) })
+		entries = entries[min(n+1, len(entries)):]
+	}
 }
 
 // load tells the tally what the database knows of those in the entries.
@@ -86,7 +101,9 @@ func (t *tx) load(counted *tally, entries []entry) error {
 		}
 		if e.scene != "" {
 			want(&visitors, visitorID(e.person, counted.sceneID[e.scene]))
-			want(&visitors, visitorID(e.person, allScenes))
+		}
+		if e.kind != forget {
+			want(&visitors, visitorID(e.person, allScenes)) // which tells when they left, too
 		}
 	}
 	if err := t.loadVisits(counted, visitors); err != nil {
@@ -102,6 +119,15 @@ func visitorID(p person, scene sceneID) []byte {
 	return binary.BigEndian.AppendUint32(slices.Clone(p[:]), uint32(scene))
 }
 
+// departureRow is a row of the table of visitors that tells when somebody left. It has no days.
+func departureRow(z zone, p person, d departure) []any {
+	isOpen := int64(0)
+	if d.isOpen {
+		isOpen = 1
+	}
+	return []any{visitorID(p, allScenes), int64(z.dayOf(time.Unix(d.at, 0))), int64(0), isOpen, d.at}
+}
+
 func (t *tx) loadVisits(counted *tally, ids []any) error {
 	var id []byte
 	var v visits
@@ -109,7 +135,11 @@ func (t *tx) loadVisits(counted *tally, ids []any) error {
 	return t.selectKeys(visitorTable, ids, func() {
 		kept := visits{last: v.last, days: uint64(days), before: v.before, hours: uint32(hours)}
 		p, scene := person(id[:len(person{})]), sceneID(binary.BigEndian.Uint32(id[len(person{}):]))
-		counted.state(p).visits[scene] = &kept
+		if s := counted.state(p); kept.days == 0 {
+			s.left = departure{at: hours, isOpen: kept.before != 0}
+		} else {
+			s.visits[scene] = &kept
+		}
 	}, &id, &v.last, &days, &v.before, &hours)
 }
 
@@ -159,22 +189,27 @@ func (t *tx) sceneIDs(scenes []string) (map[string]sceneID, error) {
 
 // save writes what the tally collected.
 func (t *tx) save(counted *tally) error {
+	var gone []person
 	var visitors, followers []any
 	persons := slices.SortedFunc(maps.Keys(counted.persons), func(a, b person) int { return bytes.Compare(a[:], b[:]) })
 	for _, p := range persons { // in the order in which they stand, which touches fewer pages at a time
 		s := counted.persons[p]
 		if s.gone {
-			if err := t.erase(p); err != nil {
-				return err
-			}
+			gone = append(gone, p)
 		}
 		for scene := range s.scanned {
 			v := s.visits[scene]
 			visitors = append(visitors, visitorID(p, scene), int64(v.last), int64(v.days), int64(v.before), int64(v.hours))
 		}
+		if s.leaves && s.visits[allScenes] == nil {
+			visitors = append(visitors, departureRow(counted.zone, p, s.left)...)
+		}
 		if s.follows {
 			followers = append(followers, p[:], int64(s.follower.scene), s.follower.at)
 		}
+	}
+	if err := t.erase(gone); err != nil {
+		return err
 	}
 	if err := t.insert(visitorTable, visitors); err != nil {
 		return err
@@ -207,14 +242,28 @@ func (t *tx) saveCounts(counted *tally) error {
 	return t.insert(peopleTable, people)
 }
 
-// erase deletes what the database knows of a person.
-func (t *tx) erase(p person) error {
+// erase deletes what the database knows of people.
+func (t *tx) erase(people []person) error {
 	const last = ^sceneID(0) // as four bytes no scene is greater
-	err := t.exec(t.dialect.sql("DELETE FROM scanstats_visitor WHERE id BETWEEN ? AND ?"), visitorID(p, allScenes), visitorID(p, last))
-	if err != nil {
-		return err
+	for len(people) > 0 {
+		n := powerOfTwo(min(len(people), t.dialect.chunk(), 64))
+		var ranges, persons []any
+		for _, p := range people[:n] {
+			ranges = append(ranges, visitorID(p, allScenes), visitorID(p, last))
+			persons = append(persons, p[:])
+		}
+		where := strings.Repeat("id BETWEEN ? AND ? OR ", n)
+		if err := t.exec(t.dialect.sql("DELETE FROM scanstats_visitor WHERE "+strings.TrimSuffix(where, " OR ")), ranges...); err != nil {
+			return err
+		}
+		var list strings.Builder
+		t.dialect.placeholders(&list, 0, n)
+		if err := t.exec("DELETE FROM scanstats_follower WHERE person IN "+list.String(), persons...); err != nil {
+			return err
+		}
+		people = people[n:]
 	}
-	return t.exec(t.dialect.sql("DELETE FROM scanstats_follower WHERE person = ?"), p[:])
+	return nil
 }
 
 // text returns a text as the dialect's columns take it.

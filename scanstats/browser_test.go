@@ -643,7 +643,7 @@ func TestInABrowserThePageSpeaksTheBrowsersLanguage(t *testing.T) {
 			assert.Equal(t, wantCards(w.report(t, Query{}).Total), w.cards(t))
 			labels := evaluate[[]string](t, w, `[...document.querySelectorAll('#totals dt')].map(e => e.textContent)`)
 			if test.lang == "zh-CN" {
-				assert.Equal(t, []string{"扫码次数", "新增关注", "扫码人数", "取消关注", "次日留存", "7 日留存", "30 日留存"}, labels)
+				assert.Equal(t, []string{"扫码次数", "新增关注", "扫码人数", "取消关注", "1 日留存", "7 日留存", "30 日留存"}, labels)
 				assert.Contains(t, w.text(t, "#range"), "2026年10月23日")
 				assert.NotRegexp(t, `undefined|\b(Scans|Stayed|Show|scenes)\b`, w.text(t, "body"))
 			} else {

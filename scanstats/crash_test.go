@@ -25,11 +25,12 @@ const envCrash = "WXQRCODE_TEST_CRASH"
 
 func crash() {
 	path, begin, _ := strings.Cut(os.Getenv(envCrash), "|")
+	begin, journal, _ := strings.Cut(begin, "|")
 	at, err := time.Parse(time.RFC3339, begin)
 	if err != nil {
 		panic(err)
 	}
-	s, err := OpenFile(context.Background(), path, testConfig())
+	s, err := OpenFile(context.Background(), path, crashConfig(journal))
 	if err != nil {
 		panic(err)
 	}
@@ -50,17 +51,38 @@ func crash() {
 	callers.Wait()
 }
 
+func crashConfig(journal string) Config {
+	c := testConfig()
+	if journal != "" {
+		c.Journal, c.Timeout = journal, 200*time.Millisecond
+	}
+	return c
+}
+
 func crashEvent(i int, begin time.Time) *wxqrcode.Event {
 	return scanned(fmt.Sprint("o-", i), fmt.Sprint("poster-", i%10), begin.Add(time.Duration(i%1000)*time.Second))
 }
 
 func TestWhatWasAcknowledgedIsThereAfterAKill(t *testing.T) {
+	t.Run("in the database", func(t *testing.T) { testKill(t, "") })
+	t.Run("in the journal", func(t *testing.T) { testKill(t, filepath.Join(t.TempDir(), "journal")) })
+}
+
+func testKill(t *testing.T, journal string) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "scans.db")
+	release := func() {}
+	if journal != "" { // the database is locked all the time
+		s, err := OpenFile(t.Context(), path, testConfig())
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		release = holdLock(t, database{SQLite, dataSource(path), "sqlite"})
+	}
 	begin := time.Now().Add(-time.Hour).Truncate(time.Second)
 	acknowledged := map[int]bool{}
 	for round := range 3 {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), envCrash+"="+path+"|"+begin.Format(time.RFC3339))
+		cmd.Env = append(os.Environ(), envCrash+"="+path+"|"+begin.Format(time.RFC3339)+"|"+journal)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
@@ -81,9 +103,13 @@ func TestWhatWasAcknowledgedIsThereAfterAKill(t *testing.T) {
 	}
 	require.Greater(t, len(acknowledged), 3000)
 
-	s, err := OpenFile(t.Context(), path, testConfig())
+	release()
+	s, err := OpenFile(t.Context(), path, crashConfig(journal))
 	require.NoError(t, err)
 	defer s.Close()
+	if journal != "" {
+		played(t, s)
+	}
 	before := total(t, s).Scans
 	require.GreaterOrEqual(t, before, int64(len(acknowledged)))
 	// As WeChat would, push again what was acknowledged: nothing of it may be new.

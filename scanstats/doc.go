@@ -22,7 +22,7 @@
 //
 // A scan is counted for the scene of its code, by hour and by day. Somebody who follows is a new follower of the
 // scene that brought them, and if they leave later, that scene has lost them. People are those who scanned, each of
-// them once in any range of days. What became of the new followers is told for 1, 7 and 30 days. Who
+// them once in any range of days (but who left and came back is two). What became of the new followers is told for 1, 7 and 30 days. Who
 // follows without a code (by search, after a payment) is in [Report].Other.
 //
 // Days begin in one time zone, [Config.Location]. The codes that [wxqrcode.RandomScene] makes for logins are
@@ -35,8 +35,9 @@
 //
 // When somebody unfollows, WeChat's rules demand that their data are deleted. [Store.Record] deletes those rows with
 // the event. Totals stay right, as all that a report says was counted before: also how many people a range of
-// days had, and how many of them stayed. Somebody who comes back is new. [Store.Forget] deletes on request, and who has not scanned for
-// [Config.KeepPeople] is deleted by itself.
+// days had, and how many of them stayed. Somebody who comes back is new. For a day or two one row says that this
+// hash has left, and when: a push that comes late would bring the person back. [Store.Forget] deletes on request,
+// that row too, and who has not scanned for [Config.KeepPeople] is deleted by itself.
 //
 // What is kept for [Config.KeepEvents], to know repeats, is another hash of each event as a whole; those of one
 // person have nothing in common.
@@ -52,8 +53,8 @@
 //
 // A report reads counts, one row for each scene and day (and one for each scene, day and day on which its people had
 // been there before), and never events or people: ten times the scans make it no slower, ten times the scenes do.
-// The database grows by a row for each scene and hour with events (some 60 bytes), by one for each person and scene (some 60 bytes,
-// for KeepPeople), and by one for each event (some 20 bytes, for KeepEvents).
+// The database grows by a row for each scene and hour with events, by one for each person and scene (kept for KeepPeople), and by one
+// for each event (for KeepEvents).
 //
 // One instance writes at a time, a batch of up to 2,000 events. So instances that share a database share what it can
 // write in all; the numbers are in the documentation on operations.

@@ -44,7 +44,7 @@ func kindOf(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly, ErrClosed, ErrMismatch, ErrInvalidConfig} {
+	for _, known := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly, ErrClosed, ErrMismatch, ErrInvalidConfig, ErrInvalidEvent, ErrInvalidQuery, ErrInvalidLabel} {
 		if errors.Is(err, known) {
 			return known
 		}
@@ -84,7 +84,7 @@ func kindOfState(state string) error {
 		return ErrReadOnly
 	case state == "55P03", state == "40001", state == "40P01":
 		return ErrLocked
-	case strings.HasPrefix(state, "08"), strings.HasPrefix(state, "53"), strings.HasPrefix(state, "57P"), strings.HasPrefix(state, "58"),
+	case strings.HasPrefix(state, "08"), strings.HasPrefix(state, "53"), strings.HasPrefix(state, "57"), strings.HasPrefix(state, "58"),
 		strings.HasPrefix(state, "28"), state == "3D000", state == "42501", state == "42P01": // the last: the tables are gone
 		return ErrUnavailable
 	}
@@ -117,6 +117,9 @@ func kindOfCode(code int) error {
 // kindOfText knows texts that SQLite, MySQL's driver and those of PostgreSQL have had for many years.
 func kindOfText(text string) error {
 	if m := mysqlError.FindStringSubmatch(text); m != nil {
+		if strings.Contains(text, "error 28 ") || strings.Contains(text, "Errcode: 28 ") { // ENOSPC
+			return ErrFull
+		}
 		return kindOfNumber(m[1])
 	}
 	for _, t := range []struct {
@@ -143,13 +146,14 @@ var mysqlError = regexp.MustCompile(`\bError (\d+)(?: \(\w+\))?: `)
 // kindOfNumber knows the numbers of https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html.
 func kindOfNumber(number string) error {
 	switch number {
-	case "1205", "1213", "3572": // waited too long for a lock, deadlock, NOWAIT
+	case "1205", "1213", "3572", "1206", "1020": // waited too long for a lock, deadlock, NOWAIT, too many locks, changed meanwhile
 		return ErrLocked
 	case "3", "1021", "1114": // cannot write a file, disk full, table full
 		return ErrFull
 	case "1290", "1792", "1836": // --read-only, a transaction that may only read, read-only mode
 		return ErrReadOnly
-	case "1040", "1053", "1203", "1226", "1927", // too many connections, shutting down, resources used up, killed
+	case "1040", "1053", "1203", "1226", "1317", "1927", "1969", "3024", // too many connections, shutting down, resources used up, killed, too slow
+		"1026", "1030", "1047", "1129", "1130", "1180", // cannot write, engine's error, node not ready, host blocked, host not allowed
 		"1044", "1045", "1142", // access denied
 		"1049", "1146": // no such database, no such table
 		return ErrUnavailable

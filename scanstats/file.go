@@ -66,6 +66,8 @@ func openDatabaseFile(path string) (*sql.DB, *databaseFile, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	const most = 8 // connections, as each has a cache of some MiB
+	db.SetMaxOpenConns(most)
 	return db, &databaseFile{path, info}, nil
 }
 
@@ -89,7 +91,6 @@ func dataSource(path string) string {
 		"journal_mode(WAL)",   // reports do not hold up scans
 		"synchronous(FULL)",   // what is committed survives a loss of power
 		"secure_delete(FAST)", // what is deleted is overwritten, but for pages that fall free as a whole
-		"cache_size(-65536)",  // in KiB
 		// In pages: more than a batch changes, so that not every commit copies them to the file.
 		"wal_autocheckpoint(16384)",
 	}}

@@ -2,6 +2,7 @@ package scanstats
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,25 +20,35 @@ import (
 
 // A journal is a file of entries that wait for the database. It holds hashes, no OpenIDs.
 //
-// It begins with journalMagic. Each entry follows as its length and its CRC-32C, both in 4 bytes, big-endian, and its
+// It begins with a line that tells by which key the hashes were made. Each entry follows as its length and its CRC-32C, both in 4 bytes, big-endian, and its
 // bytes. What stands behind the last whole entry was never acknowledged, as a batch is
 // acknowledged after it was synced.
 type journal struct {
 	path string
+	head string // its first line
 	lock *flock.Flock
 	log  *slog.Logger
 	max  int64 // bytes
 
 	mu      sync.Mutex // guards what follows
-	file    *os.File
+	file    journalFile
 	size    int64 // of the whole entries
 	played  int64 // so far entries were given to the database
 	holding bool  // entries go here although none waits
 	playing bool  // a goroutine plays them back
 }
 
+// A journalFile is what a journal needs of a file.
+type journalFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+}
+
 const (
-	journalMagic = "scanstats journal 1\n"
+	journalMagic = "scanstats journal 1, key "
 	maxJournal   = 256 << 20 // some three million entries
 	headSize     = 8         // length and checksum
 	fixedSize    = 1 + 8 + len(person{}) + len(eventID{})
@@ -45,13 +57,14 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// openJournal opens the journal, or makes it. It belongs to this process from then on.
-func openJournal(path string, log *slog.Logger) (_ *journal, err error) {
+// openJournal opens the journal, or makes it. It belongs to this process from then on. Its hashes are of the key
+// that has the fingerprint.
+func openJournal(path, fingerprint string, log *slog.Logger) (_ *journal, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	j := &journal{path: path, lock: flock.New(path+".lock", flock.SetPermissions(0o600)), log: log, max: maxJournal}
+	j := &journal{path: path, head: journalMagic + fingerprint + "\n", lock: flock.New(path+".lock", flock.SetPermissions(0o600)), log: log, max: maxJournal}
 	locked, err := j.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
@@ -67,22 +80,27 @@ func openJournal(path string, log *slog.Logger) (_ *journal, err error) {
 }
 
 func (j *journal) open() (err error) {
-	if j.file, err = os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return err
-	}
-	info, err := j.file.Stat()
+	file, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	j.played = int64(len(journalMagic))
-	if info.Size() < j.played { // new, or ended by a crash before anything stood there
-		return j.begin()
-	}
-	magic := make([]byte, len(journalMagic))
-	if _, err := j.file.ReadAt(magic, 0); err != nil {
+	j.file = file
+	info, err := file.Stat()
+	if err != nil {
 		return err
 	}
-	if string(magic) != journalMagic {
+	j.played = int64(len(j.head))
+	head := make([]byte, min(info.Size(), j.played))
+	if _, err := j.file.ReadAt(head, 0); err != nil && len(head) > 0 {
+		return err
+	}
+	switch {
+	case string(head) == j.head:
+	case strings.HasPrefix(j.head, string(head)): // new, or a crash ended it before anything stood there
+		return j.begin()
+	case bytes.HasPrefix(head, []byte(journalMagic)):
+		return fmt.Errorf("%w: what waits in %q was recorded with another Config.Key", ErrMismatch, j.path)
+	default:
 		return fmt.Errorf("%q is not a journal of scanstats", j.path)
 	}
 	j.size = j.played
@@ -101,10 +119,10 @@ func (j *journal) open() (err error) {
 
 // begin makes an empty journal of a new file.
 func (j *journal) begin() error {
-	if _, err := j.file.WriteAt([]byte(journalMagic), 0); err != nil {
+	if _, err := j.file.WriteAt([]byte(j.head), 0); err != nil {
 		return err
 	}
-	j.size = int64(len(journalMagic))
+	j.size = int64(len(j.head))
 	if err := j.file.Truncate(j.size); err != nil {
 		return err
 	}
@@ -161,14 +179,14 @@ func (j *journal) hold() {
 func (j *journal) waiting() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.holding || j.size > int64(len(journalMagic))
+	return j.holding || j.size > int64(len(j.head))
 }
 
 // mustPlay reports whether the caller must start to play entries back.
 func (j *journal) mustPlay() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	start := !j.playing && (j.holding || j.size > int64(len(journalMagic)))
+	start := !j.playing && (j.holding || j.size > int64(len(j.head)))
 	j.playing = j.playing || start
 	return start
 }
@@ -230,7 +248,7 @@ func (j *journal) finish() (bool, error) {
 	if j.played < j.size {
 		return false, nil
 	}
-	begin := int64(len(journalMagic))
+	begin := int64(len(j.head))
 	if err := j.file.Truncate(begin); err != nil {
 		return false, err
 	}

@@ -2,6 +2,8 @@ package scanstats
 
 import (
 	"bytes"
+	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,7 +38,7 @@ func played(t testing.TB, s *Store) {
 	require.Eventually(t, func() bool { return !s.journal.waiting() }, time.Minute, 10*time.Millisecond)
 	info, err := os.Stat(s.journal.path)
 	require.NoError(t, err)
-	require.Equal(t, int64(len(journalMagic)), info.Size(), "nothing is left in it")
+	require.Equal(t, int64(len(s.journal.head)), info.Size(), "nothing is left in it")
 }
 
 func TestTheJournalTakesEventsWhileTheDatabaseIsAway(t *testing.T) {
@@ -128,11 +130,11 @@ func TestAStoreThatBeganWithoutItsDatabase(t *testing.T) {
 // A line leads to a server, and can be cut.
 type line struct {
 	listener net.Listener
-	target   string
 
-	mu    sync.Mutex // guards what follows
-	isCut bool
-	conns map[net.Conn]bool
+	mu     sync.Mutex // guards what follows
+	target string
+	isCut  bool
+	conns  map[net.Conn]bool
 }
 
 func newLine(t *testing.T) *line {
@@ -161,6 +163,8 @@ func newLine(t *testing.T) *line {
 // to returns the database as it is reached through the line.
 func (l *line) to(t *testing.T, d database) database {
 	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	host, port, err := net.SplitHostPort(l.listener.Addr().String())
 	require.NoError(t, err)
 	if d.dialect == MySQL {
@@ -186,15 +190,16 @@ func (l *line) to(t *testing.T, d database) database {
 
 func (l *line) serve(conn net.Conn) {
 	defer conn.Close()
-	if !l.keep(conn) {
+	target := l.keep(conn)
+	if target == "" {
 		return
 	}
-	server, err := net.Dial("tcp", l.target)
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}
 	defer server.Close()
-	if !l.keep(server) {
+	if l.keep(server) == "" {
 		return
 	}
 	var copying sync.WaitGroup
@@ -207,11 +212,15 @@ func (l *line) serve(conn net.Conn) {
 	copying.Wait()
 }
 
-func (l *line) keep(conn net.Conn) bool {
+// keep takes note of a connection, and returns where the line leads, or "" if it is cut.
+func (l *line) keep(conn net.Conn) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns[conn] = true
-	return !l.isCut
+	if l.isCut {
+		return ""
+	}
+	return l.target
 }
 
 func (l *line) cut() {
@@ -249,7 +258,7 @@ func readAll(t *testing.T, j *journal) []entry {
 
 func TestAJournalIsWholeWhereverACrashEndedIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
-	j, err := openJournal(path, slog.New(slog.DiscardHandler))
+	j, err := openJournal(path, "0123456789abcdef", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	wrote := someEntries(5)
 	ends := []int64{j.size}
@@ -265,7 +274,7 @@ func TestAJournalIsWholeWhereverACrashEndedIt(t *testing.T) {
 	for size := range len(whole) + 1 {
 		path := filepath.Join(t.TempDir(), "journal")
 		require.NoError(t, os.WriteFile(path, whole[:size], 0o600))
-		j, err := openJournal(path, slog.New(slog.DiscardHandler))
+		j, err := openJournal(path, "0123456789abcdef", slog.New(slog.DiscardHandler))
 		require.NoError(t, err, size)
 		n := 0
 		for n < len(wrote) && ends[n+1] <= int64(size) {
@@ -315,7 +324,7 @@ func TestAJournalThatCannotTakeMoreIsAnError(t *testing.T) {
 	t.Run("it is full", func(t *testing.T) {
 		d := newDatabase(t, SQLite)
 		s := newTestStore(t, d, journaled(t))
-		s.journal.max = int64(len(journalMagic) + 2*(headSize+fixedSize+len("poster")))
+		s.journal.max = int64(len(s.journal.head) + 2*(headSize+fixedSize+len("poster")))
 		release := holdLock(t, d)
 		require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
 		require.NoError(t, s.Record(t.Context(), scanned("o-2", "poster", now)))
@@ -342,17 +351,102 @@ func TestAJournalThatCannotTakeMoreIsAnError(t *testing.T) {
 	})
 }
 
+// A syncedFile tells what was synced. It can be made to fail.
+type syncedFile struct {
+	journalFile
+	written, synced int
+	fails           error
+}
+
+func (f *syncedFile) WriteAt(b []byte, at int64) (int, error) {
+	f.written++
+	return f.journalFile.WriteAt(b, at)
+}
+
+func (f *syncedFile) Sync() error {
+	if f.fails != nil {
+		return f.fails
+	}
+	f.synced = f.written
+	return f.journalFile.Sync()
+}
+
+func TestWhatAJournalAcknowledgesIsSynced(t *testing.T) {
+	j, err := openJournal(filepath.Join(t.TempDir(), "journal"), "0123456789abcdef", slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, j.close()) }()
+	file := &syncedFile{journalFile: j.file}
+	j.file = file
+	wrote := someEntries(3)
+	for i, e := range wrote[:2] {
+		_, err := j.append([]entry{e})
+		require.NoError(t, err)
+		require.Equal(t, i+1, file.synced)
+	}
+	file.fails = errors.New("input/output error")
+	_, err = j.append(wrote[2:])
+	require.ErrorIs(t, err, ErrJournal)
+	require.Equal(t, wrote[:2], readAll(t, j), "what was not synced is not there")
+	file.fails = nil
+	_, err = j.append(wrote[2:])
+	require.NoError(t, err)
+	require.Equal(t, wrote, readAll(t, j))
+}
+
+func TestEventsWaitUntilTheDatabaseIsPrepared(t *testing.T) {
+	d := newDatabase(t, SQLite)
+	s, err := newStore(d.open(t), SQLite, journaled(t))
+	require.NoError(t, err)
+	s.now = func() time.Time { return now }
+	s.journal, err = openJournal(s.cfg.Journal, s.fingerprint(), s.cfg.Logger)
+	require.NoError(t, err)
+	defer s.Close()
+	s.journal.hold() // the database answers, but has no tables yet
+	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
+	played(t, s)
+	assert.Equal(t, int64(1), total(t, s).Scans)
+}
+
+func TestAJournalIsOfOneKey(t *testing.T) {
+	d := newDatabase(t, SQLite)
+	c := journaled(t)
+	s := newTestStore(t, d, c)
+	release := holdLock(t, d)
+	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
+	require.NoError(t, s.Close())
+	release()
+	c.Key = []byte("another key for tests")
+	_, err := Open(t.Context(), newDatabase(t, SQLite).open(t), SQLite, c)
+	require.ErrorIs(t, err, ErrMismatch)
+	require.NotContains(t, err.Error(), "another key for tests")
+}
+
+func TestAServerThatSaysNothingDoesNotHoldUpAStart(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	db, err := sql.Open("mysql", "root@tcp("+silent.Addr().String()+")/")
+	require.NoError(t, err)
+	defer db.Close()
+	c := journaled(t)
+	c.Timeout = 20 * time.Millisecond
+	s, err := Open(t.Context(), db, MySQL, c)
+	require.NoError(t, err)
+	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", time.Now())))
+	require.NoError(t, s.Close())
+}
+
 func TestAJournalOfAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
-	j, err := openJournal(path, slog.New(slog.DiscardHandler))
+	j, err := openJournal(path, "0123456789abcdef", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	_, err = openJournal(path, slog.New(slog.DiscardHandler))
+	_, err = openJournal(path, "0123456789abcdef", slog.New(slog.DiscardHandler))
 	require.ErrorIs(t, err, ErrJournal)
 	require.ErrorContains(t, err, "another process")
 	require.NoError(t, j.close())
 
 	require.NoError(t, os.WriteFile(path, []byte("letters, and nothing of ours in them"), 0o600))
-	_, err = openJournal(path, slog.New(slog.DiscardHandler))
+	_, err = openJournal(path, "0123456789abcdef", slog.New(slog.DiscardHandler))
 	require.ErrorIs(t, err, ErrJournal)
 	require.ErrorContains(t, err, "is not a journal")
 	left, err := os.ReadFile(path)

@@ -39,6 +39,13 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.currentZone() != nil {
 		return nil
 	}
+	if s.journal != nil { // which can wait, but not for a server that says nothing
+		const most = 30 * time.Second
+		limit := min(10*s.cfg.Timeout, most)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w within %v", ErrUnavailable, limit))
+		defer cancel()
+	}
 	if err := s.checkOurs(ctx); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -56,8 +57,10 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		"no dialect":             {db, 0, func(*Config) {}, "Dialect(0)"},
 		"another dialect":        {db, 4, func(*Config) {}, "must be SQLite, Postgres or MySQL"},
 		"a short key":            {db, SQLite, func(c *Config) { c.Key = make([]byte, 15) }, "15 bytes, and must have at least 16"},
-		"the machine's zone":     {db, SQLite, func(c *Config) { c.Location = time.Local }, "time.Local"},
+		"the machine's zone":     {db, SQLite, func(c *Config) { c.Location = time.Local }, `is "Local"`},
 		"people for too short":   {db, SQLite, func(c *Config) { c.KeepPeople = 31*24*time.Hour - 1 }, "Config.KeepPeople is 743h59m59.999999999s, and must be at least 744h0m0s"},
+		"a zone of no name":      {db, SQLite, func(c *Config) { c.Location = time.FixedZone("here", 3600) }, "take one by time.LoadLocation"},
+		"another zone's name":    {db, SQLite, func(c *Config) { c.Location = time.FixedZone("Europe/Berlin", 3600) }, "take one by time.LoadLocation"},
 		"events for too short":   {db, SQLite, func(c *Config) { c.KeepEvents = time.Hour - 1 }, "Config.KeepEvents"},
 		"no time":                {db, SQLite, func(c *Config) { c.Timeout = -1 }, "Config.Timeout"},
 		"a journal in no folder": {db, SQLite, func(c *Config) { c.Journal = filepath.Join(t.TempDir(), "none", "journal") }, "no such file"},
@@ -161,6 +164,16 @@ func TestOpenFileRefusesWhatIsNotItsOwn(t *testing.T) {
 	left, err := os.ReadFile(text)
 	require.NoError(t, err)
 	assert.Contains(t, string(left), "This is no database")
+}
+
+func TestTheKeyIsTheStoresOwn(t *testing.T) {
+	d := newDatabase(t, SQLite)
+	c := testConfig()
+	c.Key = slices.Clone(testKey)
+	s := newTestStore(t, d, c)
+	before := s.person("o-1")
+	clear(c.Key)
+	assert.Equal(t, before, s.person("o-1"))
 }
 
 func TestOpenEndsWithItsContext(t *testing.T) {

@@ -15,9 +15,10 @@ const (
 // play gives the entries of the journal to the database, in order, until none is left. Those that it
 // gave before a crash are in the database, which does not count them again.
 func (s *Store) play() {
-	rest := minRest
+	rest, most := minRest, batchSize(maxBatch)
 	for s.stop.Err() == nil {
-		n, err := s.playSome()
+		n, err := s.playSome(int(most))
+		most.adapt(err)
 		if err == nil && n == 0 {
 			done, finishErr := s.journal.finish()
 			if done {
@@ -40,12 +41,12 @@ func (s *Store) play() {
 	}
 }
 
-// playSome gives some entries to the database and returns how many.
-func (s *Store) playSome() (int, error) {
+// playSome gives at most so many entries to the database and returns how many.
+func (s *Store) playSome(most int) (int, error) {
 	if err := s.prepare(s.stop); err != nil { // it may have been away since the store was opened
 		return 0, explain(err)
 	}
-	entries, end, err := s.journal.next(maxBatch)
+	entries, end, err := s.journal.next(most)
 	if err != nil || len(entries) == 0 {
 		return 0, err
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// known returns how many rows tell of somebody.
+// known returns how many rows tell of somebody, but the one that they left.
 func known(t *testing.T, s *Store, openID string) (rows int) {
 	t.Helper()
 	p := s.person(openID)
 	d := s.writer.dialect
 	var visitors, followers int
-	require.NoError(t, s.db.QueryRowContext(t.Context(), d.sql("SELECT COUNT(*) FROM scanstats_visitor WHERE id BETWEEN ? AND ?"),
+	require.NoError(t, s.db.QueryRowContext(t.Context(), d.sql("SELECT COUNT(*) FROM scanstats_visitor WHERE id BETWEEN ? AND ? AND days <> 0"),
 		visitorID(p, 0), visitorID(p, ^sceneID(0))).Scan(&visitors))
 	require.NoError(t, s.db.QueryRowContext(t.Context(), d.sql("SELECT COUNT(*) FROM scanstats_follower WHERE person = ?"), p[:]).Scan(&followers))
 	return visitors + followers
@@ -53,6 +53,64 @@ func TestLeavingDeletesWhatIsKnownAndKeepsTheTotals(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, want, r.Total)
 			assert.Equal(t, int64(1), r.Other.Lost, "nobody knows any more which scene has lost them")
+		})
+	}
+}
+
+func TestThatSomebodyLeftIsKnownForADayOrTwo(t *testing.T) {
+	for _, dialect := range dialects {
+		t.Run(dialect.String(), func(t *testing.T) {
+			s := newTestStore(t, newDatabase(t, dialect), testConfig())
+			require.NoError(t, s.Record(t.Context(), followed("o-1", "poster", now.Add(-time.Hour))))
+			require.NoError(t, s.Record(t.Context(), left("o-1", now)))
+			rows := func() (n int) {
+				require.NoError(t, s.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM scanstats_visitor").Scan(&n))
+				return n
+			}
+			for days, want := range []int{1, 1, 0} {
+				s.now = func() time.Time { return now.AddDate(0, 0, days) }
+				require.NoError(t, s.purge(t.Context()))
+				assert.Equal(t, want, rows(), "after %d days", days)
+			}
+
+			require.NoError(t, s.Record(t.Context(), left("o-2", now)))
+			require.NoError(t, s.Forget(t.Context(), "o-2"))
+			assert.Zero(t, rows(), "forgetting leaves nothing")
+		})
+	}
+}
+
+func TestWhoIsForgottenIsForgottenWhateverTheClocksSay(t *testing.T) {
+	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
+	scans, _, err := s.entry(scanned("o-1", "poster", now.Add(time.Hour)))
+	require.NoError(t, err)
+	again, _, err := s.entry(scanned("o-2", "poster", now.Add(-time.Hour)))
+	require.NoError(t, err)
+	require.NoError(t, s.apply(t.Context(), []entry{scans, {kind: forget, at: now.Unix(), person: s.person("o-1")}, again, {kind: forget, at: 1, person: s.person("o-3")}}))
+	assert.Zero(t, known(t, s, "o-1"))
+	assert.Equal(t, 2, known(t, s, "o-2"))
+	assert.Equal(t, int64(2), total(t, s).Scans)
+}
+
+func TestAFollowerWhoStillScansKeepsTheirScene(t *testing.T) {
+	for _, dialect := range dialects {
+		t.Run(dialect.String(), func(t *testing.T) {
+			c := testConfig()
+			c.KeepPeople, c.KeepEvents = 40*24*time.Hour, 100*24*time.Hour
+			s := newTestStore(t, newDatabase(t, dialect), c)
+			long := now.AddDate(0, 0, -45)
+			for _, openID := range []string{"o-stays", "o-sleeps", "o-0", "o-1", "o-2", "o-3"} {
+				require.NoError(t, s.Record(t.Context(), followed(openID, "poster", long)))
+			}
+			require.NoError(t, s.Record(t.Context(), scanned("o-stays", "shop", now.AddDate(0, 0, -1))))
+			require.NoError(t, s.purge(t.Context()))
+			assert.Zero(t, known(t, s, "o-sleeps"))
+			require.NoError(t, s.Record(t.Context(), left("o-stays", now)))
+			require.NoError(t, s.Record(t.Context(), left("o-sleeps", now)))
+			r, err := s.Report(t.Context(), Query{})
+			require.NoError(t, err)
+			assert.Equal(t, int64(1), r.Total.Lost)
+			assert.Equal(t, int64(1), r.Other.Lost)
 		})
 	}
 }
@@ -166,7 +224,7 @@ func TestOldPeopleAndEventsAreDeleted(t *testing.T) {
 			s.now = func() time.Time { return at(2) }
 			require.NoError(t, s.purge(t.Context()))
 			assert.Equal(t, 4, count("scanstats_visitor"), "who scanned since, at the scene and at all")
-			assert.Equal(t, 1, count("scanstats_follower"))
+			assert.Equal(t, 2, count("scanstats_follower"), "and the new one")
 			assert.Equal(t, 2, count("scanstats_event"))
 
 			s.now = func() time.Time { return now }

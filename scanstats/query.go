@@ -67,7 +67,7 @@ type span struct {
 const (
 	maxDays   = 3700 // ten years
 	maxBucket = 1500
-	maxCells  = 2_000_000 // scenes times buckets
+	maxCells  = 400_000 // scenes times buckets
 )
 
 // span checks the query and returns its days.

@@ -275,5 +275,5 @@ func TestAReportHasALimit(t *testing.T) {
 	assert.Equal(t, int64(1400), r.Buckets[29].Scans, "in more scenes than one statement takes")
 	_, err = s.Report(t.Context(), Query{Limit: -1, EachScene: true, From: now.AddDate(0, 0, -1499)})
 	require.ErrorIs(t, err, ErrInvalidQuery)
-	require.ErrorContains(t, err, "1400 scenes with 1500 points each are 2100000, at most 2000000 are allowed")
+	require.ErrorContains(t, err, "1400 scenes with 1500 points each are 2100000, at most 400000 are allowed")
 }

@@ -100,6 +100,19 @@ func (s *Store) entry(e *wxqrcode.Event) (entry, bool, error) {
 // maxBatch is how many entries are written at once.
 const maxBatch = 2000
 
+// A batchSize is how many are written at once for the time being: fewer after a failure, as a database
+// that is far away or slow may not get through more in time.
+type batchSize int
+
+func (n *batchSize) adapt(err error) {
+	switch {
+	case err == nil:
+		*n = min(2**n, maxBatch)
+	case isAway(err):
+		*n = max(*n/2, 1)
+	}
+}
+
 // A request is an entry that somebody waits for.
 type request struct {
 	entry entry
@@ -109,8 +122,8 @@ type request struct {
 
 // submit waits until an entry is recorded.
 func (s *Store) submit(ctx context.Context, e entry) error {
-	if err := context.Cause(ctx); err != nil {
-		return fmt.Errorf("%w: %w", err, errNotRecorded)
+	if ctx.Err() != nil {
+		return ended(ctx, errNotRecorded)
 	}
 	r := &request{entry: e, done: make(chan error, 1)}
 	if err := s.enqueue(r); err != nil {
@@ -130,10 +143,15 @@ func (s *Store) submit(ctx context.Context, e entry) error {
 			left = errUnknown
 		}
 	}
-	if ctx.Err() == context.DeadlineExceeded {
-		return fmt.Errorf("%w: %w: %w", ErrUnavailable, context.Cause(ctx), left)
+	return ended(ctx, left)
+}
+
+// ended returns why a caller was not waited for any longer, and what became of the event.
+func ended(ctx context.Context, event error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, context.Cause(ctx), event)
 	}
-	return fmt.Errorf("%w: %w", context.Cause(ctx), left)
+	return fmt.Errorf("%w: %w", context.Cause(ctx), event)
 }
 
 var (
@@ -168,6 +186,7 @@ func (s *Store) work() {
 			entries[i] = r.entry
 		}
 		err := s.record(entries)
+		s.adapt(err)
 		for _, r := range batch {
 			r.done <- err
 		}
@@ -180,6 +199,12 @@ func (s *Store) work() {
 	}
 }
 
+func (s *Store) adapt(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most.adapt(err)
+}
+
 // take returns the next requests that somebody waits for, or nil if there are none.
 func (s *Store) take() []*request {
 	s.mu.Lock()
@@ -187,7 +212,7 @@ func (s *Store) take() []*request {
 	var batch []*request
 	n := 0
 	for _, r := range s.queue {
-		if len(batch) == maxBatch {
+		if len(batch) == int(s.most) {
 			break
 		}
 		n++

@@ -60,18 +60,22 @@ func (s *Store) purge(ctx context.Context) error {
 	return s.change(ctx, func(t *tx) error { return t.insert(settingTable, []any{settingPurged, today}) })
 }
 
-// purgePeople deletes visitors who have not scanned, and followers who came, before a time.
+// purgePeople deletes visitors who have not scanned since a time, followers who came before it and have not
+// scanned since, and those departures that no late push can be about any more.
 func (s *Store) purgePeople(ctx context.Context, z zone, before time.Time) error {
 	d := s.writer.dialect
-	visitors := d.sql("DELETE FROM scanstats_visitor WHERE id >= ? AND id < ? AND last_day < ?")
-	followers := d.sql("DELETE FROM scanstats_follower WHERE person >= ? AND person < ? AND followed_at < ?")
+	visitors := d.sql("DELETE FROM scanstats_visitor WHERE id >= ? AND id < ? AND (last_day < ? OR days = 0 AND last_day < ?)")
+	// The first row of visitors behind a person is theirs, or they have none.
+	followers := d.sql("DELETE FROM scanstats_follower WHERE person >= ? AND person < ? AND followed_at < ? AND " +
+		"COALESCE(SUBSTR((SELECT id FROM scanstats_visitor WHERE id > scanstats_follower.person ORDER BY id LIMIT 1), 1, 16) <> person, TRUE)")
+	yesterday := z.dayOf(s.now()) - 1
 	for first := range 256 { // a part of the hashes, by their first byte
 		from, to := []byte{byte(first)}, []byte{byte(first + 1)}
 		if first == 255 {
 			to = bytes.Repeat([]byte{255}, len(visitorID(person{}, 0))+1) // behind all of them
 		}
 		err := s.change(ctx, func(t *tx) error {
-			if err := t.exec(visitors, from, to, int64(z.dayOf(before))); err != nil {
+			if err := t.exec(visitors, from, to, int64(z.dayOf(before)), int64(yesterday)); err != nil {
 				return err
 			}
 			return t.exec(followers, from, to, before.Unix())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,12 +27,12 @@ type Config struct {
 	// [FoldRandom], so that a code for each login does not make a scene each.
 	Scene func(key string) string
 
-	// KeepPeople is how long the hash of somebody is kept who scans no more: then they are deleted,
-	// and who comes back is new. At least 31 days, as the last number of [Counts.Stayed] needs them; zero: 400 days.
+	// KeepPeople is how long the hash of somebody is kept who neither follows anew nor scans: then it is deleted;
+	// who comes back is new, and nobody knows which scene has lost them if they leave. At least 31 days, as the last number of [Counts.Stayed] needs them; zero: 400 days.
 	KeepPeople time.Duration
 
 	// KeepEvents is how long repeats of an event are known, and so how old an event may be that
-	// is recorded. Zero: 35 days. It needs some 40 bytes for each event.
+	// is recorded. Zero: 35 days. It costs a row for each event, of 16 bytes and what the database adds.
 	KeepEvents time.Duration
 
 	// Journal names a file that takes events while the database is away, and plays them back
@@ -71,8 +72,8 @@ func (c Config) withDefaults() (Config, error) {
 	if len(c.Key) > 0 && len(c.Key) < minKey {
 		return c, fmt.Errorf("%w: Config.Key has %d bytes, and must have at least %d", ErrInvalidConfig, len(c.Key), minKey)
 	}
-	if c.Location != nil && c.Location.String() == "Local" {
-		return c, fmt.Errorf("%w: Config.Location is time.Local, which is another zone on another machine: name one, by time.LoadLocation", ErrInvalidConfig)
+	if c.Location != nil && !isNamed(c.Location) {
+		return c, fmt.Errorf("%w: Config.Location is %q, which is not the same on every machine: take one by time.LoadLocation", ErrInvalidConfig, c.Location)
 	}
 	if c.Scene == nil {
 		c.Scene = FoldRandom
@@ -107,6 +108,7 @@ type Store struct {
 	mu       sync.Mutex // guards what follows
 	zone     *zone      // nil until the database has been prepared
 	queue    []*request
+	most     batchSize
 	working  bool // a goroutine empties the queue
 	closed   bool
 	stop     context.Context // ends with Close
@@ -154,7 +156,7 @@ func newStore(db *sql.DB, d Dialect, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: c, key: c.Key, db: db, now: time.Now}
+	s := &Store{cfg: c, key: slices.Clone(c.Key), db: db, now: time.Now, most: maxBatch}
 	s.writer = newWriter(db, d)
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -163,7 +165,7 @@ func newStore(db *sql.DB, d Dialect, c Config) (*Store, error) {
 // start prepares the database, or waits for it with a journal, and begins to play that back.
 func (s *Store) start(ctx context.Context) (err error) {
 	if s.cfg.Journal != "" {
-		if s.journal, err = openJournal(s.cfg.Journal, s.cfg.Logger); err != nil {
+		if s.journal, err = openJournal(s.cfg.Journal, s.fingerprint(), s.cfg.Logger); err != nil {
 			s.abandon()
 			return fmt.Errorf("scanstats: open: %w", err)
 		}
@@ -195,7 +197,7 @@ func (s *Store) abandon() {
 	}
 }
 
-// Close records what is still waiting, for as long as one batch may take, and ends the store.
+// Close records what is still waiting, for as long as the database may take, and ends the store.
 // What is in the journal stays there, for the next time.
 func (s *Store) Close() error {
 	s.mu.Lock()

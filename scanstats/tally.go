@@ -65,6 +65,15 @@ type state struct {
 	follower follower
 	follows  bool // follower changed
 	gone     bool // what the database knew must go
+	left     departure
+	leaves   bool // left changed
+}
+
+// A departure is when somebody left, in Unix seconds; 0 is never. It is known for a day or two: so long a push
+// about something that they did before may come late.
+type departure struct {
+	at     int64
+	isOpen bool // nobody knew which scene had brought them
 }
 
 // A follower came by a scene at some time, in Unix seconds; 0 is none.
@@ -114,6 +123,10 @@ func (t *tally) add(e entry) {
 }
 
 func (t *tally) scan(s *state, scene sceneID, at int64) {
+	if at <= s.left.at {
+		t.count(scene, at, func(c *counts) { c.scans++ }) // whether they were among the people is forgotten
+		return
+	}
 	m := t.moment(at)
 	for _, id := range [...]sceneID{scene, allScenes} {
 		v := s.visits[id]
@@ -142,6 +155,10 @@ func (t *tally) scan(s *state, scene sceneID, at int64) {
 
 func (t *tally) follow(s *state, f follower) {
 	t.count(f.scene, f.at, func(c *counts) { c.newFollowers++ })
+	if f.at <= s.left.at {
+		t.followLate(s, f)
+		return
+	}
 	// Who follows twice has left in between, and the push about it was lost, or is late.
 	known := s.follower
 	switch {
@@ -155,16 +172,36 @@ func (t *tally) follow(s *state, f follower) {
 	s.follower, s.follows = f, true
 }
 
+// followLate counts a follow of somebody who has left since, and of whom nothing is kept any more.
+func (t *tally) followLate(s *state, f follower) {
+	t.lose(f, s.left.at)
+	if s.left.isOpen { // it was this one
+		t.count(noScene, s.left.at, func(c *counts) { c.lost-- })
+		s.left.isOpen, s.leaves = false, true
+	}
+	if f.scene == noScene {
+		return
+	}
+	m := t.moment(f.at)
+	for _, id := range andAll(f.scene) {
+		t.hour(m, id).people++
+		t.day(m.day, id).people++
+		t.people[peopleKey{m.day, id, 0}]++
+	}
+}
+
 func (t *tally) leave(s *state, at int64) {
 	if s.follower.at > at {
 		return // late: that they left was seen when they came again
 	}
-	if s.follower.at == 0 {
-		t.count(noScene, at, func(c *counts) { c.lost++ }) // they came before anybody counted
+	isOpen := s.follower.at == 0
+	if isOpen {
+		t.count(noScene, at, func(c *counts) { c.lost++ }) // they came before anybody counted, or the push about it is late
 	} else {
 		t.lose(s.follower, at)
 	}
 	s.erase()
+	s.left, s.leaves = departure{at, isOpen}, true
 }
 
 // lose counts a follower who left, for the scene that had brought them.
@@ -186,6 +223,7 @@ func (s *state) erase() {
 	clear(s.visits)
 	clear(s.scanned)
 	s.follower, s.follows, s.gone = follower{}, false, true
+	s.left, s.leaves = departure{}, false
 }
 
 // count changes the counts of a scene, and of all together, by hour and by day.

@@ -11,7 +11,7 @@ type visits struct {
 	last   day    // the latest
 	days   uint64 // bit n: was there on last-n; bit 0 is set
 	before day    // the latest before those 64, or 0
-	hours  uint32 // bit n: was there in the n-th hour of last; a day has 25 at most
+	hours  uint32 // bit n: was there in the n-th hour of last
 }
 
 const daysKept = 64 // in visits.days

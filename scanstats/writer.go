@@ -69,6 +69,12 @@ func (w *writer) tryChange(ctx context.Context, fn func(*tx) error) (err error) 
 			return err
 		}
 		w.statements = make(map[string]*sql.Stmt)
+		if w.dialect == SQLite {
+			if _, err := w.conn.ExecContext(ctx, "PRAGMA cache_size = -65536"); err != nil { // in KiB
+				w.drop()
+				return err
+			}
+		}
 	}
 	t := &tx{w, ctx}
 	if err := t.begin(); err != nil {

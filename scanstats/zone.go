@@ -22,6 +22,25 @@ func loadZone(name string) (*time.Location, error) {
 	return loc, nil
 }
 
+// isNamed reports whether others who know the location's name mean the same.
+func isNamed(loc *time.Location) bool {
+	if loc.String() == "Local" {
+		return false
+	}
+	other, err := loadZone(loc.String())
+	if err != nil {
+		return false
+	}
+	for _, month := range []time.Month{time.January, time.July} { // winter and summer
+		t := time.Date(2026, month, 1, 0, 0, 0, 0, time.UTC)
+		_, offset := t.In(loc).Zone()
+		if _, otherOffset := t.In(other).Zone(); offset != otherOffset {
+			return false
+		}
+	}
+	return true
+}
+
 // A zone tells days and hours.
 type zone struct{ *time.Location }
 
@@ -45,7 +64,7 @@ func (z zone) start(d day) time.Time {
 // A moment is when something happened, as it is counted.
 type moment struct {
 	day  day
-	hour int   // since the day began; the longest day has 25
+	hour int   // since the day began, at most 31; a day has 26 at most, and has had odder ones
 	at   int64 // when the hour began, in Unix seconds
 }
 
@@ -54,7 +73,7 @@ const secondsPerHour = 60 * 60
 func (z zone) moment(unix int64) moment {
 	m := moment{day: z.dayOf(time.Unix(unix, 0))}
 	start := z.start(m.day).Unix()
-	m.hour = int((unix - start) / secondsPerHour)
+	m.hour = int(min(max((unix-start)/secondsPerHour, 0), 31))
 	m.at = start + int64(m.hour)*secondsPerHour
 	return m
 }

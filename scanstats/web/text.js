@@ -68,7 +68,7 @@ const chinese = {
   onlyScene: '仅看渠道', allScenes: '查看全部渠道',
   totals: '汇总',
   scans: '扫码次数', newFollowers: '新增关注', people: '扫码人数', lost: '取消关注',
-  stayed: days => days === 1 ? '次日留存' : `${days} 日留存`,
+  stayed: days => `${days} 日留存`,
   partOf: (part, all) => `${part} / ${all} 人`,
   empty: '所选日期内没有扫码数据。',
   overTime: '趋势', lines: '图表中的指标', numbers: '查看数据',

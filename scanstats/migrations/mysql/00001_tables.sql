@@ -57,7 +57,8 @@ CREATE TABLE IF NOT EXISTS scanstats_people (
 
 -- On which days a person scanned: id is the hash of the OpenID and the scene (4 bytes, big-endian). Bit n
 -- of days is the n-th day before last_day, before_day the last one before those 64 days, or 0; bit n of
--- hours is the n-th hour of last_day.
+-- hours is the n-th hour of last_day. A row without days is of somebody who left: hours is when, in Unix
+-- seconds, last_day the day, and before_day 1 if nobody knew which scene had brought them. It goes after a day or two.
 CREATE TABLE IF NOT EXISTS scanstats_visitor (
     id BINARY(20) NOT NULL PRIMARY KEY,
     last_day INT NOT NULL,
