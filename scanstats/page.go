@@ -111,11 +111,7 @@ func addSlash(w http.ResponseWriter, r *http.Request) bool {
 
 // serveJSON serves the report that the page shows, and what day it is where the store is.
 func (p *statsPage) serveJSON(w http.ResponseWriter, r *http.Request) {
-	q, ok := p.query(w, r, "")
-	if !ok {
-		return
-	}
-	report, ok := p.report(w, r, q)
+	report, ok := p.report(w, r, "")
 	if !ok {
 		return
 	}
@@ -127,11 +123,7 @@ func (p *statsPage) serveJSON(w http.ResponseWriter, r *http.Request) {
 
 // serveCSV serves all scenes as a file; with each=1 one row for each of their intervals.
 func (p *statsPage) serveCSV(w http.ResponseWriter, r *http.Request) {
-	q, ok := p.query(w, r, "each")
-	if !ok {
-		return
-	}
-	report, ok := p.report(w, r, q)
+	report, ok := p.report(w, r, "each")
 	if !ok {
 		return
 	}
@@ -156,8 +148,13 @@ func (p *statsPage) query(w http.ResponseWriter, r *http.Request, more string) (
 	return q, true
 }
 
-// report makes the report, or tells the client why there is none.
-func (p *statsPage) report(w http.ResponseWriter, r *http.Request, q Query) (*Report, bool) {
+// report makes the report that a request asks for, or tells the client why there is none. More is
+// a further parameter that is allowed; see readQuery.
+func (p *statsPage) report(w http.ResponseWriter, r *http.Request, more string) (*Report, bool) {
+	q, ok := p.query(w, r, more)
+	if !ok {
+		return nil, false
+	}
 	report, err := p.reports.Report(r.Context(), q)
 	switch {
 	case err == nil:
