@@ -9,6 +9,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // What went wrong; errors of this package match one of these by [errors.Is], and their text
@@ -36,6 +37,14 @@ func explain(err error) error {
 	}
 	return err
 }
+
+// A slowError is why the store gave the database up: it did not answer in that time.
+type slowError time.Duration
+
+func (e slowError) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(e)) }
+
+// Is makes it a deadline that was exceeded, which it is.
+func (slowError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // kindOf returns the sentinel for an error of any of the drivers, or nil. No driver is
 // imported for it: those of PostgreSQL give an SQLSTATE, those of SQLite a code or its
@@ -154,7 +163,7 @@ func kindOfNumber(number string) error {
 		return ErrReadOnly
 	case "1040", "1053", "1203", "1226", "1317", "1927", "1969", "3024", // too many connections, shutting down, resources used up, killed, too slow
 		"1026", "1030", "1047", "1129", "1130", "1180", // cannot write, engine's error, node not ready, host blocked, host not allowed
-		"1044", "1045", "1142", // access denied
+		"1044", "1045", "1142", "1698", // access denied
 		"1049", "1146": // no such database, no such table
 		return ErrUnavailable
 	}

@@ -79,7 +79,7 @@ func (s *Store) checkOurs(ctx context.Context) error {
 	var tables, ours int
 	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*), COALESCE(SUM(name = 'scanstats_version'), 0) FROM sqlite_master WHERE type = 'table'").Scan(&tables, &ours)
 	if err == nil && tables > 0 && ours == 0 {
-		err = fmt.Errorf("%w: the file holds tables of another program; if they belong together, use Open", ErrInvalidConfig)
+		err = fmt.Errorf("%w: the file is the database of another program", ErrInvalidConfig)
 	}
 	return err
 }

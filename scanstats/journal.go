@@ -74,6 +74,9 @@ func openJournal(path, fingerprint string, log *slog.Logger) (_ *journal, err er
 	}
 	if err := j.open(); err != nil {
 		_ = j.close()
+		if errors.Is(err, ErrMismatch) {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return j, nil
@@ -98,8 +101,10 @@ func (j *journal) open() (err error) {
 	case string(head) == j.head:
 	case strings.HasPrefix(j.head, string(head)): // new, or a crash ended it before anything stood there
 		return j.begin()
+	case bytes.HasPrefix(head, []byte(journalMagic)) && info.Size() == j.played: // another key's, and empty
+		return j.begin()
 	case bytes.HasPrefix(head, []byte(journalMagic)):
-		return fmt.Errorf("%w: what waits in %q was recorded with another Config.Key", ErrMismatch, j.path)
+		return fmt.Errorf("%w: what waits in %q was recorded with another key", ErrMismatch, j.path)
 	default:
 		return fmt.Errorf("%q is not a journal of scanstats", j.path)
 	}

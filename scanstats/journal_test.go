@@ -97,9 +97,9 @@ func TestAServerThatIsDownAndBack(t *testing.T) {
 				var logged bytes.Buffer
 				c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 				early := newTestStore(t, through, c)
-				require.Contains(t, logged.String(), "the database is away, events go to the journal")
 				require.NoError(t, early.Record(t.Context(), scanned("o-early", "poster", now)))
 				require.NoError(t, early.Close())
+				require.Contains(t, logged.String(), "the database is away, events go to the journal")
 
 				c.Journal = ""
 				_, err := newStore(through.open(t), dialect, c)
@@ -415,10 +415,17 @@ func TestAJournalIsOfOneKey(t *testing.T) {
 	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
 	require.NoError(t, s.Close())
 	release()
-	c.Key = []byte("another key for tests")
-	_, err := Open(t.Context(), newDatabase(t, SQLite).open(t), SQLite, c)
+	other := c
+	other.Key = []byte("another key for tests")
+	_, err := Open(t.Context(), newDatabase(t, SQLite).open(t), SQLite, other)
 	require.ErrorIs(t, err, ErrMismatch)
+	require.NotErrorIs(t, err, ErrJournal)
 	require.NotContains(t, err.Error(), "another key for tests")
+
+	again := newTestStore(t, d, c)
+	played(t, again)
+	require.NoError(t, again.Close())
+	require.NoError(t, newTestStore(t, newDatabase(t, SQLite), other).Close(), "nothing waits any more")
 }
 
 func TestAServerThatSaysNothingDoesNotHoldUpAStart(t *testing.T) {

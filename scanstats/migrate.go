@@ -18,7 +18,7 @@ var migrations embed.FS
 
 // change changes the database, in the time that the store gives it.
 func (s *Store) change(ctx context.Context, fn func(*tx) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, fmt.Errorf("%w within %v", ErrUnavailable, s.cfg.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, slowError(s.cfg.Timeout))
 	defer cancel()
 	return s.writer.change(ctx, fn)
 }
@@ -43,8 +43,11 @@ func (s *Store) prepare(ctx context.Context) error {
 		const most = 30 * time.Second
 		limit := min(10*s.cfg.Timeout, most)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w within %v", ErrUnavailable, limit))
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, slowError(limit))
 		defer cancel()
+	}
+	if err := s.checkDialect(ctx); err != nil {
+		return err
 	}
 	if err := s.checkOurs(ctx); err != nil {
 		return err
@@ -60,6 +63,19 @@ func (s *Store) prepare(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.zone = &zone{loc}
 	return nil
+}
+
+// checkDialect makes sure that the database is of its dialect, by something that others do not know.
+func (s *Store) checkDialect(ctx context.Context) error {
+	d := s.writer.dialect
+	var version string
+	err := s.db.QueryRowContext(ctx, map[Dialect]string{
+		SQLite: "SELECT sqlite_version()", Postgres: "SELECT current_setting('server_version_num')", MySQL: "SELECT @@version_comment",
+	}[d]).Scan(&version)
+	if err != nil && kindOf(err) == nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: the database is none of %v's: %w", ErrInvalidConfig, d, err)
+	}
+	return err
 }
 
 // currentZone returns nil while the database has not been prepared.

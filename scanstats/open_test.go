@@ -176,6 +176,23 @@ func TestTheKeyIsTheStoresOwn(t *testing.T) {
 	assert.Equal(t, before, s.person("o-1"))
 }
 
+func TestADatabaseOfAnotherKindIsAMistakeAndNoOutage(t *testing.T) {
+	for _, dialect := range dialects {
+		for _, wrong := range dialects {
+			if wrong == dialect {
+				continue
+			}
+			t.Run(dialect.String()+" as "+wrong.String(), func(t *testing.T) {
+				c := testConfig()
+				c.Journal = filepath.Join(t.TempDir(), "journal")
+				_, err := Open(t.Context(), newDatabase(t, dialect).open(t), wrong, c)
+				require.ErrorIs(t, err, ErrInvalidConfig)
+				require.ErrorContains(t, err, "the database is none of "+wrong.String()+"'s")
+			})
+		}
+	}
+}
+
 func TestOpenEndsWithItsContext(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {

@@ -206,7 +206,7 @@ func stubHour(scene int, at time.Time) Counts {
 	c := Counts{Scans: int64(busy * 2 * random.Float64())}
 	c.NewFollowers = int64(float64(c.Scans) * (0.3 + 0.3*random.Float64()))
 	c.People = c.Scans - int64(float64(c.Scans)*0.5*random.Float64())
-	c.Lost = int64(float64(c.NewFollowers) * 0.5 * random.Float64())
+	c.Lost = int64(float64(c.NewFollowers)*0.9*random.Float64() + 0.5)
 	for i, days := range []int{1, 7, 30} {
 		if at.AddDate(0, 0, days).Before(pageNow) {
 			c.Stayed[i].Of = c.NewFollowers

@@ -22,7 +22,7 @@ func (s *Store) play() {
 		if err == nil && n == 0 {
 			done, finishErr := s.journal.finish()
 			if done {
-				s.cfg.Logger.LogAttrs(s.stop, slog.LevelInfo, "scanstats: the journal was played back, the database has all events")
+				s.cfg.Logger.LogAttrs(s.stop, slog.LevelWarn, "scanstats: the journal was played back, the database has all events")
 				return
 			}
 			err = finishErr

@@ -27,7 +27,8 @@ included; days begin in the database's time zone, Asia/Shanghai unless a program
 A scene of wxqrcode create --random is counted without its random end, as login-*. Followers whom no
 code brought have a row of their own. A scene that the table has no room for is cut, and text that
 could upset a terminal is quoted; JSON and CSV have all of it. With --csv there is a row for each
-scene, and with --each one for each scene and interval.
+scene, and with --each one for each scene and interval; a text that a spreadsheet would take for a formula
+gets an apostrophe in front.
 
 --page serves the same as a page, with charts, until it is interrupted. Its address has a token in it;
 without that nobody is let in. No OpenIDs are in the database, but hashes of them.`,
@@ -52,7 +53,7 @@ without that nobody is let in. No OpenIDs are in the database, but hashes of the
 	flags.BoolVar(&c.each, "each", false, "with --json or --csv: the intervals of each scene")
 	flags.BoolVar(&c.csv, "csv", false, "print CSV")
 	flags.BoolVar(&c.page, "page", false, "serve the report as a page")
-	flags.StringVar(&c.addr, "addr", defaultStatsAddr, "with --page: its `address`")
+	flags.StringVar(&c.addr, "addr", "127.0.0.1:0", "with --page: its `address`")
 	completes(cmd, "by", intervals...)
 	cmd.AddCommand(newStatsLabelCommand(a))
 	return cmd

@@ -32,7 +32,11 @@ func openStats(ctx context.Context, path string, log *slog.Logger) (*scanstats.S
 	}
 	stats, err := scanstats.OpenFile(ctx, path, scanstats.Config{Key: key, Journal: path + ".journal", Logger: log})
 	if errors.Is(err, scanstats.ErrMismatch) {
-		return nil, usageError{fmt.Errorf("%w; the key comes from %s, or else from %s", err, envStatsKey, statsKeyFile(path))}
+		source := statsKeyFile(path)
+		if os.Getenv(envStatsKey) != "" {
+			source = envStatsKey
+		}
+		return nil, usageError{fmt.Errorf("%w; the key comes from %s", err, source)}
 	}
 	return stats, statsError(err)
 }
@@ -95,7 +99,7 @@ func statsKey(path string) ([]byte, error) {
 		return nil, err
 	}
 	if begun {
-		return nil, usageError{fmt.Errorf("%q holds statistics, but there is no key for them: set %s, or put back %q; with another key nobody would be recognized",
+		return nil, usageError{fmt.Errorf("%q is there, but there is no key for it: if it holds statistics, set %s, or put back %q; else name another file",
 			path, envStatsKey, file)}
 	}
 	var random [32]byte

@@ -240,7 +240,7 @@ func TestTheKeyOfTheStatistics(t *testing.T) {
 		code     int
 	}{
 		{"a short one in the environment", "sesame", false, "", 0, "holds 6 bytes; the key must have at least 16", exitUsage},
-		{"none for a database that is there", "", true, "", 0, "but there is no key for them: set " + envStatsKey, exitUsage},
+		{"none for a database that is there", "", true, "", 0, "but there is no key for it: if it holds statistics, set " + envStatsKey, exitUsage},
 		{"another one in the environment", secret, true, "", 0, "the key comes from " + envStatsKey, exitUsage},
 		{"another one in the file", "", true, secret, 0o600, "the database was begun with another setting", exitUsage},
 		{"a file that others may read", "", false, secret, 0o644, "chmod 600", exitFailure},

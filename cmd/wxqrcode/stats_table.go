@@ -18,10 +18,11 @@ func printReport(w io.Writer, r *scanstats.Report) error {
 	var b strings.Builder
 	last := r.To.AddDate(0, 0, -1)
 	fmt.Fprintf(&b, "%s to %s by %s, %s\n\n", r.From.Format(time.DateOnly), last.Format(time.DateOnly), r.By, printable(r.Zone))
-	b.WriteString(totals(r.Total) + "\n" + intervalTable(r) + "\n" + sceneTable(r))
+	b.WriteString(totals(r.Total) + "\n" + sceneTable(r))
 	if r.More > 0 {
 		fmt.Fprintf(&b, "… and %s more; --limit shows more of them\n", count(int64(r.More)))
 	}
+	b.WriteString("\n" + intervalTable(r))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -79,7 +80,7 @@ const (
 // sceneTable has a bar for each scene.
 func sceneTable(r *scanstats.Report) string {
 	if len(r.Scenes) == 0 && r.Other.NewFollowers == 0 && r.Other.Lost == 0 {
-		return "no scene was scanned\n"
+		return "no scene was scanned, or none is as asked for\n"
 	}
 	t := barTable{header: []string{"SCENE", "GROUP", "SCANS", "NEW", "PEOPLE", "LOST", "1 D", "7 D", "30 D"}, texts: 1}
 	for _, s := range r.Scenes {

@@ -82,7 +82,7 @@ login-*                         2    2       2     0    –    –     –  █�
 	_, out, _ = wxqr(t, "stats", path, "--limit", "3", "--by", "month")
 	assert.Contains(t, out, "\n… and 1 more; --limit shows more of them\n")
 	_, out, _ = wxqr(t, "stats", path, "--group", "nobody", "--by", "hour", "--days", "1")
-	assert.Contains(t, out, "no scene was scanned\n")
+	assert.Contains(t, out, "no scene was scanned, or none is as asked for\n")
 	assert.Contains(t, out, today.Format(time.DateOnly)+" 23:00 ")
 	assert.Regexp(t, `(?m)^stayed 1 day +–$`, out)
 }
@@ -212,7 +212,7 @@ func TestWhatStatsCannotUseIsRefused(t *testing.T) {
 		{"DB.none --page", "there are no statistics in"},
 		{"DIR", "is no file that could hold statistics"},
 		{"EMPTY", "there are no statistics in"},
-		{"OTHER", "tables of another program"},
+		{"OTHER", "the database of another program"},
 		{"label DB a", "accepts 3 arg(s)"},
 		{"label DB.none a b", "there are no statistics in"},
 		{"label DB a " + strings.Repeat("n", 201), "at most 200"},

@@ -118,7 +118,9 @@ function wanted() {
 
 async function fetchReport(p, signal) {
   // A redirect leads to a login, perhaps of another site: it is told, not followed.
-  const answer = await fetch('report.json?' + p, {signal, redirect: 'manual', headers: {Accept: 'application/json'}});
+  // A whole address, without the name and password that a browser keeps of one that has them, and refuses to fetch by.
+  const url = new URL('report.json?' + p, location.origin + location.pathname);
+  const answer = await fetch(url, {signal, redirect: 'manual', headers: {Accept: 'application/json'}});
   const isJSON = answer.headers.get('Content-Type')?.startsWith('application/json');
   if (answer.type === 'opaqueredirect' || answer.status === 401 || answer.status === 403 || answer.ok && !isJSON) {
     throw Object.assign(new Error(text.signIn), {signedOut: true});
@@ -236,7 +238,7 @@ function showTotals(total) {
     card(text.newFollowers, number(total.new_followers)),
     card(text.people, number(total.people)),
     card(text.lost, number(total.lost)),
-    ...total.stayed.map(s => card(text.stayed(s.days), share(s), text.partOf(number(s.stayed), number(s.of)))),
+    ...total.stayed.map(s => card(text.stayed(s.days), share(s), s.of > 0 ? text.partOf(number(s.stayed), number(s.of)) : text.tooRecent)),
   );
 }
 
