@@ -13,9 +13,11 @@ type Comparison struct {
 	Floor, Ours func()
 	Before      func() // called before each round, and not measured; may be nil
 	Batch       int    // calls in a round
+	Each        int    // times that each call does the work; zero: 1
 }
 
-// Run returns what one call of each takes, in fractions of a nanosecond too.
+// Run returns what doing the work once takes of each, in fractions of a nanosecond too, and
+// reports both.
 func (c Comparison) Run(b *testing.B) (floor, ours Nanoseconds) {
 	b.Helper()
 	least := [2]time.Duration{time.Hour, time.Hour}
@@ -27,8 +29,12 @@ func (c Comparison) Run(b *testing.B) (floor, ours Nanoseconds) {
 			least[i] = min(least[i], timed(f, c.Batch))
 		}
 	}
+	times := c.Batch * max(c.Each, 1)
+	floor, ours = perCall(least[0], times), perCall(least[1], times)
 	b.ReportMetric(0, "ns/op") // of both together: of no use
-	return perCall(least[0], c.Batch), perCall(least[1], c.Batch)
+	b.ReportMetric(floor, "floor-ns")
+	b.ReportMetric(ours, "ours-ns")
+	return floor, ours
 }
 
 // Nanoseconds is a time that may be a fraction of one.
