@@ -13,7 +13,7 @@ type Dialect int
 const (
 	SQLite   Dialect = iota + 1 // modernc.org/sqlite; [OpenFile] does all the rest
 	Postgres                    // github.com/jackc/pgx/v5/stdlib
-	MySQL                       // github.com/go-sql-driver/mysql; MySQL 8 and MariaDB
+	MySQL                       // github.com/go-sql-driver/mysql; MySQL 8 and MariaDB, with which the tests run
 )
 
 // String returns the dialect's name.
