@@ -25,8 +25,28 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
+// BenchmarkRecordInstances does the same with ten instances that share the database, 400
+// callbacks at once in each.
+func BenchmarkRecordInstances(b *testing.B) {
+	for _, dialect := range []Dialect{Postgres, MySQL} {
+		b.Run(dialect.String(), func(b *testing.B) {
+			db := newDatabase(b, dialect)
+			var stores []*Store
+			for range 10 {
+				stores = append(stores, newTestStore(b, db, testConfig()))
+			}
+			record(b, stores, 400)
+		})
+	}
+}
+
 func benchmarkRecord(b *testing.B, dialect Dialect, callers int) {
-	s := newTestStore(b, newDatabase(b, dialect), testConfig())
+	record(b, []*Store{newTestStore(b, newDatabase(b, dialect), testConfig())}, callers)
+}
+
+// record has callers record b.N events in all, so many at once in each store.
+func record(b *testing.B, stores []*Store, callers int) {
+	b.Helper()
 	events := make([]*wxqrcode.Event, b.N)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range events {
@@ -45,14 +65,16 @@ func benchmarkRecord(b *testing.B, dialect Dialect, callers int) {
 	var next, failed atomic.Int64
 	b.ResetTimer()
 	var recording sync.WaitGroup
-	for range callers {
-		recording.Go(func() {
-			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
-				if s.Record(b.Context(), events[i]) != nil {
-					failed.Add(1)
+	for _, s := range stores {
+		for range callers {
+			recording.Go(func() {
+				for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
+					if s.Record(b.Context(), events[i]) != nil {
+						failed.Add(1)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 	recording.Wait()
 	b.StopTimer()

@@ -1,0 +1,88 @@
+package wxredis_test
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxredis"
+)
+
+// BenchmarkDedup brings pushes to ten instances that share a Redis, many at once.
+func BenchmarkDedup(b *testing.B) {
+	const instances, callers = 10, 20
+	rdb := newRedis(b)
+	run := strconv.FormatInt(time.Now().UnixNano(), 36)
+	var next, failed atomic.Int64
+	b.ResetTimer()
+	var working sync.WaitGroup
+	for range instances {
+		d := wxredis.NewDedup(rdb, slog.New(slog.DiscardHandler))
+		for range callers {
+			working.Go(func() {
+				for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+					reply, err := d.Do(b.Context(), run+"-"+strconv.FormatInt(i, 10), 10*time.Second, func() ([]byte, error) { return []byte("hello"), nil })
+					if err != nil || string(reply) != "hello" {
+						failed.Add(1)
+					}
+				}
+			})
+		}
+	}
+	working.Wait()
+	b.StopTimer()
+	require.Zero(b, failed.Load())
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pushes/s")
+}
+
+// BenchmarkBus publishes scans to ten instances that listen, until the last of them has
+// heard the last scan.
+func BenchmarkBus(b *testing.B) {
+	const instances, callers = 10, 20
+	rdb := newRedis(b)
+	bus := wxredis.NewBus(rdb, "bench-"+strconv.FormatInt(time.Now().UnixNano(), 36), slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(b.Context())
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer cancel()
+	var ended sync.WaitGroup
+	ended.Add(instances)
+	for range instances {
+		heardAll := sync.OnceFunc(ended.Done)
+		listening.Go(func() {
+			_ = bus.Listen(ctx, func(e *wxqrcode.Event) {
+				if e.EventKey == "the last" {
+					heardAll()
+				}
+			})
+		})
+	}
+	publish := func(scene string) {
+		e := &wxqrcode.Event{ToUserName: "gh_1", OpenID: "o1", CreateTime: time.Now(), MsgType: "event", Type: wxqrcode.EventScan, EventKey: scene}
+		if err := bus.Publish(ctx, e); err != nil {
+			b.Error(err)
+		}
+	}
+	var next atomic.Int64
+	b.ResetTimer()
+	var publishing sync.WaitGroup
+	for range callers {
+		publishing.Go(func() {
+			for next.Add(1) <= int64(b.N) {
+				publish("login-1")
+			}
+		})
+	}
+	publishing.Wait()
+	publish("the last")
+	ended.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "scans/s")
+}
