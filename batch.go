@@ -1,6 +1,7 @@
 package wxqrcode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,8 @@ const (
 // on their way end with its error too.
 //
 // A loop that is left early, by break or by a panic, cancels the calls on their way and
-// waits for them. A panic of a call, as in a [TokenProvider], is one of the loop. If o is out of range, every result has a [*ValidationError].
+// waits for them. A panic in a call, for instance in the [TokenProvider], is passed on to
+// the loop. If o is out of range, every result has a [*ValidationError].
 func (c *Client) CreateAll(ctx context.Context, reqs iter.Seq[Request], o BatchOptions) iter.Seq[BatchResult] {
 	return func(yield func(BatchResult) bool) {
 		if reqs == nil {
@@ -77,10 +79,7 @@ func (c *Client) CreateAll(ctx context.Context, reqs iter.Seq[Request], o BatchO
 
 // apply sets what o says, or returns why it cannot.
 func (o BatchOptions) apply(b *batch) error {
-	b.most = o.Concurrency
-	if b.most == 0 {
-		b.most = defaultConcurrency
-	}
+	b.most = cmp.Or(o.Concurrency, defaultConcurrency)
 	if b.most < 0 {
 		return &ValidationError{Field: "Concurrency", Value: strconv.Itoa(o.Concurrency), Reason: "must be at least 1; 0 means 8"}
 	}
@@ -307,5 +306,5 @@ func (b *batch) learn(err error) (again bool) {
 
 func isPermanentQuota(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
-	return ok && e.Code == codePermanentQuota
+	return ok && e.Code == errcodePermanentQuota
 }

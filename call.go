@@ -84,7 +84,9 @@ func (c *caller) json(ctx context.Context, r *call, a answer) error {
 		}
 		switch {
 		case res.StatusCode != http.StatusOK:
-			return r.unexpected(res, "an error page", body)
+			return r.unexpected(res, r.page(res), body)
+		case len(body) == 0:
+			return r.unexpected(res, "not the JSON that was expected: an empty body", nil)
 		case err != nil:
 			return r.unexpected(res, "not the JSON that was expected", body)
 		case a.missing() != "":
@@ -132,7 +134,7 @@ func isTransient(err error) bool {
 		return true
 	}
 	e, ok := errors.AsType[*APIError](err)
-	return ok && (e.Code == codeBusy || e.HTTPStatus == http.StatusTooManyRequests || e.HTTPStatus >= http.StatusInternalServerError)
+	return ok && (e.Code == errcodeBusy || e.HTTPStatus == http.StatusTooManyRequests || e.HTTPStatus >= http.StatusInternalServerError)
 }
 
 // try makes the call once, to the first host that can be reached. A host that did
@@ -189,6 +191,9 @@ func (c *caller) send(ctx context.Context, host string, r *call, handle func(*ht
 	if r.method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	// On a connection that is kept, net/http logs what comes after an answer whose
+	// Content-Length is too small: the end of a token.
+	req.Close = r.opaque
 	res, err := c.http.Do(req)
 	if err != nil {
 		return false, r.broken(ctx, host, err)
@@ -233,12 +238,20 @@ func (r *call) refused(res *http.Response, f failure) error {
 
 // unexpected returns the error for an answer that is not what was asked for.
 func (r *call) unexpected(res *http.Response, what string, body []byte) error {
-	if r.opaque {
+	if r.opaque && len(body) > 0 {
 		what = fmt.Sprintf("%s (%d bytes, not shown: there may be a token in them)", what, len(body))
 	} else if text := r.secrets.excerpt(string(body)); text != "" {
 		what = fmt.Sprintf("%s: %q", what, text)
 	}
 	return &APIError{Op: r.op, Message: what, HTTPStatus: res.StatusCode}
+}
+
+// page says what an answer with another status than 200 is.
+func (r *call) page(res *http.Response) string {
+	if to, err := res.Location(); err == nil && res.StatusCode/100 == 3 {
+		return "a redirect to " + r.secrets.excerpt(to.Scheme+"://"+to.Host) + ", which is not followed"
+	}
+	return "an error page"
 }
 
 // cut returns the error for a body that ended early.
@@ -276,6 +289,12 @@ type transportError struct {
 func (e *transportError) Unwrap() error   { return e.error }
 func (e *transportError) Timeout() bool   { return e.timeout }
 func (e *transportError) Temporary() bool { return true }
+
+// Is makes every time-out a [context.DeadlineExceeded]. That of a dial is one or not by
+// chance: net has two clocks for it.
+func (e *transportError) Is(target error) bool {
+	return e.timeout && target == context.DeadlineExceeded
+}
 
 func isDialError(err error) bool {
 	e, ok := errors.AsType[*net.OpError](err)

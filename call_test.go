@@ -347,6 +347,17 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+// Of net's own time-outs some are and some are not, for the same cause.
+func TestEveryTimeoutIsADeadlineExceeded(t *testing.T) {
+	client := newStubClient(t, func(*http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	}, fastRetry)
+	_, err := client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	assert.NotErrorIs(t, err, context.Canceled)
+}
+
 func dialError(r *http.Request) (*http.Response, error) {
 	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
 }
@@ -632,8 +643,10 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	require.NoError(t, err)
 	_, err = client.Create(t.Context(), aCode)
 	require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+	assert.ErrorContains(t, err, "a redirect to https://elsewhere.example, which is not followed")
 	_, err = client.Image(t.Context(), "t")
 	require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
+	assert.ErrorContains(t, err, "a redirect to https://elsewhere.example, which is not followed")
 	assert.Equal(t, 2, mock.GetTotalCallCount())
 	assert.ErrorIs(t, own.CheckRedirect(nil, nil), asked, "the user's client is left as it was")
 }

@@ -17,7 +17,7 @@ var (
 	ErrInvalidRequest = errors.New("wxqrcode: invalid request")
 
 	// ErrInvalidToken: the access token is wrong, expired or missing (40001, 40014,
-	// 42001, 41001), and no other one was to be had.
+	// 42001, 41001), and there was no other.
 	ErrInvalidToken = errors.New("wxqrcode: invalid access token")
 
 	// ErrInvalidCredential: AppID or AppSecret is wrong or frozen (40002, 40013,
@@ -70,7 +70,7 @@ var (
 // A ValidationError says which value is out of range. It matches
 // [ErrInvalidRequest].
 type ValidationError struct {
-	Field  string // by WeChat's name where it has one, such as scene_str
+	Field  string // what was given, as the caller names it, or as WeChat does, such as scene_str
 	Value  string // as it was given
 	Reason string // what is allowed
 }
@@ -143,14 +143,14 @@ const (
 	opStableToken = "stable_token"
 )
 
-// The codes that this package acts on.
+// The errcodes that this package acts on.
 const (
-	codeBusy              = -1
-	codeInvalidCredential = 40001 // the access token, or the secret of a token call
-	codeInvalidToken      = 40014
-	codeTokenExpired      = 42001
-	codeMinuteLimit       = 45011
-	codePermanentQuota    = 45029
+	errcodeBusy              = -1
+	errcodeInvalidCredential = 40001 // the access token, or the secret of a token call
+	errcodeInvalidToken      = 40014
+	errcodeTokenExpired      = 42001
+	errcodeMinuteLimit       = 45011
+	errcodePermanentQuota    = 45029
 )
 
 // A kind of failure: the error that it matches, and what to do about it.
@@ -160,18 +160,18 @@ type kind struct {
 }
 
 func (e *APIError) kind() kind {
-	if e.Code == codeInvalidCredential && (e.Op == opToken || e.Op == opStableToken) {
+	if e.Code == errcodeInvalidCredential && (e.Op == opToken || e.Op == opStableToken) {
 		return kind{ErrInvalidCredential, "the AppSecret is wrong: " + adviceConfig}
 	}
 	if e.Code != 0 {
-		if k, ok := codes[e.Code]; ok {
+		if k, ok := errcodes[e.Code]; ok {
 			return k
 		}
 		return kind{ErrUnexpectedResponse, "look the code up in WeChat's table of errcodes"}
 	}
 	switch {
 	case e.HTTPStatus == http.StatusTooManyRequests:
-		return codes[codeMinuteLimit]
+		return errcodes[errcodeMinuteLimit]
 	case e.HTTPStatus == http.StatusNotFound && e.Op == opImage:
 		return kind{ErrTicketNotFound, "the ticket is wrong, or its code is dead: make a new one"}
 	}
@@ -187,15 +187,15 @@ const (
 	adviceAccount = "this needs a verified service account in good standing: see the account's page at mp.weixin.qq.com"
 )
 
-// codes are the error codes that have a meaning here.
+// errcodes are those that have a meaning here.
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
-var codes = map[int]kind{
-	codeBusy: {ErrSystemBusy, "WeChat is busy: try again later"},
+var errcodes = map[int]kind{
+	errcodeBusy: {ErrSystemBusy, "WeChat is busy: try again later"},
 
-	codeInvalidCredential: {ErrInvalidToken, adviceToken},
-	codeInvalidToken:      {ErrInvalidToken, adviceToken},
-	codeTokenExpired:      {ErrInvalidToken, "the token has expired: fetch a new one"},
-	41001:                 {ErrInvalidToken, "no access token was sent"},
+	errcodeInvalidCredential: {ErrInvalidToken, adviceToken},
+	errcodeInvalidToken:      {ErrInvalidToken, adviceToken},
+	errcodeTokenExpired:      {ErrInvalidToken, "the token has expired: fetch a new one"},
+	41001:                    {ErrInvalidToken, "no access token was sent"},
 
 	40002: {ErrInvalidCredential, "the grant type is wrong"},
 	40013: {ErrInvalidCredential, "the AppID is wrong: " + adviceConfig},
@@ -224,10 +224,10 @@ var codes = map[int]kind{
 	43003: {ErrInvalidRequest, "the call must use HTTPS: check WithAPIURL"},
 	44002: {ErrInvalidRequest, "the body was empty: does a proxy drop it?"},
 
-	45009:              {ErrQuotaExceeded, "the calls of the day are used up: wait for the next day, or clear the quota (10 times a month)"},
-	codePermanentQuota: {ErrQuotaExceeded, "the account's permanent codes are used up: use temporary codes"},
+	45009:                 {ErrQuotaExceeded, "the calls of the day are used up: wait for the next day, or clear the quota (10 times a month)"},
+	errcodePermanentQuota: {ErrQuotaExceeded, "the account's permanent codes are used up: use temporary codes"},
 
-	codeMinuteLimit: {ErrRateLimited, "too many calls within a minute: wait for the next one"},
+	errcodeMinuteLimit: {ErrRateLimited, "too many calls within a minute: wait for the next one"},
 
 	48001: {ErrUnauthorized, adviceAccount},
 	48004: {ErrUnauthorized, "the API is banned for this account: " + adviceAccount},

@@ -86,7 +86,9 @@ func (e *Event) SceneID() (id uint32, ok bool) {
 }
 
 // DedupKey returns what tells the event from others: a push that is repeated has
-// the same key. It is the hex of a hash and does not show the OpenID.
+// the same key. It is 64 hex digits, a hash over ToUserName, OpenID, CreateTime, Type and
+// EventKey, and does not show the OpenID. CreateTime has whole seconds, so two scans of one
+// code by the same person within a second have the same key too.
 func (e *Event) DedupKey() string {
 	var number [20]byte
 	created := strconv.AppendInt(number[:0], e.CreateTime.Unix(), 10)

@@ -8,7 +8,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -65,13 +64,24 @@ func ExampleTokenProviderFunc() {
 // mapStore is a TokenStore for the instances of one process. One for several
 // processes does the same with a lock that all of them see.
 type mapStore struct {
-	mu     sync.Mutex // held while a token is fetched: one at a time
+	lock   chan struct{} // of one; a mutex could not be given up when a context ends
 	tokens map[string]wxqrcode.Token
 }
 
-func (s *mapStore) Load(_ context.Context, key string) (wxqrcode.Token, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *mapStore) take(ctx context.Context) error {
+	select {
+	case s.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *mapStore) Load(ctx context.Context, key string) (wxqrcode.Token, error) {
+	if err := s.take(ctx); err != nil {
+		return wxqrcode.Token{}, err
+	}
+	defer func() { <-s.lock }()
 	token, ok := s.tokens[key]
 	if !ok {
 		return wxqrcode.Token{}, wxqrcode.ErrNoToken
@@ -80,8 +90,10 @@ func (s *mapStore) Load(_ context.Context, key string) (wxqrcode.Token, error) {
 }
 
 func (s *mapStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := s.take(ctx); err != nil {
+		return wxqrcode.Token{}, err
+	}
+	defer func() { <-s.lock }() // held while a token is fetched: one at a time
 	kept := s.tokens[key]
 	if kept.Value != "" && kept.Value != refused && time.Now().Before(kept.ExpiresAt) {
 		return kept, nil
@@ -98,7 +110,7 @@ func (s *mapStore) Renew(ctx context.Context, key, refused string, fetch func(co
 func ExampleWithTokenStore() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	store := &mapStore{tokens: map[string]wxqrcode.Token{}}
+	store := &mapStore{lock: make(chan struct{}, 1), tokens: map[string]wxqrcode.Token{}}
 
 	opts := append(wechat.TokenOptions(), wxqrcode.WithLegacyToken(), wxqrcode.WithTokenStore(store))
 	for range 2 {

@@ -4,16 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -143,6 +137,8 @@ func (r *call) noImage(res *http.Response, head []byte) error {
 	switch {
 	case res.StatusCode == http.StatusNotFound: // with a page that says no more
 		return r.unexpected(res, "no such ticket", nil)
+	case res.StatusCode/100 == 3:
+		return r.unexpected(res, r.page(res), body)
 	case len(body) == 0:
 		return r.unexpected(res, "an empty body", nil)
 	}
@@ -175,83 +171,4 @@ func (b *imageBody) Read(p []byte) (int, error) {
 		return n, b.err
 	}
 	return n, err
-}
-
-// replaceFile makes content the whole content of the file path, or leaves what
-// was there.
-func replaceFile(path string, content io.Reader) (err error) {
-	old, err := os.Stat(path)
-	replaces := err == nil
-	switch {
-	case !replaces && !errors.Is(err, fs.ErrNotExist):
-		return err
-	case replaces && !old.Mode().IsRegular(): // a rename would put a file in place of a device
-		return &os.PathError{Op: "replace", Path: path, Err: errNotRegular}
-	}
-	path = followLinks(path)
-	// Not os.CreateTemp, whose files have mode 0600 whatever the umask; and a short
-	// name, since that of the target may be as long as names can be.
-	unique := strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // O_EXCL tells if it is not
-	name := filepath.Join(filepath.Dir(path), ".wxqrcode-"+unique+".tmp")
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(name)
-		}
-	}()
-	if replaces {
-		if err := f.Chmod(old.Mode().Perm()); err != nil {
-			return err
-		}
-	}
-	if _, err := io.Copy(f, content); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(name, path); err != nil {
-		return err
-	}
-	syncDir(filepath.Dir(path))
-	return nil
-}
-
-// followLinks returns what the symbolic link path leads to, whether that is there or
-// not, or path itself: so that a link stays one.
-func followLinks(path string) string {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		return target
-	}
-	for range 255 { // links that lead in a circle are an error of os.Stat's
-		target, err := os.Readlink(path)
-		if err != nil {
-			break
-		}
-		if !filepath.IsAbs(target) {
-			dir, err := filepath.EvalSymlinks(filepath.Dir(path)) // .. is what it is behind the links
-			if err != nil {
-				break
-			}
-			target = filepath.Join(dir, target)
-		}
-		path = target
-	}
-	return path
-}
-
-// syncDir makes a rename last through a power cut. Where the system cannot do
-// that (Windows), the file is whole all the same.
-func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		_ = d.Close()
-	}
 }

@@ -1,6 +1,7 @@
 package wxqrcode
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -148,15 +149,9 @@ func (s *settings) caller(hosts []string) *caller {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	c := &caller{hosts: hosts, retry: s.retry, log: s.logger}
-	if c.retry.Attempts == 0 {
-		c.retry.Attempts = 3
-	}
-	if c.retry.Base == 0 {
-		c.retry.Base = 200 * time.Millisecond
-	}
-	if c.retry.Max == 0 {
-		c.retry.Max = 2 * time.Second
-	}
+	c.retry.Attempts = cmp.Or(c.retry.Attempts, 3)
+	c.retry.Base = cmp.Or(c.retry.Base, 200*time.Millisecond)
+	c.retry.Max = cmp.Or(c.retry.Max, 2*time.Second)
 	c.http = *s.httpClient
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c

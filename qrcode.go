@@ -272,7 +272,7 @@ func (r Request) Validate() error {
 	if r.kind == noRequest {
 		return &ValidationError{Field: "request", Reason: "is the zero Request; make one with Temporary or Permanent"}
 	}
-	if err := r.scene.validate(r.kind == permanent); err != nil {
+	if err := r.scene.validate(r.isPermanent()); err != nil {
 		return err
 	}
 	if r.kind == temporary && (r.lifetime < time.Second || r.lifetime > MaxLifetime) {
@@ -390,5 +390,5 @@ func isRefusedToken(err error) bool {
 		return false
 	}
 	e, ok := errors.AsType[*APIError](err)
-	return ok && (e.Code == codeInvalidCredential || e.Code == codeInvalidToken || e.Code == codeTokenExpired)
+	return ok && (e.Code == errcodeInvalidCredential || e.Code == errcodeInvalidToken || e.Code == errcodeTokenExpired)
 }

@@ -17,7 +17,10 @@ import (
 // maxExcerpt is how many bytes of a text that is not ours go into an error.
 const maxExcerpt = 200
 
-// secrets are what no error and no log line may show. Empty ones do not count.
+// secrets are what no error and no log line may show: of a call, the token or the secret
+// that it sends; of a source, its secret, its token, the refused token, the one that it
+// fetched and the one that its store kept. Empty ones do not count. It is an array, as a
+// slice would be one of Create's 14 allocations.
 type secrets [5]string
 
 // excerpt returns the beginning of text as it may be shown: without secrets, on

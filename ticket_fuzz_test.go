@@ -97,11 +97,7 @@ func layOut(t *testing.T, address string, created, life int64) []byte {
 	require.LessOrEqual(t, created, int64(math.MaxUint32))
 	require.LessOrEqual(t, life, int64(math.MaxUint32))
 	require.Less(t, len(address), 255)
-	b := append([]byte{1, byte(len(address) + 1)}, address...)
-	b = append(b, 0, 2, 4)
-	b = binary.LittleEndian.AppendUint32(b, uint32(created))
-	b = append(b, 3, 4)
-	return binary.LittleEndian.AppendUint32(b, uint32(life))
+	return ticketBytes(address, uint32(created), uint32(life))[12:]
 }
 
 func decodeTicket(t *testing.T, text string) []byte {

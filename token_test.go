@@ -108,6 +108,7 @@ func TestTokenCallsAreThoseOfTheProtocol(t *testing.T) {
 			body, err := io.ReadAll(r.Body)
 			assert.NoError(t, err)
 			assert.Contains(t, string(body), `{"grant_type":"client_credential","appid":"wx<&>","secret":"s+/="}`, "unescaped")
+			assert.True(t, r.Close, "net/http would log what comes after an answer on a connection that is kept")
 			return tokenAnswer("token", 7200)
 		})}
 		source, err := wxqrcode.NewTokenSource("wx<&>", "s+/=", wxqrcode.WithHTTPClient(client))
