@@ -36,6 +36,13 @@
 // That WeChat takes the URL proves the Token only; whether the EncodingAESKey is right
 // shows with the first push.
 //
+// # The server around it
+//
+// A push must have come in within 5 s, after which WeChat has given up on it. For this the
+// handler sets a read deadline by [http.ResponseController], if the ResponseWriter lets it,
+// which takes the place of the server's ReadTimeout. The server's WriteTimeout, if it has
+// one, should be more than 5 s: replies that come later than it are lost.
+//
 // # Programs that wait for a scan
 //
 // A [Waiter] brings the event of a code to the request that showed it: scan to log
@@ -45,6 +52,7 @@
 package callback
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -81,8 +89,8 @@ type Config struct {
 
 	// OnMessage takes every push that is not subscribe, unsubscribe or SCAN: texts,
 	// pictures, menu clicks, other events. If it is nil they are answered "success".
-	// What is said of onEvent at [New] holds for it too; two messages are the same
-	// if all their bytes are.
+	// It is called as onEvent is (see [New]). Messages are told apart by all their
+	// bytes.
 	OnMessage func(ctx context.Context, m Message) (Reply, error)
 
 	// AllowPlain takes pushes without Encrypt though there is a key, for as long as
@@ -100,11 +108,7 @@ type Config struct {
 	MaxAge time.Duration
 
 	// Timeout is the deadline of a call of onEvent or OnMessage; 0 means 14 s,
-	// which is a little less than WeChat's three tries take. The push itself must have
-	// come in within 5 s, after which WeChat has given up on it; this needs a
-	// ResponseWriter that lets [http.ResponseController] set a read deadline, and takes
-	// the place of the server's ReadTimeout. The server's WriteTimeout, if it has one,
-	// should be more than 5 s: replies that come later than it are lost.
+	// which is a little less than WeChat's three tries take.
 	Timeout time.Duration
 
 	// Dedup remembers the pushes that were here before. Nil means a memory in this
@@ -195,9 +199,9 @@ func New(cfg Config, onEvent func(context.Context, *wxqrcode.Event) (Reply, erro
 		token:       func() string { return cfg.Token },
 		appID:       cfg.AppID,
 		allowPlain:  cfg.AllowPlain,
-		maxBody:     defaultTo(cfg.MaxBody, defaultMaxBody),
-		maxAge:      defaultTo(cfg.MaxAge, defaultMaxAge),
-		timeout:     defaultTo(cfg.Timeout, defaultTimeout),
+		maxBody:     cmp.Or(cfg.MaxBody, defaultMaxBody),
+		maxAge:      cmp.Or(cfg.MaxAge, defaultMaxAge),
+		timeout:     cmp.Or(cfg.Timeout, defaultTimeout),
 		bodyTimeout: bodyTimeout,
 		ttl:         2 * defaultMaxAge,
 		onEvent:     onEvent,
@@ -223,15 +227,6 @@ func New(cfg Config, onEvent func(context.Context, *wxqrcode.Event) (Reply, erro
 		h.keys = append(h.keys, key)
 	}
 	return h, nil
-}
-
-// defaultTo returns value or, if that is zero, the default.
-func defaultTo[T comparable](value, def T) T {
-	var zero T
-	if value == zero {
-		return def
-	}
-	return value
 }
 
 func (c *Config) validate() error {

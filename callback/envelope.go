@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
+	"github.com/seed-0142d113/wxqrcode/internal/wxmessage"
 )
 
 // An envelope is the body of an encrypted push. The fields beside Encrypt, in
@@ -37,7 +38,7 @@ func readEnvelope(body []byte) (e envelope, err error) {
 	if encrypt, ok := scanEnvelope(string(body)); ok {
 		return envelope{Encrypt: texts{encrypt}}, nil
 	}
-	if isJSON(body) {
+	if wxmessage.IsJSON(body) {
 		err = json.Unmarshal(body, &e)
 	} else {
 		err = xml.Unmarshal(withoutControls(body), &e)
@@ -52,15 +53,11 @@ func readEnvelope(body []byte) (e envelope, err error) {
 // forbids.
 func withoutControls(message []byte) []byte {
 	return bytes.Map(func(r rune) rune {
-		if forbiddenInXML(r) {
+		if wxmessage.IsForbidden(r) {
 			return ' '
 		}
 		return r
 	}, message)
-}
-
-func forbiddenInXML(r rune) bool {
-	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF
 }
 
 // scanEnvelope reads exactly the shape that WeChat sends in secure mode: the two
@@ -98,10 +95,6 @@ func cutCDATA(s, name string) (text, rest string, ok bool) {
 	return text, rest, ok
 }
 
-func isJSON(message []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(message, " \t\r\n"), []byte("{"))
-}
-
 // seal returns the body of a reply, encrypted under the key that opened the push and
 // in the format of the push.
 func (p *push) seal(reply []byte) ([]byte, error) {
@@ -114,7 +107,7 @@ func (p *push) seal(reply []byte) ([]byte, error) {
 	nonce := strconv.FormatUint(uint64(binary.BigEndian.Uint32(random[:])), 10)
 	now := time.Now().Unix()
 	signature := wxcrypt.Signature(p.handler.token(), strconv.FormatInt(now, 10), nonce, encrypt)
-	if isJSON(p.body) {
+	if wxmessage.IsJSON(p.body) {
 		return json.Marshal(struct {
 			Encrypt, MsgSignature string
 			TimeStamp             int64

@@ -6,12 +6,17 @@ import (
 	"time"
 )
 
-// ServeHTTP answers a request of WeChat's. A GET with a good signature, with which
-// WeChat tries the URL out, is answered with its echostr. A POST is a push. What
-// does not come from WeChat, or came in too late, is answered 403 and not told why;
-// the log says why. A push from WeChat that is no message, or is encrypted and there is
-// no key, gets 400, one that is too long 413, one that comes in too slowly 408, another method 405; a call of onEvent or
-// OnMessage that failed 500.
+// ServeHTTP answers a request of WeChat's: a GET, with which WeChat tries the URL out,
+// with its echostr, and a POST, which is a push, with the reply or "success". The
+// statuses are
+//
+//	200  done, or done before
+//	400  a push that is no message, or is encrypted and there is no key
+//	403  not from WeChat, or too old: the log says why, and the answer does not
+//	405  neither GET nor POST
+//	408  a push that came in too slowly
+//	413  a push of more than [Config] MaxBody
+//	500  onEvent or OnMessage failed: WeChat pushes again
 //
 // See https://developers.weixin.qq.com/doc/service/guide/dev/push/.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-0142d113/wxqrcode"
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
+	"github.com/seed-0142d113/wxqrcode/internal/wxmessage"
 )
 
 // A push is one request and what is found out about it.
@@ -193,7 +194,7 @@ func (p *push) run() (reply []byte, err error) {
 	if r == nil {
 		return nil, nil
 	}
-	reply, p.replyErr = r.encode(p.event, isJSON(p.message))
+	reply, p.replyErr = r.encode(p.event, wxmessage.IsJSON(p.message))
 	return reply, nil
 }
 
@@ -224,7 +225,7 @@ func (p *push) reply(plain []byte) answer {
 			return answer{status: http.StatusOK, body: successBody}
 		}
 	}
-	if isJSON(a.body) {
+	if wxmessage.IsJSON(a.body) {
 		a.contentType = contentTypeJSON
 	}
 	return a

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/wxmessage"
 )
 
 // A Reply is what the follower gets in answer to a push: [Text], [Image], [News], or
@@ -101,15 +102,12 @@ func replyXML(to *wxqrcode.Event, isJSON bool, msgType, content string) ([]byte,
 		"<MsgType>%s</MsgType>%s</xml>", cdata(to.OpenID), cdata(to.ToUserName), time.Now().Unix(), cdata(msgType), content), nil
 }
 
-// cdata returns text as a CDATA section, or as several where it holds the end of one.
-func cdata(text string) string {
-	return "<![CDATA[" + strings.ReplaceAll(fitXML(text), "]]>", "]]]]><![CDATA[>") + "]]>"
-}
+func cdata(text string) string { return wxmessage.CDATA(fitXML(text)) }
 
 // fitXML puts U+FFFD in place of what XML cannot hold.
 func fitXML(text string) string {
 	return strings.Map(func(r rune) rune {
-		if forbiddenInXML(r) {
+		if wxmessage.IsForbidden(r) {
 			return '\uFFFD' // Map does the same to invalid UTF-8
 		}
 		return r

@@ -57,10 +57,10 @@ func (s *symbol) middle(width, height int) image.Rectangle {
 	return image.Rect(left, top, left+width, top+height)
 }
 
-// edge is how many modules from the edge of a symbol are kept free of the plate:
+// keptFree is how many modules from the edge of a symbol are kept free of the plate:
 // finder patterns, timing patterns, the information on format and version, and the
 // alignment pattern below and right. Readers cannot repair those.
-const edge = 9
+const keptFree = 9
 
 // spares tells whether readers can do without the modules of plate, with as much
 // again of each block of codewords to spare.
@@ -73,7 +73,7 @@ const edge = 9
 // ZXing does not look at it. zbar does, and at times takes a part of the logo for
 // it; a smaller plate does not help.
 func (s *symbol) spares(plate image.Rectangle) bool {
-	if !plate.In(image.Rect(0, 0, s.Size, s.Size).Inset(edge)) {
+	if !plate.In(image.Rect(0, 0, s.Size, s.Size).Inset(keptFree)) {
 		return false
 	}
 	seen := make([]bool, s.plan.DataBytes+s.plan.CheckBytes)

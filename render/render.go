@@ -9,6 +9,7 @@
 package render
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"image"
@@ -112,9 +113,9 @@ type Options struct {
 	QuietZone int
 
 	// Foreground and Background are the colours of the dark modules and of the
-	// ground. Nil means black, and white. Both must be opaque, for the ground
-	// below is not known here. Foreground must be the darker one, since many
-	// readers do not find a code that is light on dark. The contrast must be 3:1 at
+	// ground. Nil means black for Foreground and white for Background. Both must be
+	// opaque, for the ground below is not known here. Foreground must be the darker
+	// one, since many readers do not find a code that is light on dark. The contrast must be 3:1 at
 	// least as WCAG 2.2 defines it (black on white has 21:1), and Background 2.2
 	// times as bright at least in the grey that readers see, (R + 2G + B) / 4,
 	// which strong blue on green is not.
@@ -151,13 +152,7 @@ func newCode(w io.Writer, content string, o Options) (*code, error) {
 	if w == nil {
 		return nil, errors.New("the writer is nil")
 	}
-	c := &code{size: o.Size, quiet: o.QuietZone, logo: o.Logo}
-	if c.size == 0 {
-		c.size = defaultSize
-	}
-	if c.quiet == 0 {
-		c.quiet = defaultQuietZone
-	}
+	c := &code{size: cmp.Or(o.Size, defaultSize), quiet: cmp.Or(o.QuietZone, defaultQuietZone), logo: o.Logo}
 	if c.size < 0 || c.size > MaxSize {
 		return nil, fmt.Errorf("size is %d; 1 to %d pixels are allowed, and 0 means %d", c.size, MaxSize, defaultSize)
 	}

@@ -48,7 +48,7 @@ func (d *Dedup) Do(ctx context.Context, key string, ttl time.Duration, run func(
 		return nil, errors.New("wxredis: the Dedup is the zero value; make one with NewDedup")
 	}
 	return d.local.Do(ctx, key, ttl, func() ([]byte, error) {
-		p := push{d, "wxqrcode:{push:" + key + "}:run", "wxqrcode:{push:" + key + "}:reply", rand.Text(), ttl}
+		p := push{d, runKey(key), replyKey(key), rand.Text(), ttl}
 		return p.do(ctx, run)
 	})
 }
@@ -71,9 +71,9 @@ func (p *push) do(ctx context.Context, run func() ([]byte, error)) ([]byte, erro
 		case err != nil:
 			p.warn(ctx, "run a push without knowing whether another instance has", err)
 			// The claim may have come to be, and Redis may be back by the end.
-			return p.run(asking, run, func(end func()) { go end() })
+			return p.run(asking, run, false)
 		case state == p.id:
-			return p.run(asking, run, func(end func()) { end() })
+			return p.run(asking, run, true)
 		case state == done:
 			return p.oldReply(asking)
 		}
@@ -87,6 +87,9 @@ func (p *push) do(ctx context.Context, run func() ([]byte, error)) ([]byte, erro
 
 const done = "done"
 
+func runKey(key string) string   { return "wxqrcode:{push:" + key + "}:run" }
+func replyKey(key string) string { return "wxqrcode:{push:" + key + "}:reply" }
+
 func (p *push) oldReply(ctx context.Context) ([]byte, error) {
 	reply, err := limited(ctx, p.rdb, func(ctx context.Context) ([]byte, error) { return p.rdb.Get(ctx, p.reply).Bytes() })
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -95,23 +98,28 @@ func (p *push) oldReply(ctx context.Context) ([]byte, error) {
 	return reply, nil
 }
 
-// run calls run and holds the lease meanwhile. What is left to tell Redis then, it
-// gives to last.
-func (p *push) run(ctx context.Context, run func() ([]byte, error), last func(func())) (reply []byte, err error) {
+// run calls run and holds the lease meanwhile. Then it tells Redis how that ended, and
+// waits for Redis if it is known to answer.
+func (p *push) run(ctx context.Context, run func() ([]byte, error), answers bool) (reply []byte, err error) {
 	beating, stop := context.WithCancel(ctx)
 	var beat sync.WaitGroup
 	beat.Go(func() { p.hold(beating) })
 	ended := false
 	defer func() { // also after a panic
 		stop()
-		last(func() {
+		end := func() {
 			beat.Wait()                             // or the lease comes back after its end
 			if ended && p.ttl >= time.Millisecond { // Redis counts no less, and takes 0 for ever
 				p.finish(ctx, reply)
 			} else {
 				p.release(ctx)
 			}
-		})
+		}
+		if answers {
+			end()
+		} else {
+			go end()
+		}
 	}()
 	reply, err = run()
 	ended = err == nil

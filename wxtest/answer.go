@@ -61,70 +61,70 @@ func requestID(now time.Time) string {
 	return fmt.Sprintf(" rid: %08x-%s-%s", uint32(now.Unix()), randomHex(8), randomHex(8))
 }
 
-// The codes that the server gives by itself.
+// The errcodes that the server gives by itself.
 const (
-	errInvalidCredential = 40001
-	errInvalidGrantType  = 40002
-	errInvalidAppID      = 40013
-	errInvalidToken      = 40014
-	errInvalidCharacters = 40033
-	errInvalidAction     = 40052
-	errInvalidActionInfo = 40053
-	errInvalidSecret     = 40125
-	errNoToken           = 41001
-	errNoAppID           = 41002
-	errNoSecret          = 41004
-	errTokenExpired      = 42001
-	errRequireGet        = 43001
-	errRequirePost       = 43002
-	errEmptyBody         = 44002
-	errTooManyCodes      = 45029
-	errBadJSON           = 47001
+	errcodeInvalidCredential = 40001
+	errcodeInvalidGrantType  = 40002
+	errcodeInvalidAppID      = 40013
+	errcodeInvalidToken      = 40014
+	errcodeInvalidCharacters = 40033
+	errcodeInvalidAction     = 40052
+	errcodeInvalidActionInfo = 40053
+	errcodeInvalidSecret     = 40125
+	errcodeNoToken           = 41001
+	errcodeNoAppID           = 41002
+	errcodeNoSecret          = 41004
+	errcodeTokenExpired      = 42001
+	errcodeRequireGet        = 43001
+	errcodeRequirePost       = 43002
+	errcodeEmptyBody         = 44002
+	errcodePermanentQuota    = 45029
+	errcodeBadJSON           = 47001
 )
 
 // errorTexts has what WeChat says with a code, without the request id.
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
 var errorTexts = map[int]string{
-	-1:                   "system error",
-	errInvalidCredential: "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r",
-	errInvalidGrantType:  "invalid grant_type",
-	errInvalidAppID:      "invalid appid",
-	errInvalidToken:      "invalid access_token",
-	errInvalidCharacters: "invalid charset. please check your request, if include \\uxxxx will create fail!",
-	40035:                "invalid parameter",
-	40038:                "invalid request format",
-	errInvalidAction:     "invalid action name",
-	errInvalidActionInfo: "invalid action info",
-	40066:                "invalid url",
-	errInvalidSecret:     "invalid appsecret",
-	40164:                "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist",
-	40243:                "invalid appsecret, it is frozen",
-	errNoToken:           "access_token missing",
-	errNoAppID:           "appid missing",
-	errNoSecret:          "appsecret missing",
-	errTokenExpired:      "access_token expired",
-	errRequireGet:        "require GET method",
-	errRequirePost:       "require POST method",
-	43003:                "require https",
-	errEmptyBody:         "empty post data",
-	45009:                "reach max api daily quota limit",
-	45011:                "api minute-quota reach limit, must slower, retry next minute",
-	errTooManyCodes:      "qrcode count out of limit",
-	45103:                "This API has been unsupported",
-	errBadJSON:           "data format error",
-	47002:                "data format error, do NOT use json unicode encode (\\uxxxx\\uxxxx), please use utf8 encoded text!",
-	48001:                "api unauthorized",
-	48004:                "api forbidden for irregularities",
-	50001:                "user unauthorized",
-	50002:                "user limited",
-	50004:                "access_token api forbidden",
-	50007:                "account frozen",
-	61004:                "access clientip is not registered requestIP: 127.0.0.1",
-	61024:                "need component access_token",
-	89501:                "this ip call was refused by the administrator, requestIP: 127.0.0.1",
-	89503:                "this ip call needs the confirmation of the administrator, requestIP: 127.0.0.1",
-	89506:                "this ip call was refused twice by the administrator, retry after 24 hours, requestIP: 127.0.0.1",
-	89507:                "this ip call was refused by the administrator, retry after 1 hour, requestIP: 127.0.0.1",
+	-1:                       "system error",
+	errcodeInvalidCredential: "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r",
+	errcodeInvalidGrantType:  "invalid grant_type",
+	errcodeInvalidAppID:      "invalid appid",
+	errcodeInvalidToken:      "invalid access_token",
+	errcodeInvalidCharacters: "invalid charset. please check your request, if include \\uxxxx will create fail!",
+	40035:                    "invalid parameter",
+	40038:                    "invalid request format",
+	errcodeInvalidAction:     "invalid action name",
+	errcodeInvalidActionInfo: "invalid action info",
+	40066:                    "invalid url",
+	errcodeInvalidSecret:     "invalid appsecret",
+	40164:                    "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist",
+	40243:                    "invalid appsecret, it is frozen",
+	errcodeNoToken:           "access_token missing",
+	errcodeNoAppID:           "appid missing",
+	errcodeNoSecret:          "appsecret missing",
+	errcodeTokenExpired:      "access_token expired",
+	errcodeRequireGet:        "require GET method",
+	errcodeRequirePost:       "require POST method",
+	43003:                    "require https",
+	errcodeEmptyBody:         "empty post data",
+	45009:                    "reach max api daily quota limit",
+	45011:                    "api minute-quota reach limit, must slower, retry next minute",
+	errcodePermanentQuota:    "qrcode count out of limit",
+	45103:                    "This API has been unsupported",
+	errcodeBadJSON:           "data format error",
+	47002:                    "data format error, do NOT use json unicode encode (\\uxxxx\\uxxxx), please use utf8 encoded text!",
+	48001:                    "api unauthorized",
+	48004:                    "api forbidden for irregularities",
+	50001:                    "user unauthorized",
+	50002:                    "user limited",
+	50004:                    "access_token api forbidden",
+	50007:                    "account frozen",
+	61004:                    "access clientip is not registered requestIP: 127.0.0.1",
+	61024:                    "need component access_token",
+	89501:                    "this ip call was refused by the administrator, requestIP: 127.0.0.1",
+	89503:                    "this ip call needs the confirmation of the administrator, requestIP: 127.0.0.1",
+	89506:                    "this ip call was refused twice by the administrator, retry after 24 hours, requestIP: 127.0.0.1",
+	89507:                    "this ip call was refused by the administrator, retry after 1 hour, requestIP: 127.0.0.1",
 }
 
 func errorText(errcode int) string {

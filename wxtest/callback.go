@@ -22,6 +22,16 @@ const (
 	Secure                 // ToUserName and Encrypt alone
 )
 
+var modes = []string{Plain: "plain", Compatible: "compatible", Secure: "secure"}
+
+// String returns plain, compatible or secure.
+func (m Mode) String() string {
+	if m < Plain || m > Secure {
+		return fmt.Sprintf("Mode(%d)", int(m))
+	}
+	return modes[m]
+}
+
 // A CallbackConfig is how the account signs and encrypts its pushes.
 type CallbackConfig struct {
 	Token          string // goes into every signature
@@ -33,14 +43,12 @@ type CallbackConfig struct {
 // RandomCallbackConfig returns settings with a token and a key that nobody else knows;
 // a program under test must be given the same. Pushes are XML.
 func RandomCallbackConfig(mode Mode) CallbackConfig {
-	key := make([]byte, 32)
-	rand.Read(key) // never fails
-	return CallbackConfig{Token: rand.Text(), EncodingAESKey: base64.RawStdEncoding.EncodeToString(key), Mode: mode}
+	return CallbackConfig{Token: rand.Text(), EncodingAESKey: base64.RawStdEncoding.EncodeToString(randomBytes(32)), Mode: mode}
 }
 
 // Format prints the settings without token and key.
 func (c CallbackConfig) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "wxtest.CallbackConfig(mode %d, json %t)", c.Mode, c.JSON)
+	fmt.Fprintf(f, "wxtest.CallbackConfig(mode %v, json %t)", c.Mode, c.JSON)
 }
 
 // SetCallback sets the URL that events are pushed to, for pushes that have not

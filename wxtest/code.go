@@ -53,7 +53,7 @@ func (c *codes) make(w wish, now time.Time) (q *code, errcode int) {
 			return q, 0
 		}
 		if len(c.permanent) >= maxPermanent {
-			return nil, errTooManyCodes
+			return nil, errcodePermanentQuota
 		}
 	}
 	q = newCode(w, now)

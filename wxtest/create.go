@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/wxmessage"
 )
 
 // What qrcode/create checks, by
@@ -27,7 +29,7 @@ const (
 func (s *Server) create(r *http.Request, body []byte) (any, int) {
 	now := s.now()
 	if r.Method != http.MethodPost {
-		return nil, errRequirePost
+		return nil, errcodeRequirePost
 	}
 	if errcode := s.tokens.check(r.URL.Query().Get("access_token"), now); errcode != 0 {
 		return nil, errcode
@@ -73,12 +75,12 @@ func parseWish(o object) (w wish, errcode int) {
 	case wxqrcode.ActionPermanentStr:
 		permanent, text = true, true
 	default:
-		return wish{}, errInvalidAction
+		return wish{}, errcodeInvalidAction
 	}
 
 	scene, ok := parseScene(o)
 	if !ok {
-		return wish{}, errInvalidActionInfo
+		return wish{}, errcodeInvalidActionInfo
 	}
 	if text {
 		w.scene, errcode = sceneText(scene, permanent)
@@ -120,9 +122,9 @@ func sceneNumber(scene object, permanent bool) (key string, errcode int) {
 	beyond := errors.Is(err, strconv.ErrRange)
 	switch {
 	case err != nil && !beyond, id == 0 && !beyond: // negative, a fraction, no number, none
-		return "", errInvalidActionInfo
+		return "", errcodeInvalidActionInfo
 	case permanent && (beyond || id > wxqrcode.MaxPermanentID):
-		return "", errInvalidActionInfo
+		return "", errcodeInvalidActionInfo
 	case beyond:
 		return "0", 0
 	}
@@ -135,9 +137,9 @@ func sceneText(scene object, permanent bool) (key string, errcode int) {
 	key = scene.text("scene_str")
 	switch {
 	case key == "" || permanent && len(key) > wxqrcode.MaxSceneStr:
-		return "", errInvalidActionInfo
+		return "", errcodeInvalidActionInfo
 	case !fitsXML(key):
-		return "", errInvalidCharacters
+		return "", errcodeInvalidCharacters
 	}
 	return key, 0
 }
@@ -149,7 +151,7 @@ func parseLifetime(o object) (d time.Duration, errcode int) {
 	seconds, err := strconv.ParseInt(string(o["expire_seconds"]), 10, 64)
 	switch {
 	case err != nil && !errors.Is(err, strconv.ErrRange): // out of range it is the nearest that fits
-		return 0, errBadJSON
+		return 0, errcodeBadJSON
 	case seconds <= 0:
 		return defaultLifetime, 0
 	case seconds > int64(maxLifetime/time.Second):
@@ -189,13 +191,5 @@ func isUnicodeEscape(b []byte) bool {
 
 // fitsXML reports whether XML can carry s, as an event must.
 func fitsXML(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
-			return false
-		}
-	}
-	return true
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, wxmessage.IsForbidden)
 }

@@ -3,10 +3,10 @@ package wxtest
 import (
 	"bytes"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/wxmessage"
 )
 
 // A message is what a push carries: fields in WeChat's order, ToUserName first.
@@ -57,8 +57,7 @@ func (m message) encode(asJSON bool) []byte {
 	return m.xml()
 }
 
-// xml writes a field a line. A CDATA section cannot hold ]]>: text with that is
-// split over two.
+// xml writes a field a line.
 func (m message) xml() []byte {
 	b := bytes.NewBufferString("<xml>")
 	for i, f := range m {
@@ -69,7 +68,7 @@ func (m message) xml() []byte {
 		if f.number {
 			b.WriteString(f.text)
 		} else {
-			b.WriteString("<![CDATA[" + strings.ReplaceAll(f.text, "]]>", "]]]]><![CDATA[>") + "]]>")
+			b.WriteString(wxmessage.CDATA(f.text))
 		}
 		b.WriteString("</" + f.name + ">")
 	}

@@ -29,15 +29,15 @@ func parseObject(text []byte) (o object, ok bool) {
 func parsePosted(r *http.Request, body []byte) (o object, errcode int) {
 	switch {
 	case r.Method != http.MethodPost:
-		return nil, errRequirePost
+		return nil, errcodeRequirePost
 	case len(body) == 0:
-		return nil, errEmptyBody
+		return nil, errcodeEmptyBody
 	case len(body) > maxBody:
-		return nil, errBadJSON
+		return nil, errcodeBadJSON
 	}
 	o, ok := parseObject(body)
 	if !ok {
-		return nil, errBadJSON
+		return nil, errcodeBadJSON
 	}
 	return o, 0
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-0142d113/wxqrcode"
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
+	"github.com/seed-0142d113/wxqrcode/internal/wxmessage"
 )
 
 // Reply returns what the callback answered, in the clear: the message that the
@@ -48,7 +49,7 @@ func (s *Server) checkReply(message []byte) error {
 		return fmt.Errorf("FromUserName is %q; it must be the account, %q", m.OpenID, s.account)
 	case !s.followers[m.ToUserName]:
 		return fmt.Errorf("ToUserName is %q, which is no follower's OpenID", m.ToUserName)
-	case s.callback.JSON != isJSON(message):
+	case s.callback.JSON != wxmessage.IsJSON(message):
 		return errors.New("the reply and the push are not of one format, XML or JSON")
 	}
 	return nil
@@ -91,10 +92,8 @@ type sealedReply struct {
 	Nonce        string
 }
 
-func isJSON(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) }
-
 func readSealed(body []byte) (e sealedReply, err error) {
-	if isJSON(body) {
+	if wxmessage.IsJSON(body) {
 		err = json.Unmarshal(body, &e)
 	} else {
 		err = xml.Unmarshal(body, &e)

@@ -175,17 +175,17 @@ func (s *Server) Format(f fmt.State, _ rune) {
 // [Server.Close] ends the delays of such calls, and does not wait for them: that is
 // for the server which they came by.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	order, cutAhead := s.traffic.arrive(r.URL.Path)
+	failure, cutAhead := s.traffic.arrive(r.URL.Path)
 	if cutAhead {
 		w.Header().Set("Connection", "close") // see Fail
 	}
 	// The whole body at once: only then does net/http notice a client that leaves.
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil || !s.wait(r.Context(), order.Delay) {
+	if err != nil || !s.wait(r.Context(), failure.Delay) {
 		cut(w, nil)
 		return
 	}
-	if s.fail(w, order) {
+	if s.fail(w, failure) {
 		return
 	}
 	switch r.URL.Path {

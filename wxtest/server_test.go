@@ -172,6 +172,6 @@ func TestNothingPrintsASecret(t *testing.T) {
 	cfg := wxtest.CallbackConfig{Token: "callback-token", EncodingAESKey: "encoding-aes-key", Mode: wxtest.Secure, JSON: true}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
 		assert.Equal(t, "wxtest.Server("+srv.AppID()+" "+srv.URL()+")", fmt.Sprintf(verb, srv))
-		assert.Equal(t, "wxtest.CallbackConfig(mode 2, json true)", fmt.Sprintf(verb, cfg))
+		assert.Equal(t, "wxtest.CallbackConfig(mode secure, json true)", fmt.Sprintf(verb, cfg))
 	}
 }

@@ -37,10 +37,10 @@ func (s *Server) RevokeTokens() { s.tokens.revoke(s.now()) }
 // legacyToken is GET /cgi-bin/token.
 func (s *Server) legacyToken(r *http.Request, _ []byte) (any, int) {
 	if r.Method != http.MethodGet {
-		return nil, errRequireGet
+		return nil, errcodeRequireGet
 	}
 	q := r.URL.Query()
-	if errcode := s.checkCredentials(q.Get("grant_type"), q.Get("appid"), q.Get("secret"), errInvalidCredential); errcode != 0 {
+	if errcode := s.checkCredentials(q.Get("grant_type"), q.Get("appid"), q.Get("secret"), errcodeInvalidCredential); errcode != 0 {
 		return nil, errcode
 	}
 	return s.tokens.fetchLegacy(s.now()), 0
@@ -52,12 +52,12 @@ func (s *Server) stableToken(r *http.Request, body []byte) (any, int) {
 	if errcode != 0 {
 		return nil, errcode
 	}
-	if errcode := s.checkCredentials(o.text("grant_type"), o.text("appid"), o.text("secret"), errInvalidSecret); errcode != 0 {
+	if errcode := s.checkCredentials(o.text("grant_type"), o.text("appid"), o.text("secret"), errcodeInvalidSecret); errcode != 0 {
 		return nil, errcode
 	}
 	force := false
 	if o.has("force_refresh") && json.Unmarshal(o["force_refresh"], &force) != nil {
-		return nil, errBadJSON
+		return nil, errcodeBadJSON
 	}
 	return s.tokens.fetchStable(s.now(), force), 0
 }
@@ -67,13 +67,13 @@ func (s *Server) stableToken(r *http.Request, body []byte) (any, int) {
 func (s *Server) checkCredentials(grantType, appID, secret string, wrongSecret int) (errcode int) {
 	switch {
 	case grantType != "client_credential":
-		return errInvalidGrantType
+		return errcodeInvalidGrantType
 	case appID == "":
-		return errNoAppID
+		return errcodeNoAppID
 	case appID != s.appID:
-		return errInvalidAppID
+		return errcodeInvalidAppID
 	case secret == "":
-		return errNoSecret
+		return errcodeNoSecret
 	case secret != s.appSecret:
 		return wrongSecret
 	}
@@ -163,10 +163,10 @@ func (t *tokens) revoke(now time.Time) {
 // is refused with.
 func (t *tokens) check(value string, now time.Time) (errcode int) {
 	if value == "" {
-		return errNoToken
+		return errcodeNoToken
 	}
 	if len(value) < minTokenLength || len(value) > maxTokenLength || strings.Trim(value, urlSafe) != "" {
-		return errInvalidToken
+		return errcodeInvalidToken
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -183,13 +183,13 @@ func (k *token) dieAt(at time.Time) {
 func (k *token) check(now time.Time) (errcode int) {
 	switch {
 	case k == nil:
-		return errInvalidCredential
+		return errcodeInvalidCredential
 	case now.Before(k.cut):
 		return 0
 	case k.cut.Before(k.end):
-		return errInvalidCredential
+		return errcodeInvalidCredential
 	}
-	return errTokenExpired
+	return errcodeTokenExpired
 }
 
 func (k *token) answer(now time.Time) tokenAnswer {
