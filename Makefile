@@ -1,4 +1,4 @@
-.PHONY: help test race lint fuzz bench demo ci
+.PHONY: help test race lint fuzz bench load profile mutate release demo ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' Makefile
@@ -17,6 +17,18 @@ fuzz: ## run each fuzz target for 20 s; FUZZTIME=5m for longer
 
 bench: ## run every benchmark that has a budget, beside its floor; some minutes
 	go run ./internal/budgets
+
+load: ## put the callback under load and check every answer
+	go run ./internal/load
+
+profile: ## show where the three hot paths spend time and allocations
+	bash .ci/profile
+
+mutate: ## change the library in one place at a time; its tests should fail; an hour
+	bash .ci/mutate
+
+release: ## rehearse a release, up to go install as a new user
+	go run ./checks/release
 
 demo: ## run the demo against a WeChat in the process
 	go run ./cmd/wxqrcode demo
