@@ -552,7 +552,7 @@ func TestBadBatchOptions(t *testing.T) {
 		names string
 	}{
 		{wxqrcode.BatchOptions{Concurrency: -1}, `Concurrency "-1" must be at least 1; 0 means 8`},
-		{wxqrcode.BatchOptions{PerSecond: -0.5}, `PerSecond "-0.5" must be a positive number; 0 means no limit`},
+		{wxqrcode.BatchOptions{PerSecond: -0.25}, `PerSecond "-0.25" must be a positive number; 0 means no limit`},
 		{wxqrcode.BatchOptions{PerSecond: math.NaN()}, `PerSecond "NaN" must be`},
 		{wxqrcode.BatchOptions{PerSecond: math.Inf(1)}, `PerSecond "+Inf" must be`},
 	} {

@@ -304,6 +304,8 @@ func TestNewClientRefusesWhatItCannotUse(t *testing.T) {
 
 	_, err = wxqrcode.NewClient(wxqrcode.StaticToken("token"), nil, wxqrcode.WithHTTPClient(nil), wxqrcode.WithLogger(nil))
 	require.NoError(t, err, "nil options mean the default")
+	_, err = wxqrcode.NewClient(wxqrcode.StaticToken("token"), nil, wxqrcode.WithAPIURL("x"))
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest, "those behind a nil one count")
 
 	for _, test := range []struct {
 		name string
@@ -315,6 +317,7 @@ func TestNewClientRefusesWhatItCannotUse(t *testing.T) {
 		{"an API URL without a host", wxqrcode.WithAPIURL("https://")},
 		{"an API URL with a path", wxqrcode.WithAPIURL("https://api.weixin.qq.com/cgi-bin")},
 		{"an API URL with a query", wxqrcode.WithAPIURL("https://api.weixin.qq.com?access_token=hidden-value")},
+		{"an API URL that is a query alone", wxqrcode.WithAPIURL("?access_token=hidden-value")},
 		{"an API URL with an empty query", wxqrcode.WithAPIURL("https://api.weixin.qq.com?")},
 		{"an API URL with a fragment", wxqrcode.WithAPIURL("https://api.weixin.qq.com#x")},
 		{"an API URL with a password", wxqrcode.WithAPIURL("https://me:hidden-value@api.weixin.qq.com")},

@@ -49,3 +49,23 @@ func TestReplaceFileLeavesNothingOfAWriteThatFails(t *testing.T) {
 		})
 	}
 }
+
+// A readerFunc does something while the content is copied.
+type readerFunc func() error
+
+func (f readerFunc) Read([]byte) (int, error) { return 0, f() }
+
+func TestReplaceFileLeavesNothingIfItCannotRename(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "code.jpg")
+	err := replaceFile(path, readerFunc(func() error {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return err
+		}
+		return io.EOF
+	}))
+	require.Error(t, err, "a folder came in between")
+	entries, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	assert.True(t, entries[0].IsDir())
+}

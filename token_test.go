@@ -95,7 +95,7 @@ func TestNewTokenSourceRefusesEmptyValuesAlone(t *testing.T) {
 	assert.ErrorContains(t, err, "secret is empty")
 	_, err = wxqrcode.NewTokenSource("x", "y", nil, wxqrcode.WithTokenStore(nil), wxqrcode.WithHTTPClient(nil))
 	require.NoError(t, err)
-	_, err = wxqrcode.NewTokenSource("x", "y", wxqrcode.WithAPIURL("x"))
+	_, err = wxqrcode.NewTokenSource("x", "y", nil, wxqrcode.WithAPIURL("x"))
 	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 }
 
@@ -489,12 +489,14 @@ func TestALoggerMayAskTheSourceThatItLogsFor(t *testing.T) {
 }
 
 func TestTheAnswerOfATokenCallIsNeverQuoted(t *testing.T) {
-	source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) {
-		return respond(200, `{"access_token":"tok`)
-	}})
-	_, err := source.AccessToken(t.Context())
-	require.EqualError(t, err, "wxqrcode: stable_token: unexpected response: HTTP status 200: not the JSON that was expected "+
-		"(20 bytes, not shown: there may be a token in them)")
+	for answer, want := range map[string]string{
+		`{"access_token":"tok`: " (20 bytes, not shown: there may be a token in them)",
+		"":                     ": an empty body",
+	} {
+		source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) { return respond(200, answer) }})
+		_, err := source.AccessToken(t.Context())
+		require.EqualError(t, err, "wxqrcode: stable_token: unexpected response: HTTP status 200: not the JSON that was expected"+want)
+	}
 }
 
 func TestARefusedTokenIsFetchedAnew(t *testing.T) {
