@@ -265,11 +265,3 @@ func (t *tx) erase(people []person) error {
 	}
 	return nil
 }
-
-// text returns a text as the dialect's columns take it.
-func (d Dialect) text(s string) any {
-	if d == MySQL {
-		return []byte(s) // whose columns hold bytes, as all its texts ignore spaces at the end
-	}
-	return s
-}

@@ -162,7 +162,7 @@ func (w *window) serve(t *testing.T) {
 			next.ServeHTTP(rw, r)
 		})
 	}
-	stats := newPage(w.reports, func() time.Time { return pageNow }, inShanghai, slog.New(slog.DiscardHandler), requireLogin)
+	stats := newPage(w.reports, func() time.Time { return pageNow }, slog.New(slog.DiscardHandler), requireLogin)
 	mux := http.NewServeMux()
 	mux.Handle("/stats/", http.StripPrefix("/stats", stats))
 	server := httptest.NewServer(mux)
@@ -806,4 +806,28 @@ func takePicture(t *testing.T, w *window, path string) {
 	picture, err := chromedp.Run(w.ctx, chromedp.CaptureScreenshot())
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, picture, 0o644))
+}
+
+func TestInABrowserAnySceneOfAStoreIsText(t *testing.T) {
+	browser := startBrowser(t)
+	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
+	for _, scene := range anyTexts {
+		require.NoError(t, s.Record(t.Context(), followed("o-1", scene, now)))
+	}
+	server := httptest.NewServer(s.Handler(letIn))
+	defer server.Close()
+	ctx, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(server.URL)))
+	require.NoError(t, chromedp.Do(ctx, chromedp.WaitVisible("#table tbody tr")))
+	names, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`[...document.querySelectorAll('#table tbody a')].map(a => a.textContent)`))
+	require.NoError(t, err)
+	require.Len(t, names, len(anyTexts))
+	shown := strings.Join(names, "|")
+	for _, scene := range []string{`'; DROP TABLE scanstats_scene; --`, `<script>window.pwned = 1</script>`, "中文", "😀"} {
+		assert.Contains(t, shown, scene)
+	}
+	clean, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.pwned === undefined`))
+	require.NoError(t, err)
+	assert.True(t, clean)
 }

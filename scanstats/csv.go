@@ -17,15 +17,16 @@ import (
 // (stayed_1).
 //
 // There is one row for each scene. If the report was asked for with [Query.EachScene], there
-// is one for each scene and interval, with a further first column start: the day on which the
-// interval begins, or its time in RFC 3339 if Report.By is [Hour].
+// is one for each scene and bucket, with a further first column start: the day on which the
+// bucket begins, or its time in RFC 3339 if Report.By is [Hour].
 //
 // Scenes, names and groups are anybody's text. One that a spreadsheet would take for a formula,
 // as it begins with =, +, -, @, a tab or the end of a line, gets an apostrophe in front.
 //
 // The report's Total and Other are not written, nor the scenes that [Query.Limit] left out.
 func (r *Report) WriteCSV(w io.Writer) error {
-	each := slices.ContainsFunc(r.Scenes, func(s SceneReport) bool { return len(s.Buckets) > 0 })
+	// A report that somebody made or read from JSON has nothing but its buckets to tell.
+	each := r.eachScene || slices.ContainsFunc(r.Scenes, func(s SceneReport) bool { return len(s.Buckets) > 0 })
 	rows := newCSVRows(w)
 	header := []string{
 		"scene", "name", "group", "scans", "new_followers", "people", "lost",

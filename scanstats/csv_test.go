@@ -26,6 +26,9 @@ func TestWriteCSV(t *testing.T) {
 		"a report without scenes has the header alone": {
 			Report{By: Day}, csvHeader,
 		},
+		"one that was asked for each scene has the column start also if there is none": {
+			Report{By: Day, eachScene: true}, "start," + csvHeader,
+		},
 		"a row for each scene": {
 			Report{By: Day, Scenes: []SceneReport{
 				{Scene: "shop-1", Name: "南京路店", Group: "门店", Counts: csvCounts},

@@ -1,6 +1,7 @@
 package scanstats
 
 import (
+	"database/sql"
 	"fmt"
 	"strings"
 )
@@ -13,7 +14,7 @@ type Dialect int
 const (
 	SQLite   Dialect = iota + 1 // modernc.org/sqlite; [OpenFile] does all the rest
 	Postgres                    // github.com/jackc/pgx/v5/stdlib
-	MySQL                       // github.com/go-sql-driver/mysql; MySQL 8 and MariaDB, with which the tests run
+	MySQL                       // github.com/go-sql-driver/mysql; MySQL 8, and MariaDB, which the tests use
 )
 
 // String returns the dialect's name.
@@ -137,4 +138,20 @@ func (d Dialect) chunk() int {
 		return 1
 	}
 	return 256
+}
+
+// text returns a text as the dialect's columns take it.
+func (d Dialect) text(s string) any {
+	if d == MySQL {
+		return []byte(s) // whose columns hold bytes, as all its texts ignore spaces at the end
+	}
+	return s
+}
+
+// snapshot asks that all that a report reads is of one moment. A transaction of SQLite always is.
+func (d Dialect) snapshot() *sql.TxOptions {
+	if d == SQLite {
+		return nil
+	}
+	return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 }

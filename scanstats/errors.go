@@ -12,22 +12,53 @@ import (
 	"time"
 )
 
-// What went wrong; errors of this package match one of these by [errors.Is], and their text
-// says more. After each of the first five an event is not recorded, or not known to be:
-// record it again, or let WeChat push it again. A repeat never counts twice.
+// What the errors of this package match with [errors.Is]; their text says more. After each of the
+// first five an event is not recorded, or not known to be: record it again, or let WeChat push it
+// again. A repeat never counts twice.
 var (
+	// ErrUnavailable: the database does not answer, not in time ([Config.Timeout]), or cannot work:
+	// it is shutting down or damaged, does not let the user in, or its tables or its file are gone.
+	// With a [Config.Journal] events go there.
 	ErrUnavailable = errors.New("the database does not answer")
-	ErrLocked      = errors.New("the database is locked by somebody else")
-	ErrFull        = errors.New("the database has no space left")
-	ErrReadOnly    = errors.New("the database may only be read")
-	ErrJournal     = errors.New("the journal cannot be written")
 
+	// ErrLocked: another instance, another change of this one or somebody else had the database's
+	// lock for longer than [Config.Timeout]. With a [Config.Journal] events go there.
+	ErrLocked = errors.New("the database is locked by somebody else")
+
+	// ErrFull: the database, or the disk that it is on, has no space left. With a [Config.Journal]
+	// events go there.
+	ErrFull = errors.New("the database has no space left")
+
+	// ErrReadOnly: the database, its file or its user may not write. Reports work. With a
+	// [Config.Journal] events go to that.
+	ErrReadOnly = errors.New("the database may only be read")
+
+	// ErrJournal: [Config.Journal] cannot be opened, read or written, is full (256 MiB), or is open in
+	// another process.
+	ErrJournal = errors.New("the journal cannot be written")
+
+	// ErrInvalidConfig: a value of the [Config] is out of range, the [Dialect] is not that of the
+	// database, the file is not a database of this package, or this machine does not know the
+	// database's time zone.
 	ErrInvalidConfig = errors.New("invalid configuration")
-	ErrInvalidEvent  = errors.New("invalid event")
-	ErrInvalidQuery  = errors.New("invalid query")
-	ErrInvalidLabel  = errors.New("invalid label")
-	ErrMismatch      = errors.New("the database was begun with another setting")
-	ErrClosed        = errors.New("the store is closed")
+
+	// ErrInvalidEvent: the event has no OpenID, is too old or too far ahead ([Config.KeepEvents]), or
+	// the store has no [Config.Key]. Recording it again does not help.
+	ErrInvalidEvent = errors.New("invalid event")
+
+	// ErrInvalidQuery: the [Query] asks for an interval that there is not, ends before it begins, or
+	// asks for more than is allowed.
+	ErrInvalidQuery = errors.New("invalid query")
+
+	// ErrInvalidLabel: a text of the [Label] is too long or not UTF-8, or there is no scene.
+	ErrInvalidLabel = errors.New("invalid label")
+
+	// ErrMismatch: the database was begun with another [Config.Key] or [Config.Location], or what
+	// waits in the journal was recorded with another Key.
+	ErrMismatch = errors.New("the database was begun with another setting")
+
+	// ErrClosed: the [Store] was closed before.
+	ErrClosed = errors.New("the store is closed")
 )
 
 // explain wraps an error of a database in the sentinel that fits it.
@@ -82,6 +113,16 @@ func kindOf(err error) error {
 		return ErrUnavailable
 	}
 	return nil
+}
+
+// isAway reports whether an error is of a kind that passes, so that the journal helps.
+func isAway(err error) bool {
+	for _, kind := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // kindOfState knows the codes of https://www.postgresql.org/docs/current/errcodes-appendix.html.

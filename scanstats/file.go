@@ -12,9 +12,9 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
 )
 
-// OpenFile returns a store in a file of SQLite, which needs no server and which it makes if it is not
-// there, for its user alone. Several processes on one machine may have it open; not on a network drive.
-// See [Open].
+// OpenFile returns a store in a file of SQLite, which needs no server and which it makes if it is
+// not there, for its user alone. Several processes on one machine may have it open; not on a network
+// drive. See [Open].
 func OpenFile(ctx context.Context, path string, c Config) (*Store, error) {
 	db, file, err := openDatabaseFile(path)
 	if err != nil {

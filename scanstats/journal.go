@@ -20,9 +20,9 @@ import (
 
 // A journal is a file of entries that wait for the database. It holds hashes, no OpenIDs.
 //
-// It begins with a line that tells by which key the hashes were made. Each entry follows as its length and its CRC-32C, both in 4 bytes, big-endian, and its
-// bytes. What stands behind the last whole entry was never acknowledged, as a batch is
-// acknowledged after it was synced.
+// It begins with a line that tells by which key the hashes were made. Each entry follows as its
+// length and its CRC-32C, both in 4 bytes, big-endian, and its bytes. What stands behind the last
+// whole entry was never acknowledged, as a batch is acknowledged after it was synced.
 type journal struct {
 	path string
 	head string // its first line

@@ -127,6 +127,49 @@ func TestAStoreThatBeganWithoutItsDatabase(t *testing.T) {
 	assert.Equal(t, int64(2), total(t, s).Scans)
 }
 
+func TestLocationIsThatOfTheDatabase(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	require.NoError(t, err)
+	t.Run("where none was chosen it is Shanghai's", func(t *testing.T) {
+		s := newTestStore(t, newDatabase(t, SQLite), testConfig())
+		loc, err := s.Location(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "Asia/Shanghai", loc.String())
+	})
+	for _, dialect := range []Dialect{Postgres, MySQL} {
+		t.Run("of one that was away at the start and has a journal: "+dialect.String(), func(t *testing.T) {
+			d := newDatabase(t, dialect)
+			c := testConfig()
+			c.Location = berlin
+			require.NoError(t, newTestStore(t, d, c).Close())
+
+			line := newLine(t)
+			line.cut()
+			s := newTestStore(t, line.to(t, d), journaled(t)) // which chooses no zone
+			_, err := s.Location(t.Context())
+			require.ErrorIs(t, err, ErrUnavailable)
+			require.ErrorContains(t, err, "scanstats: location: ")
+
+			line.mend()
+			loc, err := s.Location(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, "Europe/Berlin", loc.String())
+
+			line.cut()
+			loc, err = s.Location(t.Context())
+			require.NoError(t, err, "it is known now")
+			assert.Equal(t, "Europe/Berlin", loc.String())
+		})
+	}
+	t.Run("a closed store that never learned it says so", func(t *testing.T) {
+		s, err := newStore(newDatabase(t, SQLite).open(t), SQLite, testConfig())
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		_, err = s.Location(t.Context())
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}
+
 // A line leads to a server, and can be cut.
 type line struct {
 	listener net.Listener

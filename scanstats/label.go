@@ -19,7 +19,7 @@ const maxLabel = 200 // bytes
 // Label names a scene, which need not have been scanned yet; labelled ones are in reports
 // even if nobody scanned them. The scene is as it is counted; see [Config.Scene].
 //
-// Errors: [ErrInvalidLabel]; what kind of failure of the database it was, such as
+// Errors: [ErrInvalidLabel]; [ErrClosed]; what kind of failure of the database it was, such as
 // [ErrUnavailable].
 func (s *Store) Label(ctx context.Context, scene string, l Label) error {
 	if err := s.label(ctx, scene, l); err != nil {

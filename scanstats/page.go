@@ -1,37 +1,47 @@
 package scanstats
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
+
+// Handler serves the report as a page, and its data as JSON and CSV below it. Protect is your
+// middleware: it lets in those who may see how the account does. There is no default but to
+// refuse: with nil nobody gets in.
+//
+//	http.Handle("/stats/", http.StripPrefix("/stats", stats.Handler(requireLogin)))
+//
+// The page works without the Internet, in English and in Chinese by the browser's language, and
+// shows no OpenIDs. Its Content-Security-Policy allows it nothing but its own files, and no frame
+// around it.
+//
+// report.json and report.csv take the parameters from and to (days such as 2026-11-21, both
+// included), by, scene (repeatable), group, search and limit, as in a [Query]; report.csv also
+// each=1, for [Query.EachScene].
+func (s *Store) Handler(protect func(http.Handler) http.Handler) http.Handler {
+	return newPage(s, s.now, s.cfg.Logger, protect)
+}
 
 // A reporter makes the reports that the page shows. It is a [Store].
 type reporter interface {
 	Report(ctx context.Context, q Query) (*Report, error)
+	Location(ctx context.Context) (*time.Location, error)
 }
 
 // newPage returns the page with all that it loads. Everything is behind protect, the user's
 // own middleware; without one, everybody is refused.
-func newPage(r reporter, now func() time.Time, loc func() *time.Location, log *slog.Logger, protect func(http.Handler) http.Handler) http.Handler {
+func newPage(r reporter, now func() time.Time, log *slog.Logger, protect func(http.Handler) http.Handler) http.Handler {
 	if protect == nil {
 		return http.HandlerFunc(refuse)
 	}
-	return protect(&statsPage{reports: r, now: now, loc: loc, log: log})
+	return protect(&statsPage{reports: r, now: now, log: log})
 }
 
 const refusal = `This page is closed: the program has not said who may see it. Open it with a middleware of your own, a func(http.Handler) http.Handler that lets in those who are logged in:
@@ -50,7 +60,6 @@ func refuse(w http.ResponseWriter, _ *http.Request) {
 type statsPage struct {
 	reports reporter
 	now     func() time.Time
-	loc     func() *time.Location // is known when the database has answered
 	log     *slog.Logger
 }
 
@@ -118,10 +127,10 @@ func (p *statsPage) serveJSON(w http.ResponseWriter, r *http.Request) {
 	p.writeJSON(w, http.StatusOK, struct {
 		*Report
 		Today string `json:"today"`
-	}{report, p.now().In(p.loc()).Format(time.DateOnly)})
+	}{report, p.now().In(report.From.Location()).Format(time.DateOnly)})
 }
 
-// serveCSV serves all scenes as a file; with each=1 one row for each of their intervals.
+// serveCSV serves all scenes as a file; with each=1 one row for each of their buckets.
 func (p *statsPage) serveCSV(w http.ResponseWriter, r *http.Request) {
 	report, ok := p.report(w, r, "each")
 	if !ok {
@@ -140,7 +149,12 @@ func (p *statsPage) query(w http.ResponseWriter, r *http.Request, more string) (
 		p.writeError(w, http.StatusBadRequest, "the query cannot be read: "+err.Error())
 		return Query{}, false
 	}
-	q, err := readQuery(values, p.loc(), more)
+	zone, err := p.reports.Location(r.Context()) // which the days in the query are of
+	if err != nil {
+		p.writeFailure(w, r, err)
+		return Query{}, false
+	}
+	q, err := readQuery(values, zone, more)
 	if err != nil {
 		p.writeError(w, http.StatusBadRequest, err.Error())
 		return Query{}, false
@@ -156,18 +170,24 @@ func (p *statsPage) report(w http.ResponseWriter, r *http.Request, more string) 
 		return nil, false
 	}
 	report, err := p.reports.Report(r.Context(), q)
-	switch {
-	case err == nil:
-		return report, true
-	case errors.Is(err, ErrInvalidQuery):
-		p.writeError(w, http.StatusBadRequest, err.Error())
-	default:
-		if r.Context().Err() == nil { // else the client has gone, which is no fault
-			p.log.ErrorContext(r.Context(), "scanstats: the report for the page cannot be made", "error", err)
-		}
-		p.writeError(w, http.StatusServiceUnavailable, "the report cannot be made now; the program's log says why")
+	if err != nil {
+		p.writeFailure(w, r, err)
+		return nil, false
 	}
-	return nil, false
+	return report, true
+}
+
+// writeFailure tells the client of the store's error, but what only concerns those who run the
+// program is for the log.
+func (p *statsPage) writeFailure(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, ErrInvalidQuery) {
+		p.writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if r.Context().Err() == nil { // else the client has gone, which is no fault
+		p.log.ErrorContext(r.Context(), "scanstats: the report for the page cannot be made", "error", err)
+	}
+	p.writeError(w, http.StatusServiceUnavailable, "the report cannot be made now; the program's log says why")
 }
 
 func (p *statsPage) writeError(w http.ResponseWriter, status int, text string) {
@@ -187,136 +207,4 @@ func (p *statsPage) writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	w.Write(text)
-}
-
-// readQuery reads what both forms of the report take. More is one further parameter that is
-// allowed, "each"; where it is, all scenes are reported unless a limit is given.
-func readQuery(values url.Values, loc *time.Location, more string) (Query, error) {
-	var q Query
-	if more == "each" {
-		q.Limit = -1
-	}
-	for name, given := range values {
-		if len(given) > 1 && name != "scene" {
-			return Query{}, fmt.Errorf("%s is given %d times; only scene may be given more than once", name, len(given))
-		}
-		for _, v := range given {
-			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-				return Query{}, badValue(name, v, "text in UTF-8 without NUL")
-			}
-		}
-		if name == "each" && name != more {
-			return Query{}, unknownParameter(name, more)
-		}
-		if err := q.set(name, given, loc, more); err != nil {
-			return Query{}, err
-		}
-	}
-	return q, nil
-}
-
-func (q *Query) set(name string, given []string, loc *time.Location, more string) (err error) {
-	v := given[0]
-	switch name {
-	case "from":
-		q.From, err = readDay(name, v, loc)
-	case "to":
-		q.To, err = readDay(name, v, loc)
-	case "by":
-		switch q.By = Interval(v); q.By {
-		case Hour, Day, Week, Month:
-		default:
-			err = badValue(name, v, "hour, day, week or month")
-		}
-	case "scene":
-		q.Scenes = given
-	case "group":
-		q.Group = v
-	case "search":
-		q.Search = v
-	case "limit":
-		if q.Limit, err = strconv.Atoi(v); err != nil {
-			err = badValue(name, v, "a whole number; a negative one for all scenes")
-		}
-	case "each":
-		if q.EachScene = v == "1"; !q.EachScene {
-			err = badValue(name, v, "1")
-		}
-	default:
-		err = unknownParameter(name, more)
-	}
-	return err
-}
-
-// readDay returns the noon of a day: at a midnight that a change of clocks skips, the time
-// would be one of the day before.
-func readDay(name, v string, loc *time.Location) (time.Time, error) {
-	day, err := time.Parse(time.DateOnly, v)
-	if err != nil {
-		return time.Time{}, badValue(name, v, "a day such as 2026-11-21")
-	}
-	return time.Date(day.Year(), day.Month(), day.Day(), 12, 0, 0, 0, loc), nil
-}
-
-func badValue(name, value, allowed string) error {
-	return fmt.Errorf("%s is %.100q; it must be %s", name, value, allowed)
-}
-
-func unknownParameter(name, more string) error {
-	allowed := "from, to, by, scene, group, search and limit"
-	if more != "" {
-		allowed = "from, to, by, scene, group, search, limit and " + more
-	}
-	return fmt.Errorf("there is no parameter %.100q; there are %s", name, allowed)
-}
-
-// web has in chart.js the library of the charts, dist/chart.umd.min.js of chart.js 4.6.1 in the
-// npm registry without its last line, which names a source map, and beside it its licence.
-//
-//go:embed web
-var web embed.FS
-
-var pageFiles = readPageFiles()
-
-// A pageFile is a file of the page. Browsers keep it, and ask each time whether its ETag is
-// still right, so that a new version of the program is never mixed with old files.
-type pageFile struct {
-	name string
-	etag string
-	text []byte
-}
-
-func readPageFiles() map[string]*pageFile {
-	files := map[string]*pageFile{}
-	entries, err := fs.ReadDir(web, "web")
-	if err != nil {
-		panic(err) // the files are part of the program
-	}
-	for _, entry := range entries {
-		text, err := fs.ReadFile(web, path.Join("web", entry.Name()))
-		if err != nil {
-			panic(err)
-		}
-		sum := sha256.Sum256(text)
-		files[entry.Name()] = &pageFile{entry.Name(), `"` + hex.EncodeToString(sum[:12]) + `"`, text}
-	}
-	return files
-}
-
-// pageTypes is our own: that of the system may call JavaScript text/plain.
-var pageTypes = map[string]string{
-	".html": "text/html; charset=utf-8",
-	".css":  "text/css; charset=utf-8",
-	".js":   "text/javascript; charset=utf-8",
-	".svg":  "image/svg+xml",
-	".md":   "text/plain; charset=utf-8",
-}
-
-func (f *pageFile) serve(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", pageTypes[path.Ext(f.name)])
-	if f.name != "index.html" {
-		w.Header().Set("Cache-Control", "private, no-cache")
-		w.Header().Set("ETag", f.etag)
-	}
-	http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.text))
 }

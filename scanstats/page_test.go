@@ -97,7 +97,7 @@ func (s *stubReporter) Report(_ context.Context, q Query) (*Report, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	r := &Report{By: cmp.Or(q.By, Day), Zone: shanghai.String(), Scenes: []SceneReport{}, Groups: []string{}}
+	r := &Report{By: cmp.Or(q.By, Day), Zone: shanghai.String(), Scenes: []SceneReport{}, Groups: []string{}, eachScene: q.EachScene}
 	r.From, r.To = stubRange(q)
 	if !r.From.Before(r.To) {
 		return nil, fmt.Errorf("scanstats: report: %w: From is after To", ErrInvalidQuery)
@@ -124,6 +124,8 @@ func (s *stubReporter) Report(_ context.Context, q Query) (*Report, error) {
 	}
 	return r, nil
 }
+
+func (s *stubReporter) Location(context.Context) (*time.Location, error) { return shanghai, nil }
 
 func stubWants(q Query, s SceneReport) bool {
 	return (len(q.Scenes) == 0 || slices.Contains(q.Scenes, s.Scene)) &&
@@ -239,7 +241,7 @@ func letIn(next http.Handler) http.Handler { return next }
 // servePage answers one request to a page at /stats/.
 func servePage(r reporter, protect func(http.Handler) http.Handler, request *http.Request) *httptest.ResponseRecorder {
 	log := slog.New(slog.DiscardHandler)
-	page := newPage(r, func() time.Time { return pageNow }, inShanghai, log, protect)
+	page := newPage(r, func() time.Time { return pageNow }, log, protect)
 	recorder := httptest.NewRecorder()
 	http.StripPrefix("/stats", page).ServeHTTP(recorder, request)
 	return recorder
@@ -372,7 +374,7 @@ func TestPageAddsTheSlashOfItsFolder(t *testing.T) {
 		"what looks like a scheme":             {"/javascript:alert(1)", "/javascript:alert(1)", "./javascript:alert(1)/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			page := newPage(newStubReporter(), time.Now, inShanghai, slog.New(slog.DiscardHandler), letIn)
+			page := newPage(newStubReporter(), time.Now, slog.New(slog.DiscardHandler), letIn)
 			request := httptest.NewRequest(http.MethodGet, "/", nil)
 			request.RequestURI = test.target
 			request.URL.Path = ""
@@ -387,7 +389,7 @@ func TestPageAddsTheSlashOfItsFolder(t *testing.T) {
 }
 
 func TestPageWorksWhereThePrefixIsStrippedWithItsSlash(t *testing.T) {
-	page := newPage(newStubReporter(), func() time.Time { return pageNow }, inShanghai, slog.New(slog.DiscardHandler), letIn)
+	page := newPage(newStubReporter(), func() time.Time { return pageNow }, slog.New(slog.DiscardHandler), letIn)
 	for _, target := range []string{"/stats/", "/stats/app.js", "/stats/report.json?by=week"} {
 		answer := httptest.NewRecorder()
 		http.StripPrefix("/stats/", page).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
@@ -515,7 +517,7 @@ func TestPageTellsOfAReportThatFailed(t *testing.T) {
 			reports := newStubReporter()
 			reports.fail(errors.New("database 10.0.0.7 is down"))
 			var log bytes.Buffer
-			page := newPage(reports, time.Now, inShanghai, slog.New(slog.NewTextHandler(&log, nil)), letIn)
+			page := newPage(reports, time.Now, slog.New(slog.NewTextHandler(&log, nil)), letIn)
 			answer := httptest.NewRecorder()
 			page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/"+file, nil))
 			assert.Equal(t, http.StatusServiceUnavailable, answer.Code)
@@ -527,7 +529,7 @@ func TestPageTellsOfAReportThatFailed(t *testing.T) {
 			reports := newStubReporter()
 			reports.fail(context.Canceled)
 			var log bytes.Buffer
-			page := newPage(reports, time.Now, inShanghai, slog.New(slog.NewTextHandler(&log, nil)), letIn)
+			page := newPage(reports, time.Now, slog.New(slog.NewTextHandler(&log, nil)), letIn)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			page.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/"+file, nil))
@@ -570,4 +572,74 @@ func TestPageExportsCSV(t *testing.T) {
 	require.NoError(t, report.WriteCSV(&want))
 	assert.Equal(t, want.String(), answer.Body.String())
 	assert.Equal(t, 14+1, strings.Count(answer.Body.String(), "\n"))
+}
+
+func TestHandlerShowsWhatTheStoreCounted(t *testing.T) {
+	for _, dialect := range dialects {
+		t.Run(dialect.String(), func(t *testing.T) {
+			d := newDatabase(t, dialect)
+			s := newTestStore(t, d, testConfig())
+			require.NoError(t, s.Record(t.Context(), followed("o-1", "poster", now)))
+			require.NoError(t, s.Label(t.Context(), "poster", Label{Name: "南京路"}))
+			page := s.Handler(letIn)
+
+			answer := httptest.NewRecorder()
+			page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/report.json?from=2026-11-01&to=2026-11-21&by=week", nil))
+			require.Equal(t, http.StatusOK, answer.Code, answer.Body)
+			var got Report
+			require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
+			want, err := s.Report(t.Context(), Query{From: now.AddDate(0, 0, -20), By: Week})
+			require.NoError(t, err)
+			assert.Equal(t, want.Total, got.Total)
+			assert.Equal(t, want.Scenes, got.Scenes)
+			assert.Len(t, got.Buckets, len(want.Buckets))
+
+			answer = httptest.NewRecorder()
+			page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/report.csv", nil))
+			assert.Contains(t, answer.Body.String(), "\nposter,南京路,,1,1,1,0,")
+
+			answer = httptest.NewRecorder()
+			s.Handler(nil).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/report.json", nil))
+			assert.Equal(t, http.StatusForbidden, answer.Code)
+			assert.NotContains(t, answer.Body.String(), "poster")
+		})
+	}
+}
+
+func TestPageReadsDaysInTheZoneOfADatabaseThatWasAway(t *testing.T) {
+	losAngeles, err := time.LoadLocation("America/Los_Angeles")
+	require.NoError(t, err)
+	d := newDatabase(t, SQLite)
+	c := testConfig()
+	c.Location = losAngeles
+	require.NoError(t, newTestStore(t, d, c).Close())
+
+	c.Location = nil
+	s, err := newStore(d.open(t), d.dialect, c) // which has not asked the database yet
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s.now = func() time.Time { return now }
+	page := s.Handler(letIn)
+	get := func(ctx context.Context) *httptest.ResponseRecorder {
+		answer := httptest.NewRecorder()
+		page.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/report.json?from=2026-11-01&to=2026-11-02", nil))
+		return answer
+	}
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	answer := get(gone)
+	assert.Equal(t, http.StatusServiceUnavailable, answer.Code, "it is away")
+	assert.Equal(t, "the report cannot be made now; the program's log says why", readError(t, answer))
+
+	answer = get(t.Context())
+	require.Equal(t, http.StatusOK, answer.Code, answer.Body)
+	var got struct {
+		Report
+		Today string `json:"today"`
+	}
+	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
+	assert.Equal(t, "2026-11-01T00:00:00-07:00", got.From.Format(time.RFC3339))
+	assert.Equal(t, "2026-11-03T00:00:00-08:00", got.To.Format(time.RFC3339))
+	assert.Equal(t, "2026-11-20", got.Today, "at three in the afternoon in Shanghai")
 }

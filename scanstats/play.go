@@ -18,7 +18,7 @@ func (s *Store) play() {
 	rest, most := minRest, batchSize(maxBatch)
 	for s.stop.Err() == nil {
 		n, err := s.playSome(int(most))
-		most.adapt(err)
+		most = most.after(err)
 		if err == nil && n == 0 {
 			done, finishErr := s.journal.finish()
 			if done {

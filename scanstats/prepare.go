@@ -8,13 +8,6 @@ import (
 	"time"
 )
 
-// change changes the database, in the time that the store gives it.
-func (s *Store) change(ctx context.Context, fn func(*tx) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, slowError(s.cfg.Timeout))
-	defer cancel()
-	return s.writer.change(ctx, fn)
-}
-
 // ready reports why the database cannot be used.
 func (s *Store) ready(ctx context.Context) error {
 	if s.stop.Err() != nil {

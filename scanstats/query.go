@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// Report answers a query. It reads what was counted already and not the events: what it costs grows with the
-// number of scenes times days, and not with that of scans or people.
+// Report answers a query. It reads what was counted already and not the events: what it costs grows
+// with the number of scenes times days, and not with that of scans or people.
 //
-// Errors: [ErrInvalidQuery]; what kind of failure of the database it was, such as [ErrUnavailable].
+// Errors: [ErrInvalidQuery]; [ErrClosed]; what kind of failure of the database it was, such as
+// [ErrUnavailable].
 func (s *Store) Report(ctx context.Context, q Query) (*Report, error) {
 	r, err := s.report(ctx, q)
 	if err != nil {
@@ -42,18 +43,11 @@ func (s *Store) report(ctx context.Context, q Query) (*Report, error) {
 		// The last day whose followers all came long enough ago.
 		b.told[i] = z.dayOf(now.Add(-time.Duration(days)*24*time.Hour)) - 1
 	}
-	return b.report()
-}
-
-// snapshot asks that all that a report reads is of one moment. A transaction of SQLite always is.
-func (d Dialect) snapshot() *sql.TxOptions {
-	if d == SQLite {
-		return nil
+	if err := b.run(); err != nil {
+		return nil, err
 	}
-	return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	return b.report, nil
 }
-
-const maxCells = 400_000 // scenes times buckets
 
 // A reporting is one report that is being made.
 type reporting struct {
@@ -64,33 +58,47 @@ type reporting struct {
 	span    span
 	told    [len(stayDays)]day // whose followers' stay can be told
 
+	report *Report
 	scenes map[sceneID]*SceneReport // those that the query asks for
 	all    SceneReport              // all scenes together
 	none   SceneReport              // no scene
 	ids    []sceneID                // of Report.Scenes, in their order
 }
 
-func (b *reporting) report() (*Report, error) {
-	r := &Report{
+// run makes the report.
+func (b *reporting) run() error {
+	b.report = &Report{
 		From: b.span.zone.start(b.span.from), To: b.span.zone.start(b.span.to + 1), By: b.span.by, Zone: b.span.zone.String(),
-		Scenes: []SceneReport{}, Groups: []string{},
+		Scenes: []SceneReport{}, Groups: []string{}, eachScene: b.query.EachScene,
 	}
-	for _, step := range []func(*Report) error{b.readScenes, b.readTotals, b.readPeople, b.choose, b.readBuckets} {
-		if err := step(r); err != nil {
-			return nil, err
-		}
+	if err := b.readScenes(); err != nil {
+		return err
+	}
+	if err := b.readTotals(); err != nil {
+		return err
+	}
+	if err := b.readPeople(); err != nil {
+		return err
+	}
+	b.addUp()
+	if err := b.chooseScenes(); err != nil {
+		return err
+	}
+	if err := b.readBuckets(); err != nil {
+		return err
 	}
 	for _, id := range b.ids {
-		r.Scenes = append(r.Scenes, *b.scenes[id])
+		b.report.Scenes = append(b.report.Scenes, *b.scenes[id])
 	}
-	return r, nil
+	return nil
 }
 
 // isFiltered reports whether the query asks for some scenes only.
 func (q Query) isFiltered() bool { return len(q.Scenes) > 0 || q.Group != "" || q.Search != "" }
 
 // readScenes learns which scenes there are.
-func (b *reporting) readScenes(r *Report) error {
+func (b *reporting) readScenes() error {
+	r := b.report
 	b.scenes = make(map[sceneID]*SceneReport)
 	groups := make(map[string]bool)
 	wanted := b.query.filter()
@@ -144,7 +152,7 @@ func (b *reporting) target(id sceneID) *SceneReport {
 }
 
 // readTotals reads all counts but people, by scene.
-func (b *reporting) readTotals(*Report) error {
+func (b *reporting) readTotals() error {
 	var statement strings.Builder
 	statement.WriteString("SELECT scene, SUM(scans), SUM(new_followers), SUM(lost)")
 	var args []any
@@ -184,7 +192,7 @@ func (c *Counts) add(other Counts) {
 
 // readPeople reads how many people scanned in the range, by scene: those whose visit before
 // one in the range was before the range.
-func (b *reporting) readPeople(*Report) error {
+func (b *reporting) readPeople() error {
 	var id sceneID
 	var people int64
 	return b.each("SELECT scene, SUM(people) FROM scanstats_people WHERE day BETWEEN ? AND ? AND previous_day < ? GROUP BY scene",
@@ -195,16 +203,21 @@ func (b *reporting) readPeople(*Report) error {
 		}, &id, &people)
 }
 
-// choose makes the totals, and takes the scenes that the report lists.
-func (b *reporting) choose(r *Report) error {
-	if b.query.isFiltered() {
-		r.Total.Stayed, r.Other.Stayed = noStays(), noStays()
-		for _, s := range b.scenes {
-			r.Total.add(s.Counts)
-		}
-	} else {
+// addUp makes the totals of what was read.
+func (b *reporting) addUp() {
+	r := b.report
+	if !b.query.isFiltered() {
 		r.Total, r.Other = b.all.Counts, b.none.Counts
+		return
 	}
+	r.Total.Stayed, r.Other.Stayed = noStays(), noStays()
+	for _, s := range b.scenes {
+		r.Total.add(s.Counts)
+	}
+}
+
+// chooseScenes takes the scenes that the report lists.
+func (b *reporting) chooseScenes() error {
 	for id, s := range b.scenes {
 		if s.Scans != 0 || s.NewFollowers != 0 || s.Lost != 0 || s.Name != "" || s.Group != "" {
 			b.ids = append(b.ids, id)
@@ -216,20 +229,20 @@ func (b *reporting) choose(r *Report) error {
 	})
 	limit := cmp.Or(b.query.Limit, 1000)
 	if limit > 0 && len(b.ids) > limit {
-		r.More = len(b.ids) - limit
+		b.report.More = len(b.ids) - limit
 		b.ids = b.ids[:limit]
 	}
 	if cells := len(b.ids) * len(b.span.buckets); b.query.EachScene && cells > maxCells {
-		return fmt.Errorf("%w: %d scenes with %d points each are %d, at most %d are allowed: ask for fewer scenes or days, or for a longer interval",
+		return fmt.Errorf("%w: %d scenes with %d buckets each are %d, at most %d are allowed: ask for fewer scenes or days, or for a longer interval",
 			ErrInvalidQuery, len(b.ids), len(b.span.buckets), cells, maxCells)
 	}
 	return nil
 }
 
 // readBuckets fills the time lines.
-func (b *reporting) readBuckets(r *Report) error {
-	r.Buckets = b.emptyBuckets()
-	total := map[sceneID][]Bucket{allScenes: r.Buckets}
+func (b *reporting) readBuckets() error {
+	b.report.Buckets = b.emptyBuckets()
+	total := map[sceneID][]Bucket{allScenes: b.report.Buckets}
 	if !b.query.isFiltered() {
 		if err := b.readLine(total, []sceneID{allScenes}, "scene"); err != nil {
 			return err

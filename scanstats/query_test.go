@@ -23,7 +23,7 @@ func TestReportRefusesWhatItCannotAnswer(t *testing.T) {
 		"another interval":     {Query{By: "year"}, `By "year" must be hour, day, week or month`},
 		"the end first":        {Query{From: now, To: now.AddDate(0, 0, -1)}, "it begins on 2026-11-21, after its end on 2026-11-20"},
 		"too many days":        {Query{From: now.AddDate(0, 0, -3700), By: Month}, "are 3701 days, at most 3700 are allowed"},
-		"too many points":      {Query{From: now.AddDate(0, 0, -1500)}, "by day are 1501 points, at most 1500 are allowed"},
+		"too many buckets":     {Query{From: now.AddDate(0, 0, -1500)}, "by day are 1501 buckets, at most 1500 are allowed"},
 		"too many hours":       {Query{From: now.AddDate(0, 0, -62), By: Hour}, "at most 1500 are allowed"},
 		"before there was any": {Query{From: time.Unix(-1e10, 0), To: time.Unix(-1e10, 0)}, "are 1 days"},
 	} {
@@ -36,6 +36,32 @@ func TestReportRefusesWhatItCannotAnswer(t *testing.T) {
 	for _, q := range []Query{{From: now.AddDate(0, 0, -3699), By: Month}, {From: now.AddDate(0, 0, -1499)}, {From: now.AddDate(0, 0, -61), By: Hour}} {
 		_, err := s.Report(t.Context(), q)
 		require.NoError(t, err)
+	}
+}
+
+func TestACSVHasTheSameColumnsWhateverIsFound(t *testing.T) {
+	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
+	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
+	for name, tt := range map[string]struct {
+		query Query
+		begin string
+		rows  int
+	}{
+		"scenes":                 {Query{}, "scene,", 1},
+		"no scene":               {Query{Search: "none"}, "scene,", 0},
+		"scenes, each by day":    {Query{EachScene: true}, "start,scene,", 30},
+		"no scene, each by day":  {Query{EachScene: true, Search: "none"}, "start,scene,", 0},
+		"no scene, each by hour": {Query{EachScene: true, Scenes: []string{"none"}, By: Hour}, "start,scene,", 0},
+		"no scene of any group":  {Query{EachScene: true, Group: "none"}, "start,scene,", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := s.Report(t.Context(), tt.query)
+			require.NoError(t, err)
+			var b strings.Builder
+			require.NoError(t, r.WriteCSV(&b))
+			assert.True(t, strings.HasPrefix(b.String(), "\ufeff"+tt.begin), b.String())
+			assert.Equal(t, 1+tt.rows, strings.Count(b.String(), "\n"))
+		})
 	}
 }
 
@@ -275,5 +301,5 @@ func TestAReportHasALimit(t *testing.T) {
 	assert.Equal(t, int64(1400), r.Buckets[29].Scans, "in more scenes than one statement takes")
 	_, err = s.Report(t.Context(), Query{Limit: -1, EachScene: true, From: now.AddDate(0, 0, -1499)})
 	require.ErrorIs(t, err, ErrInvalidQuery)
-	require.ErrorContains(t, err, "1400 scenes with 1500 points each are 2100000, at most 400000 are allowed")
+	require.ErrorContains(t, err, "1400 scenes with 1500 buckets each are 2100000, at most 400000 are allowed")
 }

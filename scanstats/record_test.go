@@ -195,16 +195,15 @@ func TestManyLeaveAtOnce(t *testing.T) {
 func TestBatchesGetSmallerWhereTheyFail(t *testing.T) {
 	n := batchSize(maxBatch)
 	for range 20 {
-		n.adapt(fmt.Errorf("wrapped: %w", ErrUnavailable))
+		n = n.after(fmt.Errorf("wrapped: %w", ErrUnavailable))
 	}
 	assert.Equal(t, batchSize(1), n)
-	n.adapt(nil)
-	n.adapt(nil)
+	n = n.after(nil).after(nil)
 	assert.Equal(t, batchSize(4), n)
-	n.adapt(errors.New("of another kind"))
+	n = n.after(errors.New("of another kind"))
 	assert.Equal(t, batchSize(4), n)
 	for range 20 {
-		n.adapt(nil)
+		n = n.after(nil)
 	}
 	assert.Equal(t, batchSize(maxBatch), n)
 }

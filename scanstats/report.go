@@ -2,10 +2,10 @@ package scanstats
 
 import "time"
 
-// An Interval is what a time chart has one point for.
+// An Interval is how long a [Bucket] is.
 type Interval string
 
-// The intervals. Weeks begin on Monday.
+// The intervals: days begin in the time zone of [Store.Location], weeks on Monday.
 const (
 	Hour  Interval = "hour"
 	Day   Interval = "day"
@@ -15,17 +15,23 @@ const (
 
 // A Query says what a [Report] is about. Its zero value asks for the last 30 days, today
 // included, by day.
+//
+// It may ask for at most [MaxDays] days, none before 2 January 1970, and 1,500 buckets: 62 days by
+// hour. With EachScene the scenes times the buckets are at most 400,000. Beyond that there is
+// [ErrInvalidQuery].
 type Query struct {
-	// The first and the last day, both of them included: their dates in the store's time
-	// zone. Zero: To is today, From is 29 days before To.
+	// From and To are the first and the last day, both of them included: their dates in the
+	// time zone of [Store.Location]. Zero: To is today, From is 29 days before To.
 	From, To time.Time
 	By       Interval // zero: Day
 
 	Scenes []string // only these, as they are counted; see [Config.Scene]
 	Group  string   // only the scenes of this group; see [Store.Label]
-	Search string   // only scenes whose key, name or group contains this text, in any case
+	Search string   // only scenes whose Scene, Name or Group contains this text, in any case
 
-	Limit     int  // at most so many in Report.Scenes, those with the most scans; zero: 1,000, negative: all
+	// Limit is how many scenes are in Report.Scenes at most: those with the most scans. Zero: 1,000;
+	// negative: all.
+	Limit     int
 	EachScene bool // fill SceneReport.Buckets
 }
 
@@ -38,10 +44,12 @@ type Report struct {
 
 	Total   Counts        `json:"total"`   // of all scenes that the query asks for
 	Other   Counts        `json:"other"`   // followers that no code brought; zero if the query asks for some scenes only
-	Buckets []Bucket      `json:"buckets"` // the total by Interval, in order, without a gap
+	Buckets []Bucket      `json:"buckets"` // the total cut into buckets, in order, without a gap
 	Scenes  []SceneReport `json:"scenes"`
 	More    int           `json:"more"`   // scenes that Limit left out of Scenes; Total has them
 	Groups  []string      `json:"groups"` // all groups that there are, in order
+
+	eachScene bool // as in the query: no scene tells so where there is none
 }
 
 // Counts are what is counted of a scene in some time.
@@ -65,7 +73,8 @@ type Stay struct {
 	Stayed int64 `json:"stayed"` // of these, those who still followed then
 }
 
-// A Bucket is one interval of a report. The first and the last may be cut by the range.
+// A Bucket is one slice of a report's range: an hour, a day, a week or a month. The first and the
+// last may be cut by the range.
 type Bucket struct {
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`

@@ -14,42 +14,53 @@ import (
 // A Config holds the settings of a [Store]. All instances that share a database need the
 // same Key, Location and Scene.
 type Config struct {
-	// Key makes the hashes that stand for OpenIDs. It has 16 bytes or more, must stay secret, and
-	// cannot be changed later: with another key everybody is somebody else. Without one nothing can
-	// be recorded, but [Store.Report] works.
+	// Key makes the hashes that stand for OpenIDs. It has [MinKey] bytes or more, must stay secret,
+	// and cannot be changed later: with another key everybody is somebody else. Without one nothing
+	// can be recorded, but [Store.Report] works.
 	Key []byte
 
-	// Location is the time zone in which days begin. It cannot be changed later, as days are
-	// counted when they happen. Zero: that of the database, and for a new one Asia/Shanghai.
+	// Location is the time zone in which days begin; it has a name that all machines know, so
+	// time.Local is refused. It cannot be changed later, as days are counted when they happen. Zero:
+	// that of the database, and for a new one Asia/Shanghai. [Store.Location] tells which it is.
 	Location *time.Location
 
-	// Scene says as what a scene is counted; "" means as if there had been none. Zero:
-	// [FoldRandom], so that a code for each login does not make a scene each.
-	Scene func(key string) string
+	// Scene returns the name under which a scene is counted; with "" the event is counted as if it
+	// had no scene. Zero: [FoldRandom], so that a code for each login does not make a scene each.
+	Scene func(scene string) string
 
-	// KeepPeople is how long the hash of somebody is kept who neither follows anew nor scans: then it is deleted;
-	// who comes back is new, and nobody knows which scene has lost them if they leave. At least 31 days, as the last number of [Counts.Stayed] needs them; zero: 400 days.
+	// KeepPeople is how long somebody who neither scans nor follows is remembered. Then their hash
+	// is deleted: who comes back is new, and nobody knows which scene has lost them if they leave. At
+	// least 31 days, as the last number of [Counts.Stayed] needs them. Zero: 400 days.
 	KeepPeople time.Duration
 
 	// KeepEvents is how long repeats of an event are known, and so how old an event may be that
-	// is recorded. Zero: 35 days. It costs a row for each event, of 16 bytes and what the database adds.
+	// is recorded. At least 1 hour. Zero: 35 days. It costs a row for each event, of 16 bytes and
+	// what the database adds.
 	KeepEvents time.Duration
 
 	// Journal names a file that takes events while the database is away, and plays them back
-	// when it answers again. It belongs to one process. Zero: none.
+	// when it answers again. It belongs to one process, by a lock on a file beside it with the
+	// further ending .lock. It takes at most 256 MiB, some three million events; then there is
+	// [ErrJournal]. If a crash or somebody else left something at its end that is no event, that is
+	// put beside it, with the ending .rest- and the time. Zero: none.
 	Journal string
 
-	// Timeout is how long the database may take for one batch of events. Zero: 3 s, so that a callback
-	// can still answer within WeChat's 5 s.
+	// Timeout is how long the database may take for one batch of events. At least 1 ms. Zero: 3 s,
+	// so that a callback can still answer within WeChat's 5 s.
 	Timeout time.Duration
 
 	Logger *slog.Logger // zero: slog.Default
 }
 
-// Limits of a [Config].
+// MinKey is how many bytes a [Config.Key] has at least. A shorter one is refused with
+// [ErrInvalidConfig]; none at all is not, and makes a store that only reports.
+const MinKey = 16
+
+// The least that a [Config] may ask for.
 const (
-	minKey        = 16
 	minKeepPeople = 31 * 24 * time.Hour // the longest that Counts.Stayed looks back
+	minKeepEvents = time.Hour
+	minTimeout    = time.Millisecond
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -59,8 +70,8 @@ func (c Config) withDefaults() (Config, error) {
 		min, other time.Duration
 	}{
 		{"KeepPeople", &c.KeepPeople, minKeepPeople, 400 * 24 * time.Hour},
-		{"KeepEvents", &c.KeepEvents, time.Hour, 35 * 24 * time.Hour},
-		{"Timeout", &c.Timeout, time.Millisecond, 3 * time.Second},
+		{"KeepEvents", &c.KeepEvents, minKeepEvents, 35 * 24 * time.Hour},
+		{"Timeout", &c.Timeout, minTimeout, 3 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.other
@@ -69,8 +80,8 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("%w: Config.%s is %v, and must be at least %v", ErrInvalidConfig, d.name, *d.value, d.min)
 		}
 	}
-	if len(c.Key) > 0 && len(c.Key) < minKey {
-		return c, fmt.Errorf("%w: Config.Key has %d bytes, and must have at least %d", ErrInvalidConfig, len(c.Key), minKey)
+	if len(c.Key) > 0 && len(c.Key) < MinKey {
+		return c, fmt.Errorf("%w: Config.Key has %d bytes, and must have at least %d", ErrInvalidConfig, len(c.Key), MinKey)
 	}
 	if c.Location != nil && !isNamed(c.Location) {
 		return c, fmt.Errorf("%w: Config.Location is %q, which is not the same on every machine: take one by time.LoadLocation", ErrInvalidConfig, c.Location)
@@ -118,7 +129,8 @@ type Store struct {
 
 // Open returns a store in a database of the dialect. It makes its tables, whose names begin with
 // scanstats_, or brings them up to date; several instances may do so at once. The database stays the
-// caller's to close, after the store, which keeps one of its connections. ctx bounds the opening only.
+// caller's to close, after the store, which keeps one of its connections and so needs two or more
+// (SetMaxOpenConns). ctx bounds the opening only.
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // import _ "github.com/jackc/pgx/v5/stdlib"
 //	stats, err := scanstats.Open(ctx, db, scanstats.Postgres, scanstats.Config{
@@ -128,8 +140,9 @@ type Store struct {
 // If the database cannot be reached and there is a [Config.Journal], Open succeeds, logs the reason,
 // and goes on trying.
 //
-// Errors: [ErrInvalidConfig]; [ErrMismatch] if the database was begun with another key or time zone;
-// what kind of failure of the database it was, such as [ErrUnavailable].
+// Errors: [ErrInvalidConfig]; [ErrMismatch] if the database or the journal was begun with another key,
+// or the database with another time zone; [ErrJournal]; what kind of failure of the database it was,
+// such as [ErrUnavailable].
 func Open(ctx context.Context, db *sql.DB, d Dialect, c Config) (*Store, error) {
 	s, err := newStore(db, d, c)
 	if err != nil {

@@ -18,14 +18,14 @@ const (
 
 // FoldRandom returns the scene, but the 26 characters that [wxqrcode.RandomScene] puts at the
 // end become a *: all codes of "login-" are counted as "login-*".
-func FoldRandom(key string) string {
+func FoldRandom(scene string) string {
 	const random = 26
-	if len(key) < random {
-		return key
+	if len(scene) < random {
+		return scene
 	}
-	prefix, end := key[:len(key)-random], key[len(key)-random:]
+	prefix, end := scene[:len(scene)-random], scene[len(scene)-random:]
 	if strings.Trim(end, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
-		return key
+		return scene
 	}
 	return prefix + "*"
 }

@@ -19,8 +19,12 @@ type span struct {
 
 // Limits of a query.
 const (
-	maxDays   = 3700 // ten years
-	maxBucket = 1500
+	// MaxDays is how many days a [Query] may ask for, the first and the last of them included: some
+	// ten years. For more there is [ErrInvalidQuery].
+	MaxDays = 3700
+
+	maxBuckets = 1500
+	maxCells   = 400_000 // scenes times buckets
 )
 
 // span checks the query and returns its days.
@@ -39,24 +43,24 @@ func (q Query) span(z zone, now time.Time) (span, error) {
 		return s, fmt.Errorf("%w: By %q must be hour, day, week or month", ErrInvalidQuery, q.By)
 	case days < 1:
 		return s, fmt.Errorf("%w: it begins on %s, after its end on %s", ErrInvalidQuery, from, to)
-	case days > maxDays || s.from < 1:
-		return s, fmt.Errorf("%w: from %s to %s are %d days, at most %d are allowed", ErrInvalidQuery, from, to, days, maxDays)
+	case days > MaxDays || s.from < 1:
+		return s, fmt.Errorf("%w: from %s to %s are %d days, at most %d are allowed", ErrInvalidQuery, from, to, days, MaxDays)
 	}
 	if s.by == Hour {
 		s.hours()
 	} else {
 		s.days()
 	}
-	if len(s.buckets) > maxBucket {
-		return s, fmt.Errorf("%w: from %s to %s by %s are %d points, at most %d are allowed: choose a longer interval, or fewer days",
-			ErrInvalidQuery, from, to, s.by, len(s.buckets), maxBucket)
+	if len(s.buckets) > maxBuckets {
+		return s, fmt.Errorf("%w: from %s to %s by %s are %d buckets, at most %d are allowed: choose a longer interval, or fewer days",
+			ErrInvalidQuery, from, to, s.by, len(s.buckets), maxBuckets)
 	}
 	return s, nil
 }
 
 func (s *span) hours() {
 	end := s.zone.start(s.to + 1)
-	for d := s.from; d <= s.to && len(s.buckets) <= maxBucket; d++ {
+	for d := s.from; d <= s.to && len(s.buckets) <= maxBuckets; d++ {
 		next := s.zone.start(d + 1)
 		for t := s.zone.start(d); t.Before(next); t = t.Add(time.Hour) {
 			s.buckets = append(s.buckets, Bucket{Start: t, End: t.Add(time.Hour)})

@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+// change changes the database, in the time that the store gives it.
+func (s *Store) change(ctx context.Context, fn func(*tx) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, slowError(s.cfg.Timeout))
+	defer cancel()
+	return s.writer.change(ctx, fn)
+}
+
 // A writer makes one change of the database at a time: it holds a lock that all instances
 // respect. So what a change reads is so until it is written, whatever the dialect means by
 // isolation, and no two changes deadlock.

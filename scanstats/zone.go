@@ -1,9 +1,27 @@
 package scanstats
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
+
+// Location returns the time zone in which the days of the database begin: [Config.Location], or
+// that with which the database was begun. The database is asked until it has answered once; from
+// then on the zone is known, and there is no error.
+//
+// Errors: [ErrClosed]; what kind of failure of the database it was, such as [ErrUnavailable]; and if
+// it was away when the store was opened, also [ErrMismatch] and [ErrInvalidConfig], as of [Open].
+func (s *Store) Location(ctx context.Context) (*time.Location, error) {
+	z := s.currentZone()
+	if z == nil {
+		if err := s.ready(ctx); err != nil {
+			return nil, fmt.Errorf("scanstats: location: %w", explain(err))
+		}
+		z = s.currentZone()
+	}
+	return z.Location, nil
+}
 
 // shanghai needs no table of time zones, which some machines lack: China has had this offset all the time that
 // WeChat has been there.

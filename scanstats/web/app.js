@@ -7,7 +7,7 @@ import {showScenes, showRows, nameOf} from './table.js';
 
 const $ = id => document.getElementById(id);
 const asked = ['from', 'to', 'by', 'group', 'scene']; // parameters that the report depends on
-const mostPoints = 1500; // in a chart, as the store allows
+const mostBuckets = 1500; // in a chart, as the store allows
 let report; // what is shown
 let request = new AbortController(); // of the report that is being loaded
 let finding = new AbortController(); // of the rows that are being searched for
@@ -69,13 +69,13 @@ function changeDays(changed) {
   goDays({from: $('from').value, to: $('to').value});
 }
 
-// goDays changes the days, and takes a longer interval if there would be more points than
+// goDays changes the days, and takes a longer interval if there would be more buckets than
 // the server allows.
 function goDays({from, to}) {
   const days = (new Date(to) - new Date(from)) / (24 * 3600e3) + 1;
   let by = $('by').value;
-  if (by === 'hour' && days * 24 > mostPoints) by = 'day';
-  if (by === 'day' && days > mostPoints) by = 'week';
+  if (by === 'hour' && days * 24 > mostBuckets) by = 'day';
+  if (by === 'day' && days > mostBuckets) by = 'week';
   go({from, to, by: by === 'day' ? null : by});
 }
 
