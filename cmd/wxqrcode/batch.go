@@ -20,7 +20,7 @@ import (
 )
 
 func newBatchCommand(a *app) *cobra.Command {
-	b := batch{app: a}
+	b := batchCommand{app: a}
 	var format string
 	var check bool
 	cmd := &cobra.Command{
@@ -46,7 +46,7 @@ way, is made again. result.csv is written at the end of a run. What it remembers
 		Example: `  wxqrcode batch codes.csv --out posters
   wxqrcode batch codes.csv --out posters --format svg --logo logo.png
   wxqrcode batch codes.csv --check
-  wxqrcode batch codes.csv --out posters --sandbox`,
+  wxqrcode batch codes.csv --out try --sandbox`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.stdout, b.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
@@ -60,10 +60,9 @@ way, is made again. result.csv is written at the end of a run. What it remembers
 		},
 	}
 	flags := cmd.Flags()
-	b.picture.addFlags(flags, "the `folder` for the pictures and result.csv; made if need be")
+	b.picture.addFlags(cmd, "the `folder` for the pictures and result.csv; made if need be")
 	flags.StringVar(&format, "format", "jpg", "of pictures without a name in the column file: `jpg`, png or svg")
 	completes(cmd, "format", "jpg", "png", "svg")
-	completes(cmd, "level", "L", "M", "Q", "H")
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"csv"}, cobra.ShellCompDirectiveFilterFileExt
 	}
@@ -73,8 +72,8 @@ way, is made again. result.csv is written at the end of a run. What it remembers
 	return cmd
 }
 
-// A batch is one run of the command.
-type batch struct {
+// A batchCommand is one run of the command.
+type batchCommand struct {
 	*app
 	stdout, stderr io.Writer
 	folder         string
@@ -119,7 +118,7 @@ type batchReport struct {
 }
 
 // read reads the file and the flags, and finds all that is wrong with them.
-func (b *batch) read(path, format string) (err error) {
+func (b *batchCommand) read(path, format string) (err error) {
 	b.folder = b.picture.out
 	if pictureKind("."+format) == "" || format == "" {
 		return fmt.Errorf("--format is %q; it must be jpg, png or svg", format)
@@ -164,7 +163,7 @@ func (b *batch) read(path, format string) (err error) {
 }
 
 // warn tells of what may be meant, and may not.
-func (b *batch) warn(format string, args ...any) {
+func (b *batchCommand) warn(format string, args ...any) {
 	_, _ = fmt.Fprintf(b.stderr, "warning: "+format+"\n", args...)
 }
 
@@ -177,7 +176,7 @@ type checked struct {
 	Longest   int64 `json:"longest_lifetime,omitempty"`
 }
 
-func (b *batch) tellChecked() error {
+func (b *batchCommand) tellChecked() error {
 	c := checked{Rows: len(b.items)}
 	for _, i := range b.items {
 		life := i.key.lifetime
@@ -202,7 +201,7 @@ func (b *batch) tellChecked() error {
 	return err
 }
 
-func (b *batch) run(ctx context.Context) error {
+func (b *batchCommand) run(ctx context.Context) error {
 	if b.folder == "" {
 		return usageError{errors.New("say by --out which folder the pictures go to")}
 	}
@@ -224,7 +223,7 @@ func (b *batch) run(ctx context.Context) error {
 }
 
 // work makes what is missing and tells what came of it.
-func (b *batch) work(ctx context.Context) error {
+func (b *batchCommand) work(ctx context.Context) error {
 	var missing, pictures []*item
 	for _, i := range b.items {
 		i.code = b.journal.code(i.key)
@@ -249,12 +248,12 @@ func (b *batch) work(ctx context.Context) error {
 }
 
 // isThere reports whether the picture of an earlier run is still there.
-func (b *batch) isThere(i *item) bool {
+func (b *batchCommand) isThere(i *item) bool {
 	info, err := os.Stat(filepath.Join(b.folder, i.file))
 	return err == nil && info.Mode().IsRegular() && b.journal.isSaved(i.file, b.pictureOf(i))
 }
 
-func (b *batch) pictureOf(i *item) picture {
+func (b *batchCommand) pictureOf(i *item) picture {
 	p := picture{Ticket: i.code.Ticket}
 	if pictureKind(i.file) != "jpg" {
 		p.Look = b.picture.look
@@ -267,7 +266,7 @@ func (b *batch) pictureOf(i *item) picture {
 const grace = 3 * time.Second
 
 // makeAll makes the pictures that are missing, and the codes and their pictures.
-func (b *batch) makeAll(ctx context.Context, missing, pictures []*item) {
+func (b *batchCommand) makeAll(ctx context.Context, missing, pictures []*item) {
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
@@ -306,7 +305,7 @@ func (b *batch) makeAll(ctx context.Context, missing, pictures []*item) {
 }
 
 // requests yields what is to be made, until the run is interrupted.
-func (b *batch) requests(ctx context.Context, missing []*item) iter.Seq[wxqrcode.Request] {
+func (b *batchCommand) requests(ctx context.Context, missing []*item) iter.Seq[wxqrcode.Request] {
 	return func(yield func(wxqrcode.Request) bool) {
 		for _, i := range missing {
 			if ctx.Err() != nil || b.isBroken() || !yield(i.request) {
@@ -316,7 +315,7 @@ func (b *batch) requests(ctx context.Context, missing []*item) iter.Seq[wxqrcode
 	}
 }
 
-func (b *batch) giveUp(err error) {
+func (b *batchCommand) giveUp(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.broken == nil {
@@ -324,14 +323,14 @@ func (b *batch) giveUp(err error) {
 	}
 }
 
-func (b *batch) isBroken() bool {
+func (b *batchCommand) isBroken() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.broken != nil
 }
 
 // note takes in what came of a request.
-func (b *batch) note(i *item, code *wxqrcode.QRCode, err error) {
+func (b *batchCommand) note(i *item, code *wxqrcode.QRCode, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i.code, i.err = code, err
@@ -345,7 +344,7 @@ func (b *batch) note(i *item, code *wxqrcode.QRCode, err error) {
 }
 
 // fail counts a failure. The caller holds mu.
-func (b *batch) fail(i *item) {
+func (b *batchCommand) fail(i *item) {
 	if b.report.Failed == 0 {
 		b.warn("the first failure is in line %d: %s", i.line, plain(i.err))
 	}
@@ -366,24 +365,18 @@ func (b *batch) fail(i *item) {
 
 // isOfAccount reports whether the error is one of those that end a batch.
 func isOfAccount(err error) bool {
-	for _, is := range []error{
-		wxqrcode.ErrQuotaExceeded, wxqrcode.ErrUnauthorized, wxqrcode.ErrInvalidCredential, wxqrcode.ErrIPNotAllowed, wxqrcode.ErrInvalidToken,
-	} {
-		if errors.Is(err, is) {
-			return true
-		}
-	}
-	return false
+	return isOneOf(err,
+		wxqrcode.ErrQuotaExceeded, wxqrcode.ErrUnauthorized, wxqrcode.ErrInvalidCredential, wxqrcode.ErrIPNotAllowed, wxqrcode.ErrInvalidToken)
 }
 
 // isOfRow reports whether the error says nothing of the other rows.
 func isOfRow(err error) bool {
 	_, local := errors.AsType[*fs.PathError](err)
-	return local || errors.Is(err, wxqrcode.ErrInvalidRequest) || errors.Is(err, wxqrcode.ErrTicketNotFound)
+	return local || isOneOf(err, wxqrcode.ErrInvalidRequest, wxqrcode.ErrTicketNotFound)
 }
 
 // save makes the picture of a code.
-func (b *batch) save(ctx context.Context, i *item) {
+func (b *batchCommand) save(ctx context.Context, i *item) {
 	err := b.savePicture(ctx, i)
 	if err == nil {
 		err = b.journal.recordPicture(i.file, b.pictureOf(i))
@@ -403,7 +396,7 @@ func (b *batch) save(ctx context.Context, i *item) {
 	b.bar.add(true)
 }
 
-func (b *batch) savePicture(ctx context.Context, i *item) error {
+func (b *batchCommand) savePicture(ctx context.Context, i *item) error {
 	path := filepath.Join(b.folder, i.file)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
@@ -420,7 +413,7 @@ func (b *batch) savePicture(ctx context.Context, i *item) error {
 }
 
 // why returns why the batch could not go on, and what that cost.
-func (b *batch) why() error {
+func (b *batchCommand) why() error {
 	if len(b.lost) == 0 {
 		return b.broken
 	}
@@ -430,7 +423,7 @@ func (b *batch) why() error {
 const runAgain = "run the same command again to go on"
 
 // tell prints what came of the batch, and returns why it is not complete.
-func (b *batch) tell(ctx context.Context) error {
+func (b *batchCommand) tell(ctx context.Context) error {
 	r := &b.report
 	for _, i := range b.items {
 		if !i.saved && (i.err == nil || errors.Is(i.err, wxqrcode.ErrNotTried) || errors.Is(i.err, context.Canceled)) {
@@ -462,7 +455,7 @@ func (b *batch) tell(ctx context.Context) error {
 	return nil
 }
 
-func (b *batch) firstFailure() error {
+func (b *batchCommand) firstFailure() error {
 	for _, i := range b.items {
 		if i.err != nil {
 			return fmt.Errorf("line %d: %w", i.line, i.err)

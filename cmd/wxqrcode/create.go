@@ -13,7 +13,7 @@ import (
 )
 
 func newCreateCommand(a *app) *cobra.Command {
-	var c creation
+	var c createCommand
 	cmd := &cobra.Command{
 		Use:   "create [SCENE]",
 		Short: "Make a code that carries a scene",
@@ -42,19 +42,18 @@ that nobody can guess, for a login.
 	flags.StringVar(&c.random, "random", "", "make a random scene that begins with `PREFIX`, of up to 38 bytes")
 	flags.BoolVar(&c.permanent, "permanent", false, "make a permanent code")
 	flags.StringVar(&c.lifetime, "lifetime", "", "make a temporary code that lives so long: `30m`, 720h, 7d, or seconds; 30d at most")
-	c.picture.addFlags(flags, "save the picture in this `file`, .jpg, .png or .svg")
-	completes(cmd, "level", "L", "M", "Q", "H")
+	c.picture.addFlags(cmd, "save the picture in this `file`, .jpg, .png or .svg")
 	return cmd
 }
 
-// A creation is one run of the command.
-type creation struct {
+// A createCommand is one run of the command.
+type createCommand struct {
 	number, permanent bool
 	random, lifetime  string
 	picture           pictureFlags
 }
 
-// A created is what --json prints.
+// A created is what --json prints of a code.
 type created struct {
 	Action wxqrcode.Action  `json:"action"`
 	Scene  string           `json:"scene"`
@@ -62,7 +61,7 @@ type created struct {
 	File   string           `json:"file,omitempty"`
 }
 
-func (c *creation) request(args []string) (r wxqrcode.Request, err error) {
+func (c *createCommand) request(args []string) (r wxqrcode.Request, err error) {
 	scene, err := c.scene(args)
 	switch {
 	case err != nil:
@@ -81,7 +80,7 @@ func (c *creation) request(args []string) (r wxqrcode.Request, err error) {
 	return r, r.Validate()
 }
 
-func (c *creation) scene(args []string) (wxqrcode.Scene, error) {
+func (c *createCommand) scene(args []string) (wxqrcode.Scene, error) {
 	if (len(args) == 1) == (c.random != "") {
 		return wxqrcode.Scene{}, errors.New("give either a SCENE or --random")
 	}
@@ -98,7 +97,7 @@ func (c *creation) scene(args []string) (wxqrcode.Scene, error) {
 	return wxqrcode.SceneID(uint32(id)), nil
 }
 
-func (c *creation) run(cmd *cobra.Command, a *app, r wxqrcode.Request) error {
+func (c *createCommand) run(cmd *cobra.Command, a *app, r wxqrcode.Request) error {
 	if err := c.picture.check(); err != nil {
 		return usageError{err}
 	}

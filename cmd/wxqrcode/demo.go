@@ -18,13 +18,13 @@ import (
 )
 
 func newDemoCommand(a *app) *cobra.Command {
-	d := demo{app: a}
+	d := demoCommand{app: a}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole story, from a scene to a scanned event",
-		Long: `Demo makes one code of each of the four kinds, saves their pictures, and lets a
-stranger and a follower scan them. All of it goes over real HTTP, to a WeChat that
-runs inside this program: no account and no phone are needed.
+		Long: `Demo makes one code of each of the four kinds, saves their pictures, and lets a new
+follower, and one who followed before, scan them. All of it goes over real HTTP, to a WeChat
+that runs inside this program: no account and no phone are needed.
 
 The two scans are counted in a database, scans.db in the folder, together with a month of others that
 are made up; each run begins it anew. The report of that month is printed, and shown by a page whose address
@@ -49,8 +49,8 @@ for ever; they are the same two however often you run it.`,
 	return cmd
 }
 
-// A demo is one run of the command.
-type demo struct {
+// A demoCommand is one run of the command.
+type demoCommand struct {
 	*app
 	dir            string
 	live           bool
@@ -64,17 +64,10 @@ type demo struct {
 type report struct {
 	Live  bool         `json:"live"`
 	API   string       `json:"api"`
-	Codes []codeReport `json:"codes"`
+	Codes []created    `json:"codes"`
 	Scans []scanReport `json:"scans,omitempty"`
 
 	Statistics *scanstats.Report `json:"statistics,omitempty"`
-}
-
-type codeReport struct {
-	Action wxqrcode.Action  `json:"action"`
-	Scene  string           `json:"scene"`
-	Code   *wxqrcode.QRCode `json:"code"`
-	File   string           `json:"file"`
 }
 
 type scanReport struct {
@@ -93,7 +86,7 @@ func step(name string, err error) error {
 	return fmt.Errorf("demo failed at step %q: %w", name, err)
 }
 
-func (d *demo) run(ctx context.Context) error {
+func (d *demoCommand) run(ctx context.Context) error {
 	if d.dir == "" {
 		return usageError{step("arguments", errors.New("--out is empty; name a folder for the pictures"))}
 	}
@@ -105,7 +98,7 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 // conclude prints what there is to say at the end.
-func (d *demo) conclude() error {
+func (d *demoCommand) conclude() error {
 	if d.json {
 		return step("print", printJSON(d.stdout, d.report))
 	}
@@ -113,7 +106,7 @@ func (d *demo) conclude() error {
 }
 
 // runLive makes the codes with WeChat itself.
-func (d *demo) runLive(ctx context.Context) error {
+func (d *demoCommand) runLive(ctx context.Context) error {
 	s, err := d.open()
 	if err != nil {
 		return step("credentials", err)
@@ -127,7 +120,7 @@ func (d *demo) runLive(ctx context.Context) error {
 
 // runSandbox makes the codes with a WeChat in this process, lets people scan them, and
 // counts the scans.
-func (d *demo) runSandbox(ctx context.Context) (err error) {
+func (d *demoCommand) runSandbox(ctx context.Context) (err error) {
 	s, err := openSandbox()
 	if err != nil {
 		return step("start a WeChat", err)
@@ -154,7 +147,7 @@ func (d *demo) runSandbox(ctx context.Context) (err error) {
 }
 
 // makeCodes fetches a token, makes one code of each kind and saves the pictures.
-func (d *demo) makeCodes(ctx context.Context, s *session) error {
+func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 	d.report.API = s.api
 	token, err := s.tokens.AccessToken(ctx)
 	if err != nil {
@@ -184,7 +177,7 @@ func (d *demo) makeCodes(ctx context.Context, s *session) error {
 		if err := s.client.SaveImage(ctx, file, code.Ticket); err != nil {
 			return step("save the picture of "+string(c.request.Action()), err)
 		}
-		d.report.Codes = append(d.report.Codes, codeReport{c.request.Action(), c.request.Scene().Key(), code, file})
+		d.report.Codes = append(d.report.Codes, created{c.request.Action(), c.request.Scene().Key(), code, file})
 	}
 
 	rows := make([]table.Row, 0, len(d.report.Codes))
@@ -194,30 +187,30 @@ func (d *demo) makeCodes(ctx context.Context, s *session) error {
 	return step("print", d.table(table.Row{"action", "scene", "expires", "picture"}, rows))
 }
 
-// letScan starts a callback server, which records, and lets a stranger and a follower scan.
-func (d *demo) letScan(ctx context.Context, server *wxtest.Server, stats *scanstats.Store) error {
-	callback, err := listen(server.AppID(), stats.Record, d.log())
+// letScan starts a callback server, which records, and lets a new follower and a follower scan.
+func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats *scanstats.Store) error {
+	server, err := startDemoCallback(wechat.AppID(), stats.Record, newLog(d.stderr))
 	if err != nil {
 		return step("start the callback server", err)
 	}
-	defer callback.close()
-	server.SetCallback(callback.url(), callback.push)
-	if err := server.VerifyCallback(ctx); err != nil {
+	defer server.close()
+	wechat.SetCallback(server.url(), server.config)
+	if err := wechat.VerifyCallback(ctx); err != nil {
 		return step("have the callback URL verified", err)
 	}
 
 	poster, login := d.report.Codes[3], d.report.Codes[1]
-	const stranger, follower = "o-stranger", "o-follower"
-	server.Follow(follower)
+	const newFollower, follower = "o-new-follower", "o-follower"
+	wechat.Follow(follower)
 	for _, s := range []struct {
 		who, openID string
-		code        codeReport
+		code        created
 		want        wxqrcode.EventType
 	}{
-		{"stranger", stranger, poster, wxqrcode.EventSubscribe},
+		{"new follower", newFollower, poster, wxqrcode.EventSubscribe},
 		{"follower", follower, login, wxqrcode.EventScan},
 	} {
-		event, err := scan(ctx, server, callback, s.code, s.openID, s.want)
+		event, err := scan(ctx, wechat, server, s.code, s.openID, s.want)
 		if err != nil {
 			return step("let a "+s.who+" scan", err)
 		}
@@ -229,7 +222,7 @@ func (d *demo) letScan(ctx context.Context, server *wxtest.Server, stats *scanst
 	for _, s := range d.report.Scans {
 		rows = append(rows, table.Row{s.Who, filepath.Base(s.File), s.Event, s.Scene})
 	}
-	if err := d.say("\nCallback   %s, encrypted\n\n", callback.url()); err != nil {
+	if err := d.say("\nCallback   %s, encrypted\n\n", server.url()); err != nil {
 		return step("print", err)
 	}
 	return step("print", d.table(table.Row{"who", "scans", "event", "scene of the event"}, rows))
@@ -237,15 +230,15 @@ func (d *demo) letScan(ctx context.Context, server *wxtest.Server, stats *scanst
 
 // scan lets somebody scan a code, and returns the event that the callback server
 // heard of if it is the right one.
-func scan(ctx context.Context, server *wxtest.Server, callback *callbackServer, c codeReport, openID string, want wxqrcode.EventType) (*wxqrcode.Event, error) {
-	delivery, err := server.Scan(ctx, c.Code.Ticket, openID)
+func scan(ctx context.Context, wechat *wxtest.Server, server *demoCallback, c created, openID string, want wxqrcode.EventType) (*wxqrcode.Event, error) {
+	delivery, err := wechat.Scan(ctx, c.Code.Ticket, openID)
 	if err != nil {
 		return nil, err
 	}
 	if delivery.Status != http.StatusOK {
 		return nil, fmt.Errorf("the callback server answered %d: %s", delivery.Status, delivery.Body)
 	}
-	event := <-callback.events // there before the answer was
+	event := <-server.events // there before the answer was
 	if scene, ok := event.Scene(); !ok || event.Type != want || scene != c.Scene || event.OpenID != openID {
 		return nil, fmt.Errorf("heard of %s %q by %s; expected %s of scene %q by %s",
 			event.Type, event.EventKey, event.OpenID, want, c.Scene, openID)
@@ -254,7 +247,7 @@ func scan(ctx context.Context, server *wxtest.Server, callback *callbackServer, 
 }
 
 // say prints for people.
-func (d *demo) say(format string, args ...any) error {
+func (d *demoCommand) say(format string, args ...any) error {
 	if d.json {
 		return nil
 	}
@@ -262,7 +255,7 @@ func (d *demo) say(format string, args ...any) error {
 	return err
 }
 
-func (d *demo) table(header table.Row, rows []table.Row) error {
+func (d *demoCommand) table(header table.Row, rows []table.Row) error {
 	if d.json {
 		return nil
 	}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/seed-0142d113/wxqrcode/scanstats"
 )
@@ -17,10 +17,10 @@ import (
 // has one of this name in the folder. Nobody is in it whom a key could hide.
 const demoStatsKey = "the key of wxqrcode demo, whose people are made up"
 
-func (d *demo) statsFile() string { return filepath.Join(d.dir, "scans.db") }
+func (d *demoCommand) statsFile() string { return filepath.Join(d.dir, "scans.db") }
 
 // checkStats reports whether the demo may begin its database anew.
-func (d *demo) checkStats() error {
+func (d *demoCommand) checkStats() error {
 	path := d.statsFile()
 	begun, err := isBegun(path)
 	if err != nil {
@@ -35,7 +35,7 @@ func (d *demo) checkStats() error {
 }
 
 // openStats opens a new database.
-func (d *demo) openStats(ctx context.Context) (*scanstats.Store, error) {
+func (d *demoCommand) openStats(ctx context.Context) (*scanstats.Store, error) {
 	if err := d.checkStats(); err != nil {
 		return nil, err
 	}
@@ -48,21 +48,17 @@ func (d *demo) openStats(ctx context.Context) (*scanstats.Store, error) {
 	if err := writeStatsKey(statsKeyFile(path), []byte(demoStatsKey)); err != nil {
 		return nil, err
 	}
-	return scanstats.OpenFile(ctx, path, scanstats.Config{Key: []byte(demoStatsKey), Logger: d.log()})
-}
-
-func (d *demo) log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(d.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return scanstats.OpenFile(ctx, path, scanstats.Config{Key: []byte(demoStatsKey), Logger: newLog(d.stderr)})
 }
 
 // report30Days records a month that is made up beside what was scanned, and reports it.
-func (d *demo) report30Days(ctx context.Context, stats *scanstats.Store) error {
-	var err error
-	// An empty report tells what day it is where the database is.
-	if d.report.Statistics, err = stats.Report(ctx, scanstats.Query{}); err != nil {
-		return step("report", err)
+func (d *demoCommand) report30Days(ctx context.Context, stats *scanstats.Store) error {
+	zone, err := stats.Location(ctx)
+	if err != nil {
+		return step("record a month of scans", err)
 	}
-	if err := recordMonth(ctx, stats, d.report.Statistics.From); err != nil {
+	y, m, day := time.Now().In(zone).Date()
+	if err := recordMonth(ctx, stats, time.Date(y, m, day-29, 0, 0, 0, 0, zone)); err != nil { // the report's first day
 		return step("record a month of scans", err)
 	}
 	if d.report.Statistics, err = stats.Report(ctx, scanstats.Query{}); err != nil || d.json {
@@ -75,7 +71,7 @@ func (d *demo) report30Days(ctx context.Context, stats *scanstats.Store) error {
 }
 
 // showPage serves the page until somebody presses Enter, or nobody ever can.
-func (d *demo) showPage(ctx context.Context, stats *scanstats.Store) error {
+func (d *demoCommand) showPage(ctx context.Context, stats *scanstats.Store) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	show := newShowOf(ctx, d.stdout, d.stderr)

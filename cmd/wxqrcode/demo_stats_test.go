@@ -94,8 +94,8 @@ func assertMonth(t *testing.T, r scanstats.Report) {
 	flyer := scenes["flyer-1"]
 	assert.Greater(t, flyer.Lost, flyer.NewFollowers/2, "those whom the flyer brings leave again")
 	assert.Equal(t, "Win a phone!", flyer.Name)
-	stranger, follower := scenes["海报-地铁站&展位=7"].Counts, scenes["login-*"].Counts
-	assert.Equal(t, []int64{1, 1, 1}, []int64{stranger.Scans, stranger.NewFollowers, stranger.People})
+	newFollower, follower := scenes["海报-地铁站&展位=7"].Counts, scenes["login-*"].Counts
+	assert.Equal(t, []int64{1, 1, 1}, []int64{newFollower.Scans, newFollower.NewFollowers, newFollower.People})
 	assert.Equal(t, []int64{1, 0, 1}, []int64{follower.Scans, follower.NewFollowers, follower.People})
 	assert.Positive(t, r.Other.NewFollowers)
 }

@@ -32,7 +32,7 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 	assert.Empty(t, errs)
 	for _, text := range []string{
 		"QR_SCENE ", "QR_STR_SCENE ", "QR_LIMIT_SCENE ", "QR_LIMIT_STR_SCENE ",
-		"20261120", "login-", "99999", "海报-地铁站&展位=7", "never", "stranger", "follower", "subscribe", "SCAN",
+		"20261120", "login-", "99999", "海报-地铁站&展位=7", "never", "new follower", "│ follower", "subscribe", "SCAN",
 		"All went well. The pictures are in the folder " + dir,
 	} {
 		assert.Contains(t, out, text)
@@ -73,7 +73,7 @@ func TestDemoReportsAsJSONAndAPhoneCanReadItsPictures(t *testing.T) {
 	assertCodes(t, r, dir)
 	assert.False(t, r.Live)
 	require.Len(t, r.Scans, 2)
-	assert.Equal(t, scanReport{"stranger", r.Codes[3].File, wxqrcode.EventSubscribe, "qrscene_海报-地铁站&展位=7", "海报-地铁站&展位=7"}, r.Scans[0])
+	assert.Equal(t, scanReport{"new follower", r.Codes[3].File, wxqrcode.EventSubscribe, "qrscene_海报-地铁站&展位=7", "海报-地铁站&展位=7"}, r.Scans[0])
 	assert.Equal(t, scanReport{"follower", r.Codes[1].File, wxqrcode.EventScan, r.Codes[1].Scene, r.Codes[1].Scene}, r.Scans[1])
 }
 
@@ -183,11 +183,11 @@ func TestDemoLiveNamesTheCredentialThatIsMissing(t *testing.T) {
 func TestDemoStopsWhenItIsInterruptedOrCannotPrint(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d := demo{app: new(app), dir: t.TempDir(), stdin: noInput, stdout: &bytes.Buffer{}, stderr: io.Discard}
+	d := demoCommand{app: new(app), dir: t.TempDir(), stdin: noInput, stdout: &bytes.Buffer{}, stderr: io.Discard}
 	require.ErrorIs(t, d.run(ctx), context.Canceled)
 
 	for _, json := range []bool{false, true} {
-		d := demo{app: &app{json: json}, dir: t.TempDir(), stdin: noInput, stdout: brokenPipe{}, stderr: io.Discard}
+		d := demoCommand{app: &app{json: json}, dir: t.TempDir(), stdin: noInput, stdout: brokenPipe{}, stderr: io.Discard}
 		require.ErrorContains(t, d.run(t.Context()), `step "print"`)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -32,7 +33,7 @@ func exitCodes() string {
 		{exitAccount, "no credentials, or WeChat refuses them, this machine's IP address, or the account"},
 		{exitQuota, "the calls of the day or the minute, or the permanent codes, are used up"},
 		{exitIncomplete, "some codes of a batch failed; run it again to go on"},
-		{exitInterrupted, "interrupted; listen, sandbox and stats --page end so, with 0"},
+		{exitInterrupted, "interrupted; listen, sandbox, stats --page and the page of the demo end so, with 0"},
 	} {
 		fmt.Fprintf(&b, "    %-3d  %s\n", c.code, c.meaning)
 	}
@@ -73,19 +74,22 @@ func exitCode(ctx context.Context, err error) int {
 	if _, ok := errors.AsType[*wxqrcode.ValidationError](err); ok {
 		return exitUsage
 	}
-	for _, is := range []error{wxqrcode.ErrInvalidCredential, wxqrcode.ErrInvalidToken, wxqrcode.ErrIPNotAllowed, wxqrcode.ErrUnauthorized} {
-		if errors.Is(err, is) {
-			return exitAccount
-		}
-	}
-	if errors.Is(err, wxqrcode.ErrQuotaExceeded) || errors.Is(err, wxqrcode.ErrRateLimited) {
+	switch {
+	case isOneOf(err, wxqrcode.ErrInvalidCredential, wxqrcode.ErrInvalidToken, wxqrcode.ErrIPNotAllowed, wxqrcode.ErrUnauthorized):
+		return exitAccount
+	case isOneOf(err, wxqrcode.ErrQuotaExceeded, wxqrcode.ErrRateLimited):
 		return exitQuota
 	}
 	return exitFailure
 }
 
-// plain returns the error's text without the packages' names, which mean nothing to those
-// who use the program.
+// isOneOf reports whether the error is one of those.
+func isOneOf(err error, those ...error) bool {
+	return slices.ContainsFunc(those, func(one error) bool { return errors.Is(err, one) })
+}
+
+// plain returns the error's text without the names of the packages that it comes from, which
+// mean nothing to those who use the program.
 func plain(err error) string {
-	return strings.NewReplacer("wxqrcode: ", "", "scanstats: ", "").Replace(err.Error())
+	return strings.NewReplacer("wxqrcode: ", "", "scanstats: ", "", "wxtest: ", "").Replace(err.Error())
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -42,25 +40,11 @@ ends with its command.`,
 			if err := client.SaveImage(cmd.Context(), out, ticket); err != nil {
 				return err
 			}
-			info, err := os.Stat(out)
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return printJSON(cmd.OutOrStdout(), savedFile{out, info.Size()})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", out, info.Size())
-			return err
+			return a.tellSaved(cmd.OutOrStdout(), out)
 		},
 	}
 	cmd.Flags().StringVarP(&out, "out", "o", "", "save the picture in this `file`; - is stdout")
 	return cmd
-}
-
-// A savedFile is what --json prints of one.
-type savedFile struct {
-	File  string `json:"file"`
-	Bytes int64  `json:"bytes"`
 }
 
 // imageClient returns a client that can fetch pictures, which needs no account.

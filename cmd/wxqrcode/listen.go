@@ -28,7 +28,7 @@ const (
 )
 
 func newListenCommand(a *app) *cobra.Command {
-	var l listening
+	var l listenCommand
 	cmd := &cobra.Command{
 		Use:   "listen",
 		Short: "Print scans as they come",
@@ -45,8 +45,8 @@ The settings are those of the account's page 基本配置, and come from the env
 
 WeChat must reach the server from the Internet at port 80 or 443: put a proxy or a tunnel before it.
 
-The table shows the beginning and the end of an OpenID, which is personal data; so does the JSON.
---full shows all of it. Text that could upset a terminal is quoted. Messages go to stderr.
+The table shows the end of an OpenID, which is personal data; so does the JSON. --full shows all of
+it. Text that could upset a terminal is quoted. Messages go to stderr.
 
 With --stats all events are also counted in a database, a file that is made if need be, and a second
 address has a page that shows what the codes brought; it is printed with a token, without which
@@ -57,14 +57,14 @@ in FILE.key. Keep it: with another one the file cannot be used. FILE.journal tak
 database cannot be written.
 
 With --sandbox the pushes come from a WeChat inside this program, whose page has buttons in place of
-phones; see wxqrcode sandbox --help. Nothing of the environment is used then.`,
+phones; see wxqrcode sandbox --help. Of the environment only ` + envStatsKey + ` is used then.`,
 		Example: `  WXQRCODE_TOKEN=… WXQRCODE_AES_KEY=… WXQRCODE_APPID=wx… wxqrcode listen --addr :8080
   wxqrcode listen --json --full >> scans.jsonl
   wxqrcode listen --stats scans.db
   wxqrcode listen --addr 127.0.0.1:0 --sandbox --stats try.db`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(cmd.Flags()); err != nil {
+			if err := l.check(cmd.Flags(), a.sandbox); err != nil {
 				return usageError{err}
 			}
 			return l.run(cmd, a)
@@ -81,8 +81,8 @@ phones; see wxqrcode sandbox --help. Nothing of the environment is used then.`,
 	return cmd
 }
 
-// A listening is one run of the command.
-type listening struct {
+// A listenCommand is one run of the command.
+type listenCommand struct {
 	addr, path       string
 	allowPlain, full bool
 	sandboxAddr      string
@@ -93,7 +93,7 @@ type listening struct {
 }
 
 // check reports what flags cannot be meant.
-func (l *listening) check(flags *pflag.FlagSet) error {
+func (l *listenCommand) check(flags *pflag.FlagSet, sandbox bool) error {
 	switch {
 	case !strings.HasPrefix(l.path, "/"):
 		return fmt.Errorf("--path %q must begin with /, such as /wechat", l.path)
@@ -101,11 +101,13 @@ func (l *listening) check(flags *pflag.FlagSet) error {
 		return errors.New("--stats is empty; name a file for the statistics")
 	case flags.Changed("stats-addr") && l.statsFile == "":
 		return errors.New("--stats-addr counts with --stats only")
+	case flags.Changed("sandbox-addr") && !sandbox:
+		return errors.New("--sandbox-addr counts with --sandbox only")
 	}
 	return nil
 }
 
-func (l *listening) run(cmd *cobra.Command, a *app) (err error) {
+func (l *listenCommand) run(cmd *cobra.Command, a *app) (err error) {
 	show := newShow(cmd)
 	defer show.end(nil)
 	var cfg callback.Config
@@ -134,7 +136,7 @@ func (l *listening) run(cmd *cobra.Command, a *app) (err error) {
 }
 
 // openStats opens the database and its page.
-func (l *listening) openStats(show *show) (err error) {
+func (l *listenCommand) openStats(show *show) (err error) {
 	if l.stats, err = openStats(show.ctx, l.statsFile, show.log); err != nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func (l *listening) openStats(show *show) (err error) {
 }
 
 // serve serves the sites, and the page of the statistics, until the command is interrupted.
-func (l *listening) serve(show *show, sites ...*site) error {
+func (l *listenCommand) serve(show *show, sites ...*site) error {
 	if l.page != nil {
 		l.page.warnIfOpen(show)
 		show.note("The statistics are at %s", l.page.address())
@@ -155,14 +157,14 @@ func (l *listening) serve(show *show, sites ...*site) error {
 }
 
 // runSandbox listens to a WeChat of its own.
-func (l *listening) runSandbox(show *show, asJSON bool) error {
+func (l *listenCommand) runSandbox(show *show, asJSON bool) error {
 	box, err := newSandbox("--sandbox-addr", l.sandboxAddr, wxtest.RandomCallbackConfig(wxtest.Secure))
 	if err != nil {
 		return err
 	}
 	defer box.close()
 	server, err := l.open(show, callback.Config{
-		Token: box.push.Token, AppID: box.wechat.AppID(), EncodingAESKey: box.push.EncodingAESKey, AllowPlain: l.allowPlain,
+		Token: box.config.Token, AppID: box.wechat.AppID(), EncodingAESKey: box.config.EncodingAESKey, AllowPlain: l.allowPlain,
 	}, asJSON)
 	if err != nil {
 		return err
@@ -182,10 +184,10 @@ func (l *listening) runSandbox(show *show, asJSON bool) error {
 }
 
 // open starts to listen, and prints the header of the table.
-func (l *listening) open(show *show, cfg callback.Config, asJSON bool) (*site, error) {
+func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*site, error) {
 	events := eventPrinter{show: show, json: asJSON, full: l.full}
 	cfg.Logger = show.log
-	pushes, err := callback.New(cfg, l.recorded(show, events.print))
+	handler, err := callback.New(cfg, l.recorded(show, events.print))
 	if err != nil {
 		return nil, fmt.Errorf("the callback cannot work with what %s, %s, %s and %s hold: %w",
 			envToken, envAESKey, envPreviousAESKey, envAppID, err)
@@ -195,7 +197,7 @@ func (l *listening) open(show *show, cfg callback.Config, asJSON bool) (*site, e
 			http.NotFound(w, r)
 			return
 		}
-		pushes.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	}))
 	if err != nil {
 		return nil, err
@@ -211,7 +213,7 @@ func (l *listening) open(show *show, cfg callback.Config, asJSON bool) (*site, e
 type eventHandler = func(context.Context, *wxqrcode.Event) (callback.Reply, error)
 
 // recorded records each event before it is printed.
-func (l *listening) recorded(show *show, printed eventHandler) eventHandler {
+func (l *listenCommand) recorded(show *show, printed eventHandler) eventHandler {
 	if l.stats == nil {
 		return printed
 	}
@@ -229,7 +231,7 @@ func (l *listening) recorded(show *show, printed eventHandler) eventHandler {
 }
 
 // toEnter says what to enter at WeChat.
-func (l *listening) toEnter(listensOn string, hasKey bool) string {
+func (l *listenCommand) toEnter(listensOn string, hasKey bool) string {
 	path := (&url.URL{Path: l.path}).String()
 	key, mode := "what "+envAESKey+" holds", "安全模式 (secure)"
 	if !hasKey {
@@ -311,7 +313,7 @@ func (p eventPrinter) printHeader() error {
 // row prints cells in columns of fixed width, as nobody knows what is still to come. A
 // longer cell moves the rest of its line: nothing is cut.
 func (p eventPrinter) row(cells ...string) error {
-	widths := []int{len(time.DateTime), len(wxqrcode.EventUnsubscribe), 32, 9, 0}
+	widths := []int{len(time.DateTime), len(wxqrcode.EventUnsubscribe), 32, 1 + shownOpenID, 0}
 	if p.full {
 		widths[3] = 28 // of an OpenID
 	}
@@ -321,10 +323,11 @@ func (p eventPrinter) row(cells ...string) error {
 	return p.show.print(strings.Join(cells, "  "))
 }
 
-// shortOpenID returns the beginning and the end of an OpenID: four characters each,
-// or fewer if that were most of it.
+const shownOpenID = 6 // characters of an OpenID's end, as package callback logs
+
+// shortOpenID returns the end of an OpenID, no more than half of it: all OpenIDs of an account
+// begin alike.
 func shortOpenID(openID string) string {
 	r := []rune(openID)
-	n := min(4, len(r)/4)
-	return string(r[:n]) + "…" + string(r[len(r)-n:])
+	return "…" + string(r[len(r)-min(shownOpenID, len(r)/2):])
 }

@@ -130,16 +130,16 @@ type listener struct {
 }
 
 // startListener sets the environment for a WeChat and starts the command.
-func startListener(t *testing.T, push wxtest.CallbackConfig, args ...string) *listener {
+func startListener(t *testing.T, config wxtest.CallbackConfig, args ...string) *listener {
 	t.Helper()
 	clearCallbackEnv(t)
 	l := &listener{wechat: wxtest.NewServer()}
 	t.Cleanup(l.wechat.Close)
-	t.Setenv(envToken, push.Token)
-	t.Setenv(envAESKey, push.EncodingAESKey)
+	t.Setenv(envToken, config.Token)
+	t.Setenv(envAESKey, config.EncodingAESKey)
 	t.Setenv(envAppID, l.wechat.AppID())
 	l.program = startCommand(t, append([]string{"listen", "--addr", "127.0.0.1:0"}, args...)...)
-	l.wechat.SetCallback(l.stderr.await(t, `Listening on (\S+)\.`), push)
+	l.wechat.SetCallback(l.stderr.await(t, `Listening on (\S+)\.`), config)
 	return l
 }
 
@@ -160,11 +160,11 @@ const (
 func TestListenShowsWhoScansFollowsAndLeaves(t *testing.T) {
 	leaveNoGoroutine(t)
 	for _, mode := range []wxtest.Mode{wxtest.Plain, wxtest.Compatible, wxtest.Secure} {
-		push := wxtest.RandomCallbackConfig(mode)
+		config := wxtest.RandomCallbackConfig(mode)
 		if mode == wxtest.Plain {
-			push.EncodingAESKey = ""
+			config.EncodingAESKey = ""
 		}
-		l := startListener(t, push)
+		l := startListener(t, config)
 		require.NoError(t, l.wechat.VerifyCallback(t.Context()))
 		l.scan(t, "poster-1", anOpenID)
 		l.scan(t, "海报-地铁站", anOpenID)
@@ -179,21 +179,21 @@ func TestListenShowsWhoScansFollowsAndLeaves(t *testing.T) {
 		require.Len(t, lines, 5, "a header and four events: %s", l.stdout.String())
 		for i, want := range [][]string{
 			{"TIME", "EVENT", "SCENE", "OPENID", "ACCOUNT"},
-			{"subscribe", "poster-1", "o6_b…fL2M", "gh_"},
-			{"SCAN", "海报-地铁站", "o6_b…fL2M", "gh_"},
-			{"subscribe", "海报-地铁站", "o6_b…wxyz", "gh_"},
-			{"unsubscribe", "o6_b…fL2M", "gh_"},
+			{"subscribe", "poster-1", "…OPfL2M", "gh_"},
+			{"SCAN", "海报-地铁站", "…OPfL2M", "gh_"},
+			{"subscribe", "海报-地铁站", "…OPwxyz", "gh_"},
+			{"unsubscribe", "…OPfL2M", "gh_"},
 		} {
 			for _, cell := range want {
 				assert.Contains(t, lines[i], cell)
 			}
 			account := strings.LastIndex(lines[i], "  ") + 2
-			assert.Equal(t, 19+2+11+2+32+2+9+2, text.StringWidth(lines[i][:account]), "the columns are aligned: %s", lines[i])
+			assert.Equal(t, 19+2+11+2+32+2+7+2, text.StringWidth(lines[i][:account]), "the columns are aligned: %s", lines[i])
 		}
 		assert.NotContains(t, l.stdout.String(), anOpenID)
-		assert.NotContains(t, l.stdout.String()+l.stderr.String(), push.Token)
-		if push.EncodingAESKey != "" {
-			assert.NotContains(t, l.stdout.String()+l.stderr.String(), push.EncodingAESKey)
+		assert.NotContains(t, l.stdout.String()+l.stderr.String(), config.Token)
+		if config.EncodingAESKey != "" {
+			assert.NotContains(t, l.stdout.String()+l.stderr.String(), config.EncodingAESKey)
 			assert.Contains(t, l.stderr.String(), "安全模式 (secure)")
 		} else {
 			assert.Contains(t, l.stderr.String(), "明文模式 (plain")
@@ -206,7 +206,7 @@ func TestListenPrintsJSONLines(t *testing.T) {
 		name, openID string
 		args         []string
 	}{
-		{"in short", "o6_b…fL2M", nil},
+		{"in short", "…OPfL2M", nil},
 		{"in full", anOpenID, []string{"--full"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -248,8 +248,8 @@ func TestListenTakesPlainPushesBesideAKeyOnlyWhenTold(t *testing.T) {
 		"with --allow-plain": {[]string{"--allow-plain"}, http.StatusOK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			push := wxtest.RandomCallbackConfig(wxtest.Plain)
-			l := startListener(t, push, test.args...)
+			config := wxtest.RandomCallbackConfig(wxtest.Plain)
+			l := startListener(t, config, test.args...)
 			code, err := l.wechat.Client().Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneStr("a")))
 			require.NoError(t, err)
 			d, err := l.wechat.Scan(t.Context(), code.Ticket, anOpenID)
@@ -265,12 +265,12 @@ func TestListenTakesPlainPushesBesideAKeyOnlyWhenTold(t *testing.T) {
 }
 
 func TestListenGoesOnWithThePreviousKey(t *testing.T) {
-	push := wxtest.RandomCallbackConfig(wxtest.Secure)
+	previous := wxtest.RandomCallbackConfig(wxtest.Secure)
 	present := wxtest.RandomCallbackConfig(wxtest.Secure)
-	present.Token = push.Token
+	present.Token = previous.Token
 	clearCallbackEnv(t)
-	t.Setenv(envPreviousAESKey, push.EncodingAESKey)
-	t.Setenv(envToken, push.Token)
+	t.Setenv(envPreviousAESKey, previous.EncodingAESKey)
+	t.Setenv(envToken, previous.Token)
 	t.Setenv(envAESKey, present.EncodingAESKey)
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
@@ -278,7 +278,7 @@ func TestListenGoesOnWithThePreviousKey(t *testing.T) {
 	l := &listener{startCommand(t, "listen", "--addr", "127.0.0.1:0", "--path", "/微信"), wechat}
 	address := l.stderr.await(t, `Listening on (\S+)\.`)
 	assert.True(t, strings.HasSuffix(address, "/%E5%BE%AE%E4%BF%A1"), address)
-	wechat.SetCallback(address, push)
+	wechat.SetCallback(address, previous)
 	l.scan(t, "old", anOpenID)
 	wechat.SetCallback(address, present)
 	l.scan(t, "new", anotherOpenID)
@@ -309,6 +309,7 @@ func TestWhatListenCannotUseIsRefusedAtTheStart(t *testing.T) {
 		{"an address that is taken", "--addr " + taken.Addr().String(), map[string]string{envToken: "sesame"}, exitFailure, "give another address by --addr"},
 		{"a sandbox at an address that is taken", "--addr 127.0.0.1:0 --sandbox --sandbox-addr " + taken.Addr().String(), nil, exitFailure, "give another address by --sandbox-addr"},
 		{"a listener beside a sandbox at an address that is taken", "--sandbox --addr " + taken.Addr().String(), nil, exitFailure, "give another address by --addr"},
+		{"the address of a sandbox without one", "--sandbox-addr 127.0.0.1:0", map[string]string{envToken: "sesame"}, exitUsage, "--sandbox-addr counts with --sandbox only"},
 		{"an argument", "now", nil, exitUsage, "unknown command"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -393,9 +394,9 @@ func TestTextOfOthersCannotUpsetATerminal(t *testing.T) {
 	}
 }
 
-func TestAnOpenIDIsShownInShort(t *testing.T) {
+func TestOfAnOpenIDTheEndIsShown(t *testing.T) {
 	for given, want := range map[string]string{
-		anOpenID: "o6_b…fL2M", "o-visitor": "o-…or", "abcd": "a…d", "abc": "…", "": "…", "用户一二三四五六": "用户…五六",
+		anOpenID: "…OPfL2M", "o-visitor": "…itor", "abcd": "…cd", "a": "…", "": "…", "用户一二三四五六": "…三四五六",
 	} {
 		assert.Equal(t, want, shortOpenID(given))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -202,6 +203,21 @@ func TestExitCodesTellWhatToDo(t *testing.T) {
 	_, out, _ := wxqr(t, "--help")
 	for _, line := range []string{"    0    all went well\n", "    3    no credentials", "    130  interrupted"} {
 		assert.Contains(t, out, line)
+	}
+}
+
+func TestErrorsDoNotNameThePackagesThatTheyComeFrom(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want string
+	}{
+		"the library":          {wxqrcode.ErrNotTried, strings.TrimPrefix(wxqrcode.ErrNotTried.Error(), "wxqrcode: ")},
+		"the statistics":       {errors.New("scanstats: the store is closed"), "the store is closed"},
+		"the sandbox":          {errors.New("wxtest: reply: there is no delivery"), "reply: there is no delivery"},
+		"one inside another":   {errors.New("start: wxtest: scan: wxqrcode: no"), "start: scan: no"},
+		"none of the packages": {errors.New("read the logo: no"), "read the logo: no"},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, plain(test.err)) })
 	}
 }
 

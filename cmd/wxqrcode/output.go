@@ -3,8 +3,10 @@ package main
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,9 +78,23 @@ func localTime(t time.Time) string {
 	return t.Local().Format(time.DateTime)
 }
 
-// writeWhole makes the file path hold all that write writes, or does not touch it. It
-// writes into the folder temp first, which must be on the same volume.
+var errNotRegular = errors.New("not a regular file")
+
+// writeWhole makes the file path hold all that write writes, or does not touch it, as the library's
+// SaveImage does: a link stays one, a file that is replaced hands on its mode, and what is no regular
+// file is not replaced. It writes into the folder temp first, which must be on the same volume.
 func writeWhole(temp, path string, write func(io.Writer) error) (err error) {
+	old, err := os.Stat(path)
+	replaces := err == nil
+	switch {
+	case !replaces && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case replaces && !old.Mode().IsRegular(): // a rename would put a file in place of a device
+		return &fs.PathError{Op: "replace", Path: path, Err: errNotRegular}
+	}
+	if target := followLinks(path); target != path {
+		temp, path = filepath.Dir(target), target // a link can lead to another volume
+	}
 	f, err := os.OpenFile(filepath.Join(temp, ".wxqrcode-"+rand.Text()+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
@@ -89,6 +105,11 @@ func writeWhole(temp, path string, write func(io.Writer) error) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
+	if replaces {
+		if err := f.Chmod(old.Mode().Perm()); err != nil {
+			return err
+		}
+	}
 	if err := write(f); err != nil {
 		return err
 	}
@@ -99,6 +120,25 @@ func writeWhole(temp, path string, write func(io.Writer) error) (err error) {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// followLinks returns what the symbolic link path leads to, be it there or not; or path itself.
+func followLinks(path string) string {
+	for range 255 { // links that lead in a circle are an error of os.Stat's
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path)) // .. is what it is behind the links
+			if err != nil {
+				break
+			}
+			target = filepath.Join(dir, target)
+		}
+		path = target
+	}
+	return path
 }
 
 // writeFile is writeWhole by way of the folder of path itself.

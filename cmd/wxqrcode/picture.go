@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -35,7 +36,8 @@ type pictureFlags struct {
 	flags   *pflag.FlagSet
 }
 
-func (p *pictureFlags) addFlags(flags *pflag.FlagSet, out string) {
+func (p *pictureFlags) addFlags(cmd *cobra.Command, out string) {
+	flags := cmd.Flags()
 	p.flags = flags
 	flags.StringVarP(&p.out, "out", "o", "", out)
 	flags.IntVar(&p.size, "size", 430, "width of a drawn picture in `pixels`, up to "+strconv.Itoa(render.MaxSize))
@@ -44,6 +46,7 @@ func (p *pictureFlags) addFlags(flags *pflag.FlagSet, out string) {
 	flags.StringVar(&p.dark, "dark", "#000000", "`colour` of a drawn code")
 	flags.StringVar(&p.light, "light", "#ffffff", "`colour` of its ground")
 	flags.StringVar(&p.logo, "logo", "", "picture `file` for the middle of a drawn code, .png, .jpg or .gif, not scaled: at most about a fifth as wide as the picture; makes the level H")
+	completes(cmd, "level", "L", "M", "Q", "H")
 }
 
 // check reads the flags, before anything is sent.
@@ -128,6 +131,25 @@ func (p *pictureFlags) draw(w io.Writer, url string) error {
 		return render.JPEG(w, url, p.options)
 	}
 	return render.PNG(w, url, p.options)
+}
+
+// A savedFile is what --json prints of one.
+type savedFile struct {
+	File  string `json:"file"`
+	Bytes int64  `json:"bytes"`
+}
+
+// tellSaved tells of a picture that was saved.
+func (a *app) tellSaved(stdout io.Writer, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printJSON(stdout, savedFile{path, info.Size()})
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %d bytes\n", path, info.Size())
+	return err
 }
 
 func parseColor(flag, text string) (color.Color, error) {

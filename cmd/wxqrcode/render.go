@@ -2,9 +2,7 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -51,19 +49,10 @@ Two colours must differ enough for a phone to read them; a logo must leave enoug
 			if err := writeFile(p.out, func(w io.Writer) error { return p.draw(w, url) }); err != nil {
 				return err
 			}
-			info, err := os.Stat(p.out)
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return printJSON(cmd.OutOrStdout(), savedFile{p.out, info.Size()})
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", p.out, info.Size())
-			return err
+			return a.tellSaved(cmd.OutOrStdout(), p.out)
 		},
 	}
 	cmd.Flags().StringVar(&ticket, "ticket", "", "draw the URL that this `ticket` holds")
-	p.addFlags(cmd.Flags(), "save the picture in this `file`, .jpg, .png or .svg")
-	completes(cmd, "level", "L", "M", "Q", "H")
+	p.addFlags(cmd, "save the picture in this `file`, .jpg, .png or .svg")
 	return cmd
 }

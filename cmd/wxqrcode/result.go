@@ -14,7 +14,7 @@ import (
 const resultFile = "result.csv"
 
 // writeResult writes what came of all rows.
-func (b *batch) writeResult() error {
+func (b *batchCommand) writeResult() error {
 	path := filepath.Join(b.folder, resultFile)
 	err := writeWhole(b.journal.temp, path, func(w io.Writer) error {
 		if _, err := io.WriteString(w, "\ufeff"); err != nil { // or Excel takes it for GBK
@@ -36,7 +36,7 @@ func (b *batch) writeResult() error {
 }
 
 // resultHeader returns the columns of the result, and which of the sheet's are in it.
-func (b *batch) resultHeader() (header []string, keep []int) {
+func (b *batchCommand) resultHeader() (header []string, keep []int) {
 	header = b.sheet.header
 	// Columns of these names elsewhere are the user's own.
 	if n := len(header) - len(resultColumns); n >= 0 && slices.Equal(header[n:], resultColumns) {

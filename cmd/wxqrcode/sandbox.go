@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/seed-0142d113/wxqrcode"
 	"github.com/seed-0142d113/wxqrcode/callback"
@@ -42,16 +43,21 @@ page can reach it by a name of its own. Anybody who can reach another address ca
   WXQRCODE_API_URL=http://127.0.0.1:8090 WXQRCODE_APPID=… WXQRCODE_SECRET=… wxqrcode create login-1 --lifetime 5m
   wxqrcode sandbox --addr 127.0.0.1:0 --json --callback http://127.0.0.1:8080/wechat --mode plain --push json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd, a.json) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.check(cmd.Flags()); err != nil {
+				return usageError{err}
+			}
+			return c.run(cmd, a.json)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.addr, "addr", "127.0.0.1:8090", "listen on this `address`, for the API and the page")
 	flags.StringVar(&c.callback, "callback", "", "push events to this `URL`")
-	flags.StringVar(&c.mode, "mode", "secure", "how much of a push is encrypted, the `mode`: plain, compatible or secure")
-	flags.StringVar(&c.push, "push", "xml", "the `format` of pushes, xml or json")
+	flags.StringVar(&c.mode, "mode", "secure", "with --callback: how much of a push is encrypted, the `mode`: plain, compatible or secure")
+	flags.StringVar(&c.pushFormat, "push", "xml", "with --callback: the `format` of pushes, xml or json")
 	flags.DurationVar(&c.tokenLifetime, "token-lifetime", 2*time.Hour, "how long an access token lives, at least 1s")
-	flags.BoolVar(&c.freshRetries, "fresh-retries", false, "sign and encrypt each repeat of a push anew")
-	flags.BoolVar(&c.retryStatus, "retry-status", false, "push again after an answer whose status is not 200")
+	flags.BoolVar(&c.freshRetries, "fresh-retries", false, "with --callback: sign and encrypt each repeat of a push anew")
+	flags.BoolVar(&c.retryStatus, "retry-status", false, "with --callback: push again after an answer whose status is not 200")
 	completes(cmd, "mode", sandboxModes...)
 	completes(cmd, "push", "xml", "json")
 	return cmd
@@ -60,17 +66,13 @@ page can reach it by a name of its own. Anybody who can reach another address ca
 // A sandboxCommand is one run of the command.
 type sandboxCommand struct {
 	addr, callback            string
-	mode, push                string
+	mode, pushFormat          string
 	tokenLifetime             time.Duration
 	freshRetries, retryStatus bool
 }
 
 func (c *sandboxCommand) run(cmd *cobra.Command, asJSON bool) error {
-	push, err := c.pushConfig()
-	if err != nil {
-		return err
-	}
-	box, err := newSandbox("--addr", c.addr, push, c.options()...)
+	box, err := newSandbox("--addr", c.addr, c.config(), c.options()...)
 	if err != nil {
 		return err
 	}
@@ -100,35 +102,42 @@ func (c *sandboxCommand) run(cmd *cobra.Command, asJSON bool) error {
 
 var sandboxModes = []string{wxtest.Plain: "plain", wxtest.Compatible: "compatible", wxtest.Secure: "secure"}
 
-// pushConfig returns how pushes are made, by flags and environment.
-func (c *sandboxCommand) pushConfig() (push wxtest.CallbackConfig, err error) {
-	mode := slices.Index(sandboxModes, c.mode)
-	switch {
-	case mode < 0:
-		return push, usageError{fmt.Errorf("--mode %q must be plain, compatible or secure", c.mode)}
-	case c.push != "xml" && c.push != "json":
-		return push, usageError{fmt.Errorf("--push %q must be xml or json", c.push)}
-	case c.tokenLifetime < time.Second:
-		return push, usageError{fmt.Errorf("--token-lifetime %v must be at least 1s", c.tokenLifetime)}
-	}
-	if c.callback != "" {
-		u, err := url.Parse(c.callback)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-			return push, usageError{fmt.Errorf("--callback %q must be a URL, such as http://127.0.0.1:8080/wechat", c.callback)}
+// check reports what flags cannot be meant.
+func (c *sandboxCommand) check(flags *pflag.FlagSet) error {
+	if c.callback == "" {
+		for _, name := range []string{"mode", "push", "fresh-retries", "retry-status"} {
+			if flags.Changed(name) {
+				return fmt.Errorf("--%s counts with --callback only", name)
+			}
 		}
+	} else if u, err := url.Parse(c.callback); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return fmt.Errorf("--callback %q must be a URL, such as http://127.0.0.1:8080/wechat", c.callback)
 	}
-	push = wxtest.RandomCallbackConfig(wxtest.Mode(mode))
-	push.JSON = c.push == "json"
+	switch {
+	case !slices.Contains(sandboxModes, c.mode):
+		return fmt.Errorf("--mode %q must be plain, compatible or secure", c.mode)
+	case c.pushFormat != "xml" && c.pushFormat != "json":
+		return fmt.Errorf("--push %q must be xml or json", c.pushFormat)
+	case c.tokenLifetime < time.Second:
+		return fmt.Errorf("--token-lifetime %v must be at least 1s", c.tokenLifetime)
+	}
+	return nil
+}
+
+// config returns how pushes are made, by flags and environment.
+func (c *sandboxCommand) config() wxtest.CallbackConfig {
+	config := wxtest.RandomCallbackConfig(wxtest.Mode(slices.Index(sandboxModes, c.mode)))
+	config.JSON = c.pushFormat == "json"
 	if token := os.Getenv(envToken); token != "" {
-		push.Token = token
+		config.Token = token
 	}
 	switch key := os.Getenv(envAESKey); {
-	case push.Mode == wxtest.Plain:
-		push.EncodingAESKey = "" // a program that has one refuses what is not encrypted
+	case config.Mode == wxtest.Plain:
+		config.EncodingAESKey = "" // a program that has one refuses what is not encrypted
 	case key != "":
-		push.EncodingAESKey = key
+		config.EncodingAESKey = key
 	}
-	return push, nil
+	return config
 }
 
 func (c *sandboxCommand) options() []wxtest.Option {
@@ -145,8 +154,8 @@ func (c *sandboxCommand) options() []wxtest.Option {
 // A sandbox is a WeChat with a page that plays the phones.
 type sandbox struct {
 	wechat   *wxtest.Server
-	push     wxtest.CallbackConfig
-	callback string // where it pushes; may be empty
+	config   wxtest.CallbackConfig // how it pushes
+	callback string                // where; may be empty
 	page     *site
 	tell     func(s scanned) error // of each scan; may be nil
 
@@ -156,8 +165,8 @@ type sandbox struct {
 
 // newSandbox opens the socket of a page and starts a WeChat behind it. The flag is the one
 // that the address came by.
-func newSandbox(flag, addr string, push wxtest.CallbackConfig, options ...wxtest.Option) (*sandbox, error) {
-	s := &sandbox{push: push}
+func newSandbox(flag, addr string, config wxtest.CallbackConfig, options ...wxtest.Option) (*sandbox, error) {
+	s := &sandbox{config: config}
 	var err error
 	if s.page, err = openSite(flag, addr, s.handler()); err != nil {
 		return nil, err
@@ -189,13 +198,13 @@ func (s *sandbox) close() {
 
 func (s *sandbox) setCallback(url string) {
 	s.callback = url
-	s.wechat.SetCallback(url, s.push)
+	s.wechat.SetCallback(url, s.config)
 }
 
 // check returns why a callback could not work with the token and the key.
 func (s *sandbox) check() error {
 	_, err := callback.New(
-		callback.Config{Token: s.push.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.push.EncodingAESKey},
+		callback.Config{Token: s.config.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.config.EncodingAESKey},
 		func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil })
 	if err != nil {
 		return fmt.Errorf("no callback can work with what %s and %s hold: %w", envToken, envAESKey, err)
@@ -225,9 +234,9 @@ type sandboxAccount struct {
 func (s *sandbox) account() sandboxAccount {
 	a := sandboxAccount{APIURL: s.page.url(), AppID: s.wechat.AppID(), Secret: s.wechat.AppSecret(), Page: s.page.url() + "/"}
 	if s.callback != "" {
-		a.Token, a.AESKey, a.Callback = s.push.Token, s.push.EncodingAESKey, s.callback
-		a.Mode, a.Push = sandboxModes[s.push.Mode], "xml"
-		if s.push.JSON {
+		a.Token, a.AESKey, a.Callback = s.config.Token, s.config.EncodingAESKey, s.callback
+		a.Mode, a.Push = sandboxModes[s.config.Mode], "xml"
+		if s.config.JSON {
 			a.Push = "json"
 		}
 	}

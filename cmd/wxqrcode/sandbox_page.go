@@ -82,7 +82,7 @@ type sandboxPageData struct {
 func (s *sandbox) pageData() sandboxPageData {
 	codes := s.wechat.Codes()
 	data := sandboxPageData{
-		Nonce: rand.Text(), AppID: s.wechat.AppID(), URL: s.page.url(), Mode: sandboxModes[s.push.Mode],
+		Nonce: rand.Text(), AppID: s.wechat.AppID(), URL: s.page.url(), Mode: sandboxModes[s.config.Mode],
 		Codes: codes[:min(maxShown, len(codes))], Older: max(0, len(codes)-maxShown),
 	}
 	if u, err := url.Parse(s.callback); err == nil {
@@ -171,7 +171,7 @@ func (s *sandbox) scan(ctx context.Context, result *scanned) {
 		result.Status, result.Tries = d.Status, d.Tries
 	}
 	if errors.Is(err, wxqrcode.ErrTicketNotFound) {
-		result.Error = "the code has ended, or never was"
+		result.Error = "the code has expired, or never was"
 		return
 	}
 	var message []byte
@@ -179,7 +179,7 @@ func (s *sandbox) scan(ctx context.Context, result *scanned) {
 		message, err = s.wechat.Reply(d)
 	}
 	if err != nil {
-		result.Error = err.Error()
+		result.Error = plain(err)
 		if result.Status == http.StatusForbidden {
 			result.Error += " (has the program the Token and the EncodingAESKey that were printed at the start?)"
 		}

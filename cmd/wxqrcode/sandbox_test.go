@@ -78,11 +78,11 @@ func newCallback(t *testing.T) (address string, handler *atomic.Pointer[http.Han
 
 func TestAButtonScansForACallbackInAnyMode(t *testing.T) {
 	for _, mode := range []string{"plain", "compatible", "secure"} {
-		for _, push := range []string{"xml", "json"} {
-			t.Run(mode+" "+push, func(t *testing.T) {
+		for _, pushFormat := range []string{"xml", "json"} {
+			t.Run(mode+" "+pushFormat, func(t *testing.T) {
 				clearCallbackEnv(t)
 				address, handler := newCallback(t)
-				p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0", "--callback", address, "--mode", mode, "--push", push)
+				p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0", "--callback", address, "--mode", mode, "--push", pushFormat)
 				page := p.export(t)
 				assert.Equal(t, mode == "plain", os.Getenv(envAESKey) == "")
 
@@ -90,14 +90,14 @@ func TestAButtonScansForACallbackInAnyMode(t *testing.T) {
 				h, err := callback.New(callback.Config{Token: os.Getenv(envToken), AppID: os.Getenv(envAppID), EncodingAESKey: os.Getenv(envAESKey)},
 					func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 						events <- e
-						if push == "json" {
+						if pushFormat == "json" {
 							return callback.Raw([]byte(`{"ToUserName":"` + e.OpenID + `","FromUserName":"` + e.ToUserName + `","CreateTime":1,"MsgType":"text","Content":"<b>你好</b>\u001b[2J"}`)), nil
 						}
 						return callback.Text("<b>你好</b>\n"), nil
 					})
 				require.NoError(t, err)
-				pushes := http.Handler(h)
-				handler.Store(&pushes)
+				program := http.Handler(h)
+				handler.Store(&program)
 
 				code, _, errs := wxqr(t, "create", "desk-7", "--lifetime", "1h")
 				require.Zero(t, code, errs)
@@ -162,7 +162,7 @@ func TestTheSandboxTellsItsScansInJSON(t *testing.T) {
 	assert.Contains(t, got[1].Error, "has the program the Token")
 	got[1].Error = ""
 	assert.Equal(t, scanned{Event: "SCAN", Scene: "7", OpenID: sandboxFollower, Ticket: code.Ticket, Status: 403, Tries: 3}, got[1])
-	assert.Equal(t, "the code has ended, or never was", got[2].Error)
+	assert.Equal(t, "the code has expired, or never was", got[2].Error)
 }
 
 func TestWithoutACallbackAButtonTellsHowToGiveOne(t *testing.T) {
@@ -188,7 +188,9 @@ func TestACallbackThatIsNotThereIsTold(t *testing.T) {
 	require.Zero(t, code, errs)
 	press(t, page, ticketsOn(t, page)[0], "new")
 	p.stdout.await(t, "no answer to the push in 3 tries: ")
-	assert.Contains(t, getPage(t, page), "no answer to the push in 3 tries")
+	text := getPage(t, page)
+	assert.Contains(t, text, "no answer to the push in 3 tries")
+	assert.NotContains(t, text+p.stdout.String(), "wxtest", "the package's name says nothing to those who read this")
 }
 
 func TestScenesAreTextOnThePageAndInTheTerminal(t *testing.T) {
@@ -245,7 +247,7 @@ func TestThePageHasPicturesAndLetsNothingElseIn(t *testing.T) {
 	text := getPage(t, page)
 	assert.Less(t, strings.Index(text, "second"), strings.Index(text, "first"), "newest first")
 	assert.Contains(t, text, `<html lang="en">`)
-	assert.Contains(t, text, "temporary, a text (QR_STR_SCENE)")
+	assert.Contains(t, text, "temporary, a text (QR_STR_SCENE)<br>\nexpires: 20")
 	assert.NotContains(t, text, os.Getenv(envSecret))
 	status, parts := call(t, http.MethodGet, page+"/parts", nil)
 	assert.Equal(t, http.StatusOK, status)
@@ -342,8 +344,12 @@ func TestWhatTheSandboxCannotUseIsRefusedAtTheStart(t *testing.T) {
 		code int
 		says string
 	}{
-		{"--mode open", exitUsage, `--mode "open" must be plain, compatible or secure`},
-		{"--push yaml", exitUsage, `--push "yaml" must be xml or json`},
+		{"--callback http://127.0.0.1 --mode open", exitUsage, `--mode "open" must be plain, compatible or secure`},
+		{"--callback http://127.0.0.1 --push yaml", exitUsage, `--push "yaml" must be xml or json`},
+		{"--mode plain", exitUsage, "--mode counts with --callback only"},
+		{"--push json", exitUsage, "--push counts with --callback only"},
+		{"--fresh-retries", exitUsage, "--fresh-retries counts with --callback only"},
+		{"--retry-status", exitUsage, "--retry-status counts with --callback only"},
 		{"--token-lifetime 0s", exitUsage, "--token-lifetime 0s must be at least 1s"},
 		{"--token-lifetime soon", exitUsage, "invalid argument"},
 		{"--callback 127.0.0.1:8080", exitUsage, `must be a URL, such as http://127.0.0.1:8080/wechat`},

@@ -32,7 +32,7 @@ type show struct {
 	ctx     context.Context // ends when the command must
 	end     context.CancelCauseFunc
 	command context.Context // ends when the command is interrupted
-	log     *slog.Logger    // what somebody should know of
+	log     *slog.Logger
 
 	mu     sync.Mutex // guards what follows
 	stdout io.Writer
@@ -46,8 +46,13 @@ func newShow(cmd *cobra.Command) *show {
 func newShowOf(command context.Context, stdout, stderr io.Writer) *show {
 	s := &show{command: command, stdout: stdout, stderr: stderr}
 	s.ctx, s.end = context.WithCancelCause(s.command)
-	s.log = slog.New(slog.NewTextHandler(logWriter{s}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s.log = newLog(logWriter{s})
 	return s
+}
+
+// newLog returns a log of what somebody should know of.
+func newLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // logWriter is stderr, shared with the show's notes.

@@ -27,7 +27,7 @@ included; days begin in the database's time zone, Asia/Shanghai unless a program
 A scene of wxqrcode create --random is counted without its random end, as login-*. Followers whom no
 code brought have a row of their own. A scene that the table has no room for is cut, and text that
 could upset a terminal is quoted; JSON and CSV have all of it. With --csv there is a row for each
-scene, and with --each one for each scene and interval; a text that a spreadsheet would take for a formula
+scene, and with --each one for each scene and bucket; a text that a spreadsheet would take for a formula
 gets an apostrophe in front.
 
 --page serves the same as a page, with charts, until it is interrupted. Its address has a token in it;
@@ -45,12 +45,12 @@ without that nobody is let in. No OpenIDs are in the database, but hashes of the
 	flags.StringVar(&c.from, "from", "", "the first `day`, such as 2026-11-01")
 	flags.StringVar(&c.to, "to", "", "the last `day`, which is included")
 	flags.IntVar(&c.days, "days", 0, "the last `days`, today included, in place of --from and --to")
-	flags.StringVar(&c.by, "by", string(scanstats.Day), "the `interval`: hour, day, week or month")
+	flags.StringVar(&c.by, "by", string(scanstats.Day), "the `interval`, how long a bucket is: hour, day, week or month")
 	flags.StringArrayVar(&c.scenes, "scene", nil, "only this `scene`; can be given again")
 	flags.StringVar(&c.group, "group", "", "only scenes of this `group`")
-	flags.StringVar(&c.search, "search", "", "only scenes whose key, name or group has this `text` in it")
+	flags.StringVar(&c.search, "search", "", "only scenes that have this `text` in them, in their name or in their group")
 	flags.IntVar(&c.limit, "limit", 0, "at most so many `scenes`, those with the most scans (default 20 in the table, else all)")
-	flags.BoolVar(&c.each, "each", false, "with --json or --csv: the intervals of each scene")
+	flags.BoolVar(&c.each, "each", false, "with --json or --csv: the buckets of each scene")
 	flags.BoolVar(&c.csv, "csv", false, "print CSV")
 	flags.BoolVar(&c.page, "page", false, "serve the report as a page")
 	flags.StringVar(&c.addr, "addr", "127.0.0.1:0", "with --page: its `address`")
@@ -61,8 +61,7 @@ without that nobody is let in. No OpenIDs are in the database, but hashes of the
 
 const (
 	defaultStatsAddr = "127.0.0.1:8091"
-	shownScenes      = 20   // in the table, unless --limit says another number
-	maxStatsDays     = 3700 // as scanstats allows
+	shownScenes      = 20 // in the table, unless --limit says another number
 )
 
 var intervals = []string{string(scanstats.Hour), string(scanstats.Day), string(scanstats.Week), string(scanstats.Month)}
@@ -142,8 +141,8 @@ func (c *statsCommand) check(flags *pflag.FlagSet) (err error) {
 		return fmt.Errorf("--by is %q; it must be hour, day, week or month", c.by)
 	case flags.Changed("days") && (flags.Changed("from") || flags.Changed("to")):
 		return errors.New("--days takes the place of --from and --to: give one or the other")
-	case flags.Changed("days") && (c.days < 1 || c.days > maxStatsDays):
-		return fmt.Errorf("--days is %d; it must be 1 to %d", c.days, maxStatsDays)
+	case flags.Changed("days") && (c.days < 1 || c.days > scanstats.MaxDays):
+		return fmt.Errorf("--days is %d; it must be 1 to %d", c.days, scanstats.MaxDays)
 	}
 	if c.fromDay, err = readDay(flags, "from"); err != nil {
 		return err
@@ -175,19 +174,18 @@ func (c *statsCommand) query(show *show, stats *scanstats.Store) (scanstats.Quer
 	if c.fromDay.IsZero() && c.untilDay.IsZero() && c.days == 0 {
 		return q, nil
 	}
-	// Any report tells where the database's days begin, and which one is today.
-	today, err := stats.Report(show.ctx, scanstats.Query{From: time.Now(), To: time.Now(), Limit: 1})
+	zone, err := stats.Location(show.ctx)
 	if err != nil {
 		return q, err
 	}
 	if c.days > 0 {
-		q.From = noon(today.From.AddDate(0, 0, 1-c.days), today.From.Location())
+		q.From = noon(time.Now().In(zone), zone).AddDate(0, 0, 1-c.days)
 	}
 	if !c.fromDay.IsZero() {
-		q.From = noon(c.fromDay, today.From.Location())
+		q.From = noon(c.fromDay, zone)
 	}
 	if !c.untilDay.IsZero() {
-		q.To = noon(c.untilDay, today.From.Location())
+		q.To = noon(c.untilDay, zone)
 	}
 	return q, nil
 }

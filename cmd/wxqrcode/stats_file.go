@@ -19,10 +19,7 @@ import (
 // envStatsKey holds the key of the hashes that stand for OpenIDs.
 const envStatsKey = "WXQRCODE_STATS_KEY"
 
-const (
-	minStatsKey = 16      // bytes, as scanstats wants
-	maxStatsKey = 4 << 10 // of a file
-)
+const maxStatsKey = 4 << 10 // bytes of a file
 
 // openStats opens a database of scans, or makes it, to record in it.
 func openStats(ctx context.Context, path string, log *slog.Logger) (*scanstats.Store, error) {
@@ -56,10 +53,8 @@ func openStatsToRead(ctx context.Context, path string, log *slog.Logger) (*scans
 
 // statsError marks what the user can mend by giving something else.
 func statsError(err error) error {
-	for _, is := range []error{scanstats.ErrInvalidConfig, scanstats.ErrInvalidQuery, scanstats.ErrInvalidLabel} {
-		if errors.Is(err, is) {
-			return usageError{err}
-		}
+	if isOneOf(err, scanstats.ErrInvalidConfig, scanstats.ErrInvalidQuery, scanstats.ErrInvalidLabel) {
+		return usageError{err}
 	}
 	return err
 }
@@ -84,8 +79,8 @@ func statsKeyFile(path string) string { return path + ".key" }
 // which it makes for a database that is not there yet.
 func statsKey(path string) ([]byte, error) {
 	if key := os.Getenv(envStatsKey); key != "" {
-		if len(key) < minStatsKey {
-			return nil, usageError{fmt.Errorf("%s holds %d bytes; the key must have at least %d", envStatsKey, len(key), minStatsKey)}
+		if len(key) < scanstats.MinKey {
+			return nil, usageError{fmt.Errorf("%s holds %d bytes; the key must have at least %d", envStatsKey, len(key), scanstats.MinKey)}
 		}
 		return []byte(key), nil
 	}
@@ -127,8 +122,8 @@ func readStatsKey(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read the key of the statistics: %w", err)
 	}
 	key := strings.TrimSpace(string(text))
-	if len(key) < minStatsKey || len(text) > maxStatsKey {
-		return nil, fmt.Errorf("read the key of the statistics: %q must hold a text of %d to %d bytes", path, minStatsKey, maxStatsKey)
+	if len(key) < scanstats.MinKey || len(text) > maxStatsKey {
+		return nil, fmt.Errorf("read the key of the statistics: %q must hold a text of %d to %d bytes", path, scanstats.MinKey, maxStatsKey)
 	}
 	return []byte(key), nil
 }

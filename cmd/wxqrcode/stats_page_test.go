@@ -308,25 +308,25 @@ func TestWhatListenCannotRecordInIsRefusedAtTheStart(t *testing.T) {
 	}
 }
 
-// A listening with statistics, whose callback is a WeChat's.
-func newRecording(t *testing.T) (l *listening, wechat *wxtest.Server, stderr *transcript) {
+// newRecording returns a listen command with statistics, and the WeChat that pushes to it.
+func newRecording(t *testing.T) (l *listenCommand, wechat *wxtest.Server, stderr *transcript) {
 	t.Helper()
 	stderr = new(transcript)
 	show := newShowOf(t.Context(), io.Discard, stderr)
 	t.Cleanup(func() { show.end(nil) })
-	l = &listening{addr: "127.0.0.1:0", path: "/wechat"}
+	l = &listenCommand{addr: "127.0.0.1:0", path: "/wechat"}
 	var err error
 	l.stats, err = scanstats.OpenFile(t.Context(), filepath.Join(t.TempDir(), "scans.db"), scanstats.Config{Key: []byte("0123456789abcdef"), Logger: show.log})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.stats.Close()) })
 	wechat = wxtest.NewServer()
 	t.Cleanup(wechat.Close)
-	push := wxtest.RandomCallbackConfig(wxtest.Secure)
-	server, err := l.open(show, callback.Config{Token: push.Token, AppID: wechat.AppID(), EncodingAESKey: push.EncodingAESKey}, true)
+	config := wxtest.RandomCallbackConfig(wxtest.Secure)
+	server, err := l.open(show, callback.Config{Token: config.Token, AppID: wechat.AppID(), EncodingAESKey: config.EncodingAESKey}, true)
 	require.NoError(t, err)
 	go func() { _ = server.server.Serve(server.listener) }()
 	t.Cleanup(server.close)
-	wechat.SetCallback(server.url()+"/wechat", push)
+	wechat.SetCallback(server.url()+"/wechat", config)
 	return l, wechat, stderr
 }
 

@@ -52,7 +52,7 @@ func totals(t scanstats.Counts) string {
 	return b.String()
 }
 
-// intervalTable has a bar for each interval.
+// intervalTable has a bar for each bucket.
 func intervalTable(r *scanstats.Report) string {
 	t := barTable{header: []string{strings.ToUpper(string(r.By)), "SCANS", "NEW", "PEOPLE", "LOST"}}
 	for _, bucket := range r.Buckets {

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -38,16 +37,16 @@ const (
 // [http.Handler] for all of its site: page, code, events, session. Close it when
 // the server shuts down.
 //
-// Each visitor gets a code of his own, whose scene nobody can guess, and a cookie
+// Each visitor gets a code of their own, whose scene nobody can guess, and a cookie
 // that says which code it is. The scan alone logs nobody in: only the browser with
 // the cookie can turn it into a session. A code is good for one login.
 //
-// What that does not stop is QRJacking: somebody asks for a code himself, shows it to
-// a victim as something else ("scan for a coupon") and is logged in as the victim.
-// Whoever scans cannot see whose browser he lets in. The reply to the scan (see
-// receive) tells him what it was he scanned, which is a warning after the fact. If
-// more is at stake, let the scan only name the visitor, and log him in when he has
-// confirmed it on the phone, on a page that shows where the browser is.
+// What that does not stop is QRJacking: somebody asks for a code, shows it to a victim as
+// something else ("scan for a coupon") and is logged in as the victim. Whoever scans
+// cannot see whose browser they let in. The reply to the scan (see receive) tells them
+// what it was they scanned, which is a warning after the fact. If more is at stake, let
+// the scan only name the visitor, and log them in when they have confirmed it on the
+// phone, on a page that shows where the browser is.
 //
 // A new code costs one of the account's calls to WeChat, of which a day has a limited
 // number. Where strangers can reach the page, limit how many one address can ask for.
@@ -82,7 +81,7 @@ var page = template.Must(template.New("page").Parse(pageText))
 func newLogin(client *wxqrcode.Client, waiter *callback.Waiter) (*login, error) {
 	image, err := url.Parse(client.ImageURL(""))
 	if err != nil {
-		return nil, fmt.Errorf("wxqrcode: find where the pictures come from: %w", err)
+		return nil, fmt.Errorf("find where the pictures come from: %w", err)
 	}
 	l := &login{
 		client: client, waiter: waiter,
@@ -109,20 +108,18 @@ func (l *login) Close() { l.close() }
 
 // forget ends all logins of a follower: WeChat requires that the personal data of
 // those who leave are deleted.
-func (l *login) forget(openID string) {
+func (l *login) forget(ctx context.Context, openID string) {
 	l.pending.dropIf(func(scan *callback.Scan) bool {
-		event, err := scan.Wait(ended)
-		return err == nil && event.OpenID == openID
+		select {
+		case <-scan.Done():
+			event, err := scan.Wait(ctx) // at once
+			return err == nil && event.OpenID == openID
+		default:
+			return false
+		}
 	})
 	l.sessions.dropIf(func(s session) bool { return s.openID == openID })
 }
-
-// ended is for asking a Scan what it knows by now: with it, Wait does not wait.
-var ended = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
 
 func (l *login) servePage(w http.ResponseWriter, r *http.Request) {
 	data := struct {
@@ -174,7 +171,7 @@ func (l *login) begin(w http.ResponseWriter, r *http.Request) {
 		l.pending.take(id)
 		scan.Cancel()
 		slog.ErrorContext(r.Context(), "make a code for a login", "error", err)
-		http.Error(w, "no code is to be had", http.StatusBadGateway)
+		http.Error(w, "WeChat gave no code; try again", http.StatusBadGateway)
 		return
 	}
 	l.setCookie(w, r, pendingCookie, id, l.codeLife+l.grace)
@@ -241,13 +238,15 @@ func (l *login) finish(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this browser has no code", http.StatusUnauthorized)
 		return
 	}
-	event, err := scan.Wait(ended)
-	switch {
-	case errors.Is(err, callback.ErrExpired), errors.Is(err, callback.ErrCanceled):
-		http.Error(w, "the code has expired", http.StatusGone)
-		return
-	case err != nil:
+	select {
+	case <-scan.Done():
+	default:
 		http.Error(w, "nobody has scanned the code yet", http.StatusConflict)
+		return
+	}
+	event, err := scan.Wait(r.Context()) // at once
+	if err != nil {
+		http.Error(w, "the code has expired", http.StatusGone)
 		return
 	}
 	if _, ok := l.pending.take(id); !ok { // another request was first

@@ -287,7 +287,7 @@ func TestWhenWeChatGivesNoCodeNothingIsKept(t *testing.T) {
 	ann := s.browser(t)
 	status, body := ann.call(t, http.MethodPost, "/login")
 	assert.Equal(t, http.StatusBadGateway, status)
-	assert.NotContains(t, body, "45009")
+	assert.Equal(t, "WeChat gave no code; try again\n", body, "and nothing of why, which is in the log")
 	assert.Empty(t, ann.cookie(t, pendingCookie))
 	assert.Zero(t, s.login.pending.len())
 }

@@ -7,7 +7,7 @@
 // With an account in the environment it is the real thing, whose callback URL ends in
 // /wechat; put TLS before it and say so with -secure:
 //
-//	WXQRCODE_APPID=wx… WXQRCODE_SECRET=… WXQRCODE_TOKEN=… WXQRCODE_AESKEY=… \
+//	WXQRCODE_APPID=wx… WXQRCODE_SECRET=… WXQRCODE_TOKEN=… WXQRCODE_AES_KEY=… \
 //		scanlogin -site https://shop.example -secure
 //
 // login.go is the part to take along; main.go wires it up.
@@ -102,7 +102,7 @@ type account struct {
 	callback callback.Config
 }
 
-var accountEnv = []string{"WXQRCODE_APPID", "WXQRCODE_SECRET", "WXQRCODE_TOKEN", "WXQRCODE_AESKEY"}
+var accountEnv = []string{"WXQRCODE_APPID", "WXQRCODE_SECRET", "WXQRCODE_TOKEN", "WXQRCODE_AES_KEY"}
 
 // accountFrom returns the account that the environment names, if it names one.
 func accountFrom(getenv func(string) string) (a account, ok bool, err error) {
@@ -144,13 +144,13 @@ func newApp(a account, site string, box *sandbox) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	pushes, err := callback.New(a.callback, receive(login, waiter, site))
+	handler, err := callback.New(a.callback, receive(login, waiter, site))
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", login)
-	mux.Handle(callbackPath, pushes)
+	mux.Handle(callbackPath, handler)
 	if box != nil {
 		login.sandbox = true
 		mux.Handle("POST /play", http.NewCrossOriginProtection().Handler(box))
@@ -160,9 +160,9 @@ func newApp(a account, site string, box *sandbox) (*app, error) {
 
 // receive returns what is called for each event of the account.
 func receive(login *login, waiter *callback.Waiter, site string) func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-	return func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+	return func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		if e.Type == wxqrcode.EventUnsubscribe {
-			login.forget(e.OpenID)
+			login.forget(ctx, e.OpenID)
 			return nil, nil
 		}
 		waiter.Notify(e)

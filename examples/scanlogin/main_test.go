@@ -16,10 +16,10 @@ import (
 )
 
 var anAccount = map[string]string{
-	"WXQRCODE_APPID":  "wx0123456789abcdef",
-	"WXQRCODE_SECRET": "a secret",
-	"WXQRCODE_TOKEN":  "a token",
-	"WXQRCODE_AESKEY": "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
+	"WXQRCODE_APPID":   "wx0123456789abcdef",
+	"WXQRCODE_SECRET":  "a secret",
+	"WXQRCODE_TOKEN":   "a token",
+	"WXQRCODE_AES_KEY": "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
 }
 
 // start runs the program and returns the page's address and a function that stops it.
@@ -109,7 +109,7 @@ func TestWhatCannotWorkIsRefusedAtTheStart(t *testing.T) {
 		want        string
 	}{
 		"half an account":         {nil, with("WXQRCODE_TOKEN", ""), "an account needs WXQRCODE_TOKEN too"},
-		"a bad key":               {nil, with("WXQRCODE_AESKEY", "short"), "EncodingAESKey"},
+		"a bad key":               {nil, with("WXQRCODE_AES_KEY", "short"), "EncodingAESKey"},
 		"a sandbox for everybody": {[]string{"-addr", "0.0.0.0:0"}, nil, "listen on loopback"},
 		"an address that is taken": {
 			[]string{"-addr", strings.TrimPrefix(taken.URL, "http://")}, nil, "address already in use",

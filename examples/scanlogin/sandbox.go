@@ -16,7 +16,7 @@ import (
 // phones that scan on demand.
 type sandbox struct {
 	wechat *wxtest.Server
-	pushes wxtest.CallbackConfig
+	config wxtest.CallbackConfig
 }
 
 // aFollower is somebody who follows the account from the start.
@@ -28,15 +28,15 @@ func newSandbox() *sandbox {
 
 func (s *sandbox) Close() { s.wechat.Close() }
 
-// account returns what a real account would come from the environment.
+// account returns the account that is played, as accountFrom does a real one.
 func (s *sandbox) account() account {
-	return account{s.wechat.Client(), callback.Config{Token: s.pushes.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.pushes.EncodingAESKey}}
+	return account{s.wechat.Client(), callback.Config{Token: s.config.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.config.EncodingAESKey}}
 }
 
 // connect registers the callback, as one does on the account's settings page, and
 // lets the first follower come.
 func (s *sandbox) connect(ctx context.Context, url string) error {
-	s.wechat.SetCallback(url, s.pushes)
+	s.wechat.SetCallback(url, s.config)
 	if err := s.wechat.VerifyCallback(ctx); err != nil {
 		return err
 	}

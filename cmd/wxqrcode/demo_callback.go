@@ -9,21 +9,21 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A callbackServer is what WeChat pushes to.
-type callbackServer struct {
+// A demoCallback is what the WeChat of the demo pushes to.
+type demoCallback struct {
 	*site
-	push   wxtest.CallbackConfig // how WeChat must sign and encrypt
+	config wxtest.CallbackConfig // how WeChat must sign and encrypt
 	events chan *wxqrcode.Event  // what was heard of
 }
 
-// listen starts a callback server on loopback, with a token and a key that nobody
+// startDemoCallback starts a callback server on loopback, with a token and a key that nobody
 // else knows. It records each event first.
-func listen(appID string, record func(context.Context, *wxqrcode.Event) error, log *slog.Logger) (*callbackServer, error) {
-	c := &callbackServer{
-		push:   wxtest.RandomCallbackConfig(wxtest.Secure),
+func startDemoCallback(appID string, record func(context.Context, *wxqrcode.Event) error, log *slog.Logger) (*demoCallback, error) {
+	c := &demoCallback{
+		config: wxtest.RandomCallbackConfig(wxtest.Secure),
 		events: make(chan *wxqrcode.Event, 1),
 	}
-	handler, err := callback.New(callback.Config{Token: c.push.Token, AppID: appID, EncodingAESKey: c.push.EncodingAESKey, Logger: log},
+	handler, err := callback.New(callback.Config{Token: c.config.Token, AppID: appID, EncodingAESKey: c.config.EncodingAESKey, Logger: log},
 		func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 			if err := record(ctx, e); err != nil {
 				return nil, err
