@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -361,10 +362,15 @@ func TestSaveImageFailsWhereItCannotWrite(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
+	// Stands for a device: os.DevNull would be gone if this failed.
+	socket := filepath.Join(dir, "socket")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer listener.Close()
 	for name, path := range map[string]string{
 		"a folder that is missing": filepath.Join(dir, "missing", "code.jpg"),
 		"a folder":                 filepath.Join(dir, "folder"),
-		"a device":                 os.DevNull,
+		"what is no file":          socket,
 		"a name that is too long":  filepath.Join(dir, strings.Repeat("x", 300)),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -376,10 +382,11 @@ func TestSaveImageFailsWhereItCannotWrite(t *testing.T) {
 		})
 	}
 	require.ErrorIs(t, client.SaveImage(t.Context(), "", "ticket"), wxqrcode.ErrInvalidRequest)
-	assertFiles(t, dir, map[string]string{})
-	device, err := os.Stat(os.DevNull)
+	left, err := os.Stat(socket)
 	require.NoError(t, err)
-	assert.False(t, device.Mode().IsRegular())
+	assert.Equal(t, fs.ModeSocket, left.Mode().Type())
+	require.NoError(t, listener.Close())
+	assertFiles(t, dir, map[string]string{})
 }
 
 func TestSaveImageStopsWithTheContext(t *testing.T) {

@@ -31,7 +31,7 @@ func newTree(t *testing.T) (dir string) {
 		"links/up":      "../private/code",
 		"to-nothing":    "private/new",
 		"to-folder":     "links",
-		"to-device":     os.DevNull,
+		"to-pipe":       "pipe",
 		"circle":        "circle",
 	} {
 		require.NoError(t, os.Symlink(target, filepath.Join(dir, link)))
@@ -109,7 +109,7 @@ func TestWhatCannotBeAWholeFileStaysAsItWas(t *testing.T) {
 	}{
 		{"a folder", "links", errNotRegular},
 		{"a link to a folder", "to-folder", errNotRegular},
-		{"a link to a device", "to-device", errNotRegular},
+		{"a link to a pipe", "to-pipe", errNotRegular},
 		{"a pipe", "pipe", errNotRegular},
 		{"a link that leads in a circle", "circle", syscall.ELOOP},
 		{"a file in a file", "private/code/new", syscall.ENOTDIR},
