@@ -1,0 +1,267 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
+)
+
+// A letter is a push as WeChat sends it in secure mode.
+type letter struct{ query, body string }
+
+// newLetter makes the push of a scan, of which each scene has one, with the timestamp at.
+func newLetter(scene string, at time.Time) letter {
+	message := fmt.Sprintf("<xml><ToUserName><![CDATA[gh_45072270791c]]></ToUserName><FromUserName><![CDATA[o-ann]]></FromUserName>"+
+		"<CreateTime>%d</CreateTime><MsgType><![CDATA[event]]></MsgType><Event><![CDATA[SCAN]]></Event><EventKey><![CDATA[%s]]></EventKey></xml>", at.Unix(), scene)
+	encrypt := must(must(wxcrypt.ParseKey(aesKey)).Seal([]byte(message), appID))
+	timestamp, nonce := fmt.Sprint(at.Unix()), "nonce"
+	query := url.Values{"timestamp": {timestamp}, "nonce": {nonce}, "encrypt_type": {"aes"},
+		"signature":     {wxcrypt.Signature(pushToken, timestamp, nonce)},
+		"msg_signature": {wxcrypt.Signature(pushToken, timestamp, nonce, encrypt)}}
+	return letter{query.Encode(), "<xml><ToUserName><![CDATA[gh_45072270791c]]></ToUserName><Encrypt><![CDATA[" + encrypt + "]]></Encrypt></xml>"}
+}
+
+// request is the letter as it goes over the wire, with a Content-Length of its own.
+func (l letter) request(length int) string {
+	return fmt.Sprintf("POST /wechat?%s HTTP/1.1\r\nHost: callback\r\nContent-Length: %d\r\n\r\n%s", l.query, length, l.body)
+}
+
+const maxBody = 4 << 10 // of the receiver
+
+// A receiver is a server with the callback's handler.
+type receiver struct {
+	*httptest.Server
+	log  logbook
+	runs atomic.Int32
+	run  func() // in onEvent; may be nil
+}
+
+func newReceiver(change func(*callback.Config)) *receiver {
+	r := &receiver{}
+	cfg := callback.Config{Token: pushToken, AppID: appID, EncodingAESKey: aesKey, MaxBody: maxBody, Logger: r.log.logger()}
+	if change != nil {
+		change(&cfg)
+	}
+	handler := must(callback.New(cfg, func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+		if r.run != nil {
+			r.run()
+		}
+		r.runs.Add(1)
+		return nil, nil
+	}))
+	r.Server = httptest.NewUnstartedServer(handler)
+	r.Config.ErrorLog = log.New(&r.log, "", 0)
+	r.Start()
+	return r
+}
+
+// count returns how often onEvent ended.
+func (r *receiver) count() int { return int(r.runs.Load()) }
+
+// post sends a letter as WeChat does, and returns the status and the body.
+func (r *receiver) post(l letter) (string, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Post(r.URL+"/wechat?"+l.query, "text/xml", strings.NewReader(l.body))
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return fmt.Sprint(res.StatusCode, " ", strings.TrimSpace(string(body))), err
+}
+
+// A pushFault is something that goes wrong with a push on its way in.
+type pushFault struct {
+	name string
+	send func(conn *net.TCPConn, l letter) // the letter, as far as it comes
+	run  func(conn *net.TCPConn)           // in onEvent; may be nil
+	runs int                               // of onEvent
+}
+
+func runPushes(t *testing.T, b *table) {
+	t.Helper()
+	for _, f := range pushFaults() {
+		t.Run(f.name, func(t *testing.T) {
+			leaks := countLeaks()
+			beginPush(t, f).end(t, b)
+			leaks.check(t)
+		})
+	}
+	for _, clock := range []struct {
+		name string
+		off  time.Duration // WeChat's
+	}{
+		{"this machine's clock is 10 minutes ahead", -10 * time.Minute},
+		{"this machine's clock is 10 minutes behind", 10 * time.Minute},
+	} {
+		t.Run(clock.name, func(t *testing.T) {
+			leaks := countLeaks()
+			pushAtAnotherTime(t, b, clock.name, clock.off)
+			leaks.check(t)
+		})
+	}
+}
+
+// startSlowPushes sends a push that stalls, and returns what waits for the end.
+func startSlowPushes(t *testing.T, b *table) (wait func()) {
+	t.Helper()
+	m := beginPush(t, pushFault{name: "the sender stalls within the body", send: func(conn *net.TCPConn, l letter) {
+		_, _ = io.WriteString(conn, l.half())
+	}})
+	return func() { m.end(t, b) }
+}
+
+func (l letter) half() string { return l.request(len(l.body))[:len(l.head())+len(l.body)/2] }
+func (l letter) head() string { return strings.TrimSuffix(l.request(len(l.body)), l.body) }
+
+// pushFaults are those of the sender and of the way.
+func pushFaults() []pushFault {
+	write := func(conn *net.TCPConn, text string) { _, _ = io.WriteString(conn, text) }
+	whole := func(conn *net.TCPConn, l letter) { write(conn, l.request(len(l.body))) }
+	then := func(what func(letter) string, end func(*net.TCPConn)) func(*net.TCPConn, letter) {
+		return func(conn *net.TCPConn, l letter) {
+			write(conn, what(l))
+			end(conn)
+		}
+	}
+	stop := func(conn *net.TCPConn) { check(conn.CloseWrite()) } // and listens
+	long := strings.Repeat(" ", maxBody)
+	return []pushFault{
+		{name: "the sender stops before the body", send: then(letter.head, stop)},
+		{name: "the sender stops within the body", send: then(letter.half, stop)},
+		{name: "the connection is reset before the body", send: then(letter.head, reset)},
+		{name: "the connection is reset within the body", send: then(letter.half, reset)},
+		{name: "a Content-Length that is too large", send: then(func(l letter) string { return l.request(len(l.body) + 1) }, stop)},
+		{name: "a Content-Length that is too small", send: then(func(l letter) string { return l.request(len(l.body) - 1) }, stop)},
+		{name: "a body longer than MaxBody", send: func(conn *net.TCPConn, l letter) {
+			l.body += long
+			whole(conn, l)
+		}},
+		{name: "the same in chunks", send: func(conn *net.TCPConn, l letter) {
+			l.body += long
+			write(conn, fmt.Sprintf("POST /wechat?%s HTTP/1.1\r\nHost: callback\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", l.query, len(l.body), l.body))
+		}},
+		{name: "the connection is closed while `onEvent` runs", runs: 1, send: whole, run: func(conn *net.TCPConn) { conn.Close() }},
+		{name: "the connection is reset while `onEvent` runs", runs: 1, send: whole, run: reset},
+	}
+}
+
+// A meeting is a push on its way into a fault.
+type meeting struct {
+	fault    pushFault
+	receiver *receiver
+	letter   letter
+	answer   chan string
+}
+
+func beginPush(t *testing.T, f pushFault) *meeting {
+	t.Helper()
+	m := &meeting{f, newReceiver(nil), newLetter("7", time.Now()), make(chan string, 1)}
+	conn, err := net.DialTCP("tcp", nil, m.receiver.Listener.Addr().(*net.TCPAddr))
+	require.NoError(t, err)
+	if f.run != nil {
+		m.receiver.run = func() { f.run(conn) }
+	}
+	f.send(conn, m.letter)
+	go func() {
+		answer, _ := io.ReadAll(conn) // what there is before the connection ends
+		conn.Close()
+		m.answer <- string(answer)
+	}()
+	return m
+}
+
+// end looks at what came of the push, and sends it again as it should be.
+func (m *meeting) end(t *testing.T, b *table) {
+	t.Helper()
+	r := m.receiver
+	sees := "no answer"
+	if line, _, ok := strings.Cut(<-m.answer, "\r\n"); ok {
+		sees = strings.TrimPrefix(line, "HTTP/1.1 ")
+	}
+	require.True(t, eventually(func() bool { return strings.Contains(r.log.String(), "outcome=") }), "nothing was logged")
+	r.run = nil
+	logged := r.logged(t)
+	ran := r.ran(t, m.fault.runs)
+	answer, err := r.post(m.letter)
+	require.NoError(t, err)
+	assert.Equal(t, "200 success", answer, "the same push again")
+	assert.Equal(t, 1, r.count(), "runs in all")
+	r.Close()
+	assert.NotRegexp(t, secretParts, r.log.String())
+	b.add(m.fault.name, "", sees, ran, logged, "nothing")
+}
+
+func (r *receiver) ran(t *testing.T, want int) string {
+	t.Helper()
+	assert.Equal(t, want, r.count(), "runs")
+	if want == 0 {
+		return "not run, then once"
+	}
+	return "runs to its end, then not again"
+}
+
+var logLine = regexp.MustCompile(`outcome=(\w+)(?:.*? error=(?:"([^"]*)"|(\S+)))?`)
+
+// logged says what the log has of a push: its outcome and error.
+func (r *receiver) logged(t *testing.T) string {
+	t.Helper()
+	m := logLine.FindStringSubmatch(r.log.String())
+	require.NotNil(t, m, "%s", &r.log)
+	text := "`" + m[1] + "`"
+	if m[2]+m[3] != "" {
+		text += ": `" + plain(m[2]+m[3], r.Listener.Addr().String(), "callback") + "`"
+	}
+	return text
+}
+
+// pushAtAnotherTime lets a WeChat push whose clock is off, and then right.
+func pushAtAnotherTime(t *testing.T, b *table, name string, off time.Duration) {
+	t.Helper()
+	var shift atomic.Int64
+	server := wxtest.NewServer(wxtest.WithNow(func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }))
+	r := newReceiver(func(c *callback.Config) { c.AppID = server.AppID() })
+	server.SetCallback(r.URL+"/wechat", wxtest.CallbackConfig{Token: pushToken, EncodingAESKey: aesKey, Mode: wxtest.Secure})
+	code, err := server.Client().Create(t.Context(), aCode)
+	require.NoError(t, err)
+
+	shift.Store(int64(off))
+	refused, err := server.Scan(t.Context(), code.Ticket, "o-ann")
+	require.NoError(t, err)
+	logged := r.logged(t)
+	ran := r.ran(t, 0)
+	shift.Store(0)
+	taken, err := server.Scan(t.Context(), code.Ticket, "o-ann")
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, taken.Status, "once the clock is right")
+	assert.Equal(t, 1, r.count())
+	server.Close()
+	r.Close()
+	assert.NotRegexp(t, secretParts, r.log.String())
+
+	text := regexp.MustCompile(`timestamp is (\S+) off`).FindStringSubmatch(logged)
+	require.NotNil(t, text, logged)
+	told, err := time.ParseDuration(text[1])
+	require.NoError(t, err)
+	assert.InDelta(t, off.Abs().Seconds(), told.Abs().Seconds(), 60, "how far it is off")
+	logged = strings.Replace(logged, text[1], map[bool]string{true: "-10m…", false: "10m…"}[told < 0], 1)
+	b.add(name, "", fmt.Sprint(refused.Status, " ", http.StatusText(refused.Status)), ran, logged, "nothing")
+}
