@@ -261,6 +261,19 @@ func TestWhoWaitsForATurnWaitsForTheMinuteToo(t *testing.T) {
 	})
 }
 
+func TestTheSlowestBatchWaitsAYearForATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{}
+		ctx, cancel := context.WithTimeout(t.Context(), 364*24*time.Hour)
+		defer cancel()
+		results := slices.Collect(server.client(t).CreateAll(ctx, numberedRequests(2), wxqrcode.BatchOptions{PerSecond: 1e-300}))
+		require.Len(t, results, 2)
+		require.NoError(t, results[0].Err)
+		require.ErrorIs(t, results[1].Err, context.DeadlineExceeded)
+		assert.Equal(t, 1, server.count())
+	})
+}
+
 func TestALimitedRequestIsTriedThreeTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{answer: errcode(45011)}
