@@ -161,11 +161,24 @@ func (d *document) blocks() []block {
 	return all
 }
 
+// textOf returns the text of an inline node, as it stands.
+func (d *document) textOf(n ast.Node) string {
+	var b strings.Builder
+	for c := n.FirstChild(); c != nil; c = c.NextSibling() {
+		if t, ok := c.(*ast.Text); ok {
+			b.Write(t.Value(d.source))
+		} else {
+			b.WriteString(d.textOf(c))
+		}
+	}
+	return b.String()
+}
+
 func (d *document) spans() []span {
 	var all []span
 	d.walk(func(n ast.Node) {
 		if n, ok := n.(*ast.CodeSpan); ok {
-			all = append(all, span{d.find(n), string(n.Text(d.source)), d.column(n)})
+			all = append(all, span{d.find(n), d.textOf(n), d.column(n)})
 		}
 	})
 	return all
@@ -183,7 +196,7 @@ func (d *document) column(n ast.Node) string {
 			header = header.NextSibling()
 		}
 		if header != nil {
-			return string(header.Text(d.source))
+			return d.textOf(header)
 		}
 	}
 	return ""

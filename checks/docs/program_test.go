@@ -108,7 +108,7 @@ func (p *program) until(found func(text string) bool) (string, error) {
 			if text, _ = p.text(); found(text) {
 				return text, nil
 			}
-			return text, fmt.Errorf("%s: ended (%v) and did not print what was awaited:\n%s", p.line, p.err, text)
+			return text, fmt.Errorf("%s: ended (%w) and did not print what was awaited:\n%s", p.line, p.err, text)
 		case <-limit:
 			return text, fmt.Errorf("%s: did not print what was awaited:\n%s", p.line, text)
 		}

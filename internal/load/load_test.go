@@ -40,8 +40,8 @@ func TestTheHandlerGivesNoWrongAnswer(t *testing.T) {
 
 // between lets spoil see the requests of the callback, and its answers.
 func between(s subject, spoil func(next http.Handler, w http.ResponseWriter, r *http.Request)) subject {
-	right := s.make
-	s.make = func(s *subject, runs []atomic.Int32) (http.Handler, error) {
+	right := s.open
+	s.open = func(s *subject, runs []atomic.Int32) (http.Handler, error) {
 		h, err := right(s, runs)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { spoil(h, w, r) }), err
 	}

@@ -67,11 +67,11 @@ func run(ctx context.Context, p plan, asJSON bool, out, progress io.Writer) erro
 			reports = append(reports, r)
 		}
 	}
-	print := printTable
+	show := printTable
 	if asJSON {
-		print = printJSON
+		show = printJSON
 	}
-	return errors.Join(print(out, p, reports), verdict(reports))
+	return errors.Join(show(out, p, reports), verdict(reports))
 }
 
 func verdict(reports []report) error {

@@ -48,7 +48,7 @@ func measure(ctx context.Context, s subject, p plan, rate int) (report, error) {
 		return report{}, err
 	}
 	runs := make([]atomic.Int32, len(all))
-	handler, err := s.make(&s, runs)
+	handler, err := s.open(&s, runs)
 	if err != nil {
 		return report{}, err
 	}

@@ -21,15 +21,15 @@ import (
 type subject struct {
 	name   string
 	sealed bool
-	make   func(s *subject, runs []atomic.Int32) (http.Handler, error)
+	open   func(s *subject, runs []atomic.Int32) (http.Handler, error)
 	check  func(p push, a answer, key wxcrypt.Key) error // nil: "success" for everything
 	counts bool                                          // it counts in runs what it has heard
 }
 
 var (
-	bare   = subject{name: "reads the body", make: newBare}
-	plain  = subject{name: "callback, plain", make: newCallback, check: checkPlain, counts: true}
-	secure = subject{name: "callback, AES", make: newCallback, check: checkSecure, counts: true, sealed: true}
+	bare   = subject{name: "reads the body", open: newBare}
+	plain  = subject{name: "callback, plain", open: newCallback, check: checkPlain, counts: true}
+	secure = subject{name: "callback, AES", open: newCallback, check: checkSecure, counts: true, sealed: true}
 )
 
 // newBare is the floor: what HTTP itself takes.
