@@ -117,6 +117,34 @@ func BenchmarkAccessToken(b *testing.B) {
 	b.ReportMetric(testing.AllocsPerRun(100, get), "allocs")
 }
 
+// Budget: 10,000 callers who meet an empty source make one request.
+func BenchmarkEmptySource(b *testing.B) {
+	const callers = 10_000
+	requests := 0
+	for b.Loop() {
+		var come sync.WaitGroup
+		come.Add(callers)
+		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+			come.Wait() // whoever comes finds no token
+			return numbered(n, force)
+		}}
+		source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}))
+		require.NoError(b, err)
+		var all sync.WaitGroup
+		for range callers {
+			all.Go(func() {
+				come.Done()
+				if _, err := source.AccessToken(b.Context()); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		requests = max(requests, server.count())
+	}
+	b.ReportMetric(float64(requests), "requests")
+}
+
 const parallelCalls = 20_000 // a goroutine
 
 // inParallel returns a function that calls f as often as that on every processor.

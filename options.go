@@ -28,7 +28,9 @@ type Option interface {
 // WithHTTPClient makes all calls go through a copy of c that follows no
 // redirects: Go would send the access token on as Referer. A nil c is the
 // default, a client with a transport of its own, which keeps 64 idle connections
-// a host and gives up dialling after 3 s.
+// a host and gives up dialling after 3 s. A transport of yours should do so too: with
+// [http.DefaultTransport], which dials for 30 s, a try is over before the second host
+// has its turn.
 func WithHTTPClient(c *http.Client) Option {
 	return option(func(s *settings) error {
 		s.httpClient = c

@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,71 +20,119 @@ var elsewhere = []struct {
 	command *regexp.Regexp
 	why     string
 	step    string // of .ci/run
-	tests   string // or a folder whose tests do
+	runs    string // what stands in that step
 }{
-	{regexp.MustCompile(`^make [a-z]+$`), "is short for what stands in this table, or is run here", "", "checks/docs"},
-	{regexp.MustCompile(`^go test work$`), "takes minutes", "tests", ""},
-	{regexp.MustCompile(`^go test -race work$`), "takes minutes", "race", ""},
-	{regexp.MustCompile(`^bash \.ci/run( [a-z]+)*$`), "runs this test", "tests", ""},
-	{regexp.MustCompile(`^bash \.ci/(mutate|profile)$`), "takes up to an hour, for who works on the library; its syntax is checked", "", "checks/docs"},
-	{regexp.MustCompile(`^go run \./internal/budgets$`), "takes minutes; the step runs each benchmark once", "bench", ""},
-	{regexp.MustCompile(`^go run \./internal/load$`), "takes minutes, and measures", "", "internal/load"},
-	{regexp.MustCompile(`^go run \./wxredis/internal/fleet$`), "takes a minute, and needs a Redis of its own", "fleet", ""},
-	{regexp.MustCompile(`^go run \./checks/release( make \S+)?$`), "makes commits and tags; the step does so in a repository of its own", "release", ""},
-	{regexp.MustCompile(`^go run \./checks/release binaries `), "takes minutes, and needs a commit", "binaries", ""},
-	{regexp.MustCompile(`^go test .*-bench `), "takes minutes; the step runs each benchmark once", "bench", ""},
-	{regexp.MustCompile(`^go test (.*-run .*|\./[\w/]+( -update)?)$`), "the step runs these tests", "tests", ""},
-	{regexp.MustCompile(`^go (get|install|run) \S*@\S+$`), "needs a version that is published", "release", ""},
-	{regexp.MustCompile(`^go mod (edit|tidy)\b`), "changes go.mod; the step does so as a user", "release", ""},
-	{regexp.MustCompile(`^git [a-z]+\b`), "changes a repository; the step has one of its own", "release", ""},
-	{regexp.MustCompile(`^kill %1$`), "ends the sandbox of the session before it, as the test does", "", "checks/docs"},
+	{regexp.MustCompile(`^go test work$`), "takes minutes", "tests", "go test work"},
+	{regexp.MustCompile(`^go test -race work$`), "takes minutes", "race", "go test -race "},
+	{regexp.MustCompile(`^bash \.ci/run( [a-z]+)*$`), "runs this test", "tests", "go test work"},
+	{regexp.MustCompile(`^bash \.ci/mutate$`), "takes an hour; the step does it with one package", "mutants", "bash .ci/mutate"},
+	{regexp.MustCompile(`^bash \.ci/profile$`), "takes minutes; the step measures for a shorter time", "bench", "bash .ci/profile"},
+	{regexp.MustCompile(`^go run \./internal/budgets$`), "takes minutes; the step runs each benchmark once", "bench", "-bench=. "},
+	{regexp.MustCompile(`^go run \./internal/load$`), "takes minutes; the step does it with fewer pushes", "load", "go run ./internal/load"},
+	{regexp.MustCompile(`^go run \./wxredis/internal/fleet$`), "takes a minute, and needs a Redis of its own", "fleet", "go run ./wxredis/internal/fleet"},
+	{regexp.MustCompile(`^go run \./checks/release( make \S+)?$`), "makes commits and tags; the step does so in a repository of its own", "release", "go run ./checks/release"},
+	{regexp.MustCompile(`^go run \./checks/release binaries `), "takes minutes, and needs a commit", "binaries", `release" binaries `},
+	{regexp.MustCompile(`^go test .*-bench `), "takes minutes; the step runs each benchmark once", "bench", "-bench=. "},
+	{regexp.MustCompile(`^go test (.*-run .*|\./[\w/]+( -update| -count=1)?)$`), "the step runs these tests", "tests", "go test work"},
+	{regexp.MustCompile(`^go (get|install|run) \S*@\S+$`), "needs a version that is published", "release", "go run ./checks/release"},
+	{regexp.MustCompile(`^go mod (edit|tidy)\b`), "changes go.mod; the step does so as a user", "release", "go run ./checks/release"},
+	{regexp.MustCompile(`^git [a-z]+\b`), "changes a repository; the step has one of its own", "release", "go run ./checks/release"},
 }
 
 // isElsewhere reports whether a command is in that table, and what is wrong with it.
 func isElsewhere(command string) (bool, error) {
 	for _, e := range elsewhere {
-		if !e.command.MatchString(command) {
-			continue
+		if e.command.MatchString(command) {
+			return true, checkParts(command)
 		}
-		if e.step != "" {
-			if err := checkSteps(e.step); err != nil {
-				return true, err
-			}
-		}
-		return true, checkParts(command)
 	}
 	return false, nil
 }
 
-// runHere are the commands that may be run here. All others are refused: nobody knows what they would do to the machine.
-var runHere = regexp.MustCompile(`^(wxqrcode|cat|lpr|sqlite3|wc)( |$)|^go (doc|version) |^go (install|run) \./`)
-
-// ownCommands returns the commands of a line that are to be run here, and what is wrong with the others.
+// ownCommands returns the commands of a line that are to be run here, and what is wrong with any of it.
 func ownCommands(line string) (own []string, err error) {
-	for _, c := range commands(line) {
+	all, err := expand(line)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all {
 		found, err := isElsewhere(bare(c))
-		switch {
-		case err != nil:
-			return nil, err
-		case !found && !runHere.MatchString(bare(c)):
-			return nil, fmt.Errorf("%q is neither in the table elsewhere nor one that may be run here", c)
-		case !found:
+		if err == nil && !found {
+			err = checkHarmless(c)
 			own = append(own, c)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return own, nil
 }
 
-// checkParts reports what a command names that is not there: a step, a target, a test, a folder.
+// expand returns the commands of a line. Instead of make there are those of its target.
+func expand(line string) ([]string, error) {
+	if strings.Contains(line, "\n") {
+		return nil, fmt.Errorf("%q is more than one line", line)
+	}
+	var all []string
+	for _, c := range commands(line) {
+		target := makeTarget.FindStringSubmatch(bare(c))
+		if target == nil || runHere.MatchString(c) {
+			all = append(all, c)
+			continue
+		}
+		recipe, err := recipeOf(target[1])
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range recipe {
+			all = append(all, commands(strings.TrimSuffix(c, bare(c))+l)...)
+		}
+	}
+	return all, nil
+}
+
+var makeTarget = regexp.MustCompile(`^make ([a-z]+)$`)
+
+// recipeOf returns the lines that make would run: as it tells, or where there is no make, as they are written.
+func recipeOf(target string) ([]string, error) {
+	program, err := exec.LookPath("make")
+	if err != nil {
+		return writtenRecipe(target)
+	}
+	command := exec.Command(program, "--dry-run", "--no-print-directory", target)
+	command.Dir = root
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w: %s", target, err, output)
+	}
+	return strings.Split(strings.TrimSpace(string(output)), "\n"), nil
+}
+
+func writtenRecipe(target string) ([]string, error) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		return nil, err
+	}
+	recipe := regexp.MustCompile(`(?m)^` + target + `:.*\n\t(.*(\n\t.*)*)`).FindStringSubmatch(string(makefile))
+	if recipe == nil {
+		return nil, fmt.Errorf("the Makefile has no target %s", target)
+	}
+	return strings.Split(recipe[1], "\n\t"), nil
+}
+
+// checkParts reports what a command names that is not there: a step, a test, a folder.
 func checkParts(command string) error {
 	w := words(command)
 	switch {
 	case w[0] == "bash" && len(w) > 1 && w[1] == ".ci/run":
-		return checkSteps(w[2:]...)
+		for _, step := range w[2:] {
+			if _, err := textOfStep(step); err != nil {
+				return err
+			}
+		}
+		return nil
 	case w[0] == "bash" && len(w) > 1:
 		return checkSyntax(w[1])
-	case w[0] == "make" && len(w) > 1:
-		return checkTarget(w[1])
 	case len(w) > 2 && w[0] == "go" && w[1] == "test":
 		return checkGoTest(w[2:])
 	}
@@ -107,45 +156,25 @@ func checkSyntax(script string) error {
 	return nil
 }
 
-// checkSteps reports a step that .ci/run does not have.
-func checkSteps(names ...string) error {
+// textOfStep returns what a step of .ci/run does, without comments.
+func textOfStep(name string) (string, error) {
 	script, err := os.ReadFile(filepath.Join(root, ".ci/run"))
 	if err != nil {
-		return err
+		return "", err
 	}
-	list := regexp.MustCompile(`(?m)^steps=\((.*)\)$`).FindStringSubmatch(string(script))
-	if list == nil {
-		return fmt.Errorf(".ci/run has no list of steps")
-	}
-	for _, name := range names {
-		isDefined := regexp.MustCompile(`(?m)^` + name + `\(\) \{`).Match(script)
-		if !slices.Contains(strings.Fields(list[1]), name) || !isDefined {
-			return fmt.Errorf(".ci/run has no step %s", name)
-		}
-	}
-	return nil
+	return findStep(string(script), name)
 }
 
-// checkTarget reports a target of make that is not there, or whose commands are not in a step.
-func checkTarget(name string) error {
-	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
-	if err != nil {
-		return err
+func findStep(script, name string) (string, error) {
+	list := regexp.MustCompile(`(?m)^steps=\((.*)\)$`).FindStringSubmatch(script)
+	if list == nil {
+		return "", errors.New(".ci/run has no list of steps")
 	}
-	recipe := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + `:.*\n((\t.*\n)+)`).FindStringSubmatch(string(makefile))
-	if recipe == nil {
-		return fmt.Errorf("the Makefile has no target %s", name)
+	function := regexp.MustCompile(`(?m)^` + name + `\(\) \{(.*\}|\n(.*\n)*?\})$`).FindStringSubmatch(script)
+	if !slices.Contains(strings.Fields(list[1]), name) || function == nil {
+		return "", fmt.Errorf(".ci/run has no step %s", name)
 	}
-	for line := range strings.Lines(recipe[1]) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "@awk ") { // of make help
-			continue
-		}
-		if _, err := ownCommands(line); err != nil {
-			return fmt.Errorf("make %s: %w", name, err)
-		}
-	}
-	return nil
+	return comment.ReplaceAllString(function[1], ""), nil
 }
 
 // goTestValues are the flags of go test that have a value.
@@ -246,41 +275,49 @@ func TestWhatIsNotRunHereIsRunByAnother(t *testing.T) {
 	see := func(at place, line string) {
 		_, err := ownCommands(line)
 		assert.NoError(t, err, at)
-		for _, c := range commands(line) {
+		all, _ := expand(line) // whose error that of ownCommands is
+		for _, c := range all {
 			for i, e := range elsewhere {
 				seen[i] = seen[i] || e.command.MatchString(bare(c))
 			}
 		}
 	}
 	for _, d := range allDocuments(t) {
-		for _, b := range d.blocks() {
-			if b.language == langShell || b.language == langConsole {
-				for _, e := range entries(b) {
-					see(e.place, e.line)
-				}
-			}
-		}
-		for _, s := range d.spans() {
-			if isCommand(s) {
-				see(s.place, s.text)
-			}
+		for _, e := range typed(d) {
+			see(e.place, e.line)
 		}
 	}
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	require.NoError(t, err)
-	for line := range strings.Lines(string(makefile)) {
-		if recipe, ok := strings.CutPrefix(line, "\t"); ok && !strings.HasPrefix(recipe, "@awk ") {
-			see(place{"Makefile", 0}, strings.TrimSpace(recipe))
-		}
+	for _, target := range regexp.MustCompile(`(?m)^([a-z]+):`).FindAllStringSubmatch(string(makefile), -1) {
+		see(place{"Makefile", 0}, "make "+target[1])
+		told, err := recipeOf(target[1])
+		require.NoError(t, err)
+		written, err := writtenRecipe(target[1])
+		require.NoError(t, err)
+		assert.True(t, target[1] == "help" || slices.Equal(told, written), "make tells %q, and %q is written", told, written)
 	}
 	for i, e := range elsewhere {
 		assert.True(t, seen[i], "no document has a command such as %s: take it out of the table", e.command)
-		if e.tests != "" {
-			tests, err := filepath.Glob(filepath.Join(root, e.tests, "*_test.go"))
-			require.NoError(t, err)
-			assert.NotEmpty(t, tests, "%s is said to be tested in %s", e.command, e.tests)
-		}
+		step, err := textOfStep(e.step)
+		assert.NoError(t, err, "of %s", e.command)
+		assert.Contains(t, step, e.runs, "the step %s, which is said to run %s", e.step, e.command)
 	}
+}
+
+func TestAStepIsTakenOutOfTheScript(t *testing.T) {
+	const script = "one() { go test work; }\n\ntwo() {\n\tif x; then {\n\t\tgo vet # go test\n\t}; fi\n}\n\nthree() { true; }\n\nsteps=(one two four)\n"
+	for name, want := range map[string]string{"one": " go test work; }", "two": "\n\tif x; then {\n\t\tgo vet\n\t}; fi\n}"} {
+		step, err := findStep(script, name)
+		require.NoError(t, err)
+		assert.Equal(t, want, step)
+	}
+	for _, name := range []string{"three", "four", "five"} {
+		_, err := findStep(script, name)
+		require.ErrorContains(t, err, "no step "+name)
+	}
+	_, err := findStep("one() { true; }\n", "one")
+	require.ErrorContains(t, err, "no list of steps")
 }
 
 func TestEveryFlagThatATextNamesExists(t *testing.T) {
@@ -330,13 +367,19 @@ func TestACommandThatCannotBeRunIsFound(t *testing.T) {
 		"one that nobody knows":         {"terraform apply", nil, "neither in the table"},
 		"one of go that nobody knows":   {"go generate ./...", nil, "neither in the table"},
 		"a part that nobody knows":      {"wxqrcode demo; rm -rf .", nil, "neither in the table"},
+		"two lines":                     {"wxqrcode demo # and\nrm -rf .", nil, "more than one line"},
+		"a target":                      {"FUZZTIME=10m make fuzz", nil, ""},
+		"a target that is run":          {"WXQRCODE_API_URL=x make demo", []string{"WXQRCODE_API_URL=x go run ./cmd/wxqrcode demo"}, ""},
+		"the targets":                   {"make help", []string{"make help"}, ""},
+		"make without a target":         {"make", nil, "neither in the table"},
+		"make with a flag":              {"make -B demo", nil, "neither in the table"},
 		"a step that is not there":      {"bash .ci/run lints", nil, "no step lints"},
 		"a benchmark that is not there": {"go test -run '^$' -bench Recording .", nil, "named Recording"},
 		"a benchmark of another folder": {"go test -run '^$' -bench Record ./render", nil, "named Record in [render]"},
 		"a folder that is not there":    {"go test -run '^$' -bench . ./paint", nil, "no ./paint"},
 		"a test that is not there":      {"go test -run Thousands .", nil, "named Thousands"},
 		"a flag that is not there":      {"go test -run TenThousand -happenings 7 .", nil, "flag -happenings"},
-		"a target that is not there":    {"make benches", nil, "no target benches"},
+		"a target that is not there":    {"make benches", nil, "benches"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own, err := ownCommands(test.line)

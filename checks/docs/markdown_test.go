@@ -178,7 +178,8 @@ func (d *document) spans() []span {
 	var all []span
 	d.walk(func(n ast.Node) {
 		if n, ok := n.(*ast.CodeSpan); ok {
-			all = append(all, span{d.find(n), d.textOf(n), d.column(n)})
+			text := strings.ReplaceAll(d.textOf(n), "\n", " ") // as a browser shows it
+			all = append(all, span{d.find(n), text, d.column(n)})
 		}
 	})
 	return all

@@ -117,10 +117,17 @@ func (p *program) until(found func(text string) bool) (string, error) {
 
 // end ends a server as a reader does: with Enter, or with Ctrl-C.
 func (p *program) end(byEnter bool) error {
-	if byEnter {
-		_, _ = p.stdin.WriteString("\n")
-	} else if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT); err != nil {
-		return fmt.Errorf("%s: interrupt it: %w", p.line, err)
+	if !byEnter {
+		return p.endBy(syscall.SIGINT)
+	}
+	_, _ = p.stdin.WriteString("\n")
+	_, err := p.wait(endLimit)
+	return err
+}
+
+func (p *program) endBy(signal syscall.Signal) error {
+	if err := syscall.Kill(-p.cmd.Process.Pid, signal); err != nil {
+		return fmt.Errorf("%s: send it %v: %w", p.line, signal, err)
 	}
 	_, err := p.wait(endLimit)
 	return err

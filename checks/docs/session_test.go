@@ -4,6 +4,7 @@ package docs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -18,6 +19,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,78 +74,128 @@ var replaced = []struct {
 
 // A lab has what the sessions of all documents share.
 type lab struct {
+	dir     string // holds what follows
 	bin     string // the programs, and a stand-in for a printer's
 	demo    string // a folder that the demo has made
 	printed string // by that demo
 	codes   string // the file codes.csv of README
 	env     map[string]string
-	account map[string]string // the same, for the program wxqrcode
+}
+
+// buildLab makes the lab at its first call.
+var buildLab = sync.OnceValues(func() (*lab, error) {
+	dir, err := os.MkdirTemp("", "wxqrcode-docs-")
+	if err != nil {
+		return nil, err
+	}
+	labDir = dir
+	l := &lab{dir: dir, bin: filepath.Join(dir, "bin"), demo: filepath.Join(dir, "demo")}
+	for _, step := range []func() error{l.makeFolders, l.makeEnvironment, l.makePrograms, l.makeDemo, l.makeCodes} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+})
+
+var labDir string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := os.RemoveAll(labDir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	l := &lab{bin: t.TempDir(), demo: t.TempDir()}
-	wechat := wxtest.NewServer()
-	t.Cleanup(wechat.Close)
-	code, err := wechat.Client().Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
-	require.NoError(t, err)
-	push := wxtest.RandomCallbackConfig(wxtest.Secure)
-	l.env = map[string]string{"PATH": l.bin + ":" + os.Getenv("PATH"), "TZ": "UTC", "GOBIN": t.TempDir()}
-	l.account = map[string]string{
-		"WXQRCODE_API_URL": wechat.URL(), "WXQRCODE_APPID": wechat.AppID(), "WXQRCODE_SECRET": wechat.AppSecret(),
-		"WXQRCODE_TOKEN": push.Token, "WXQRCODE_AES_KEY": push.EncodingAESKey, "TICKET": string(code.Ticket),
+	if testing.Short() {
+		t.Skip("runs programs that are built apart from this test")
 	}
-	build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", l.bin + "/"}, mainPackages(t)...)...)
-	build.Dir = root
-	output, err := build.CombinedOutput()
-	require.NoError(t, err, string(output))
-	printer := "#!/bin/sh\ncat >/dev/null\n"
-	require.NoError(t, os.WriteFile(filepath.Join(l.bin, "lpr"), []byte(printer), 0o700))
-	l.printed, err = l.newSession(t.Context(), l.demo).run("wxqrcode demo --out . </dev/null", "")
+	l, err := buildLab()
 	require.NoError(t, err)
-	for _, b := range findDocument(t, "README.md").blocks() {
-		for _, e := range entries(b) {
-			if b.language == langConsole && e.line == "cat codes.csv" {
-				l.codes = e.shown
-			}
-		}
-	}
-	require.NotEmpty(t, l.codes)
 	return l
 }
 
+func (l *lab) makeFolders() error {
+	return errors.Join(os.Mkdir(l.bin, 0o700), os.Mkdir(l.demo, 0o700), os.Mkdir(l.home(), 0o700))
+}
+
+func (l *lab) home() string { return filepath.Join(l.dir, "home") }
+
+// makeEnvironment gives commands a home of their own, and go the caches and settings that it has in the caller's.
+func (l *lab) makeEnvironment() error {
+	output, err := exec.Command("go", "env", "-json", "GOPATH", "GOCACHE", "GOMODCACHE", "GOENV", "GOFLAGS").Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	if err := json.Unmarshal(output, &l.env); err != nil {
+		return err
+	}
+	l.env["GOFLAGS"] += " -buildvcs=false" // git may refuse the checkout
+	l.env["GOBIN"] = l.bin                 // where go install finds that it was done before
+	l.env["HOME"], l.env["PATH"], l.env["TZ"] = l.home(), l.bin+":"+os.Getenv("PATH"), "UTC"
+	// In a new home it would begin to write counters, some of them in the background.
+	return l.goCommand("telemetry", "off")
+}
+
+func (l *lab) goCommand(args ...string) error {
+	command := exec.Command("go", args...)
+	command.Dir, command.Env = root, environ(l.env)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, output)
+	}
+	return nil
+}
+
+func (l *lab) makePrograms() error {
+	all, err := mainPackages()
+	if err != nil {
+		return err
+	}
+	printer := "#!/bin/sh\ncat >/dev/null\n"
+	return errors.Join(l.goCommand(append([]string{"install"}, all...)...), os.WriteFile(filepath.Join(l.bin, "lpr"), []byte(printer), 0o700))
+}
+
+func (l *lab) makeDemo() (err error) {
+	s := session{lab: l, ctx: context.Background(), dir: l.demo}
+	l.printed, err = s.run("wxqrcode demo --out . </dev/null", "")
+	return err
+}
+
+func (l *lab) makeCodes() error {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		return err
+	}
+	for _, e := range typed(parseDocument("README.md", readme)) {
+		if e.line == "cat codes.csv" {
+			l.codes = e.shown
+			return nil
+		}
+	}
+	return errors.New("README.md does not show codes.csv")
+}
+
 // mainPackages returns the programs that documents go-run here.
-func mainPackages(t *testing.T) []string {
-	t.Helper()
+func mainPackages() ([]string, error) {
 	goRun := regexp.MustCompile(`^go run (\./\S+)`)
 	all := []string{"./cmd/wxqrcode"}
-	for _, d := range allDocuments(t) {
+	ds, err := documents()
+	for _, d := range ds {
 		for _, e := range typed(d) {
-			for _, c := range commands(e.line) {
-				found, _ := isElsewhere(bare(c)) // whose error another test reports
-				if m := goRun.FindStringSubmatch(bare(c)); m != nil && !found && !slices.Contains(all, m[1]) {
+			own, _ := ownCommands(e.line) // whose error another test reports
+			for _, c := range own {
+				if m := goRun.FindStringSubmatch(bare(c)); m != nil && !slices.Contains(all, m[1]) {
 					all = append(all, m[1])
 				}
 			}
 		}
 	}
-	return all
-}
-
-// typed returns what a reader of a document may type: first what stands in blocks, then what stands in sentences.
-func typed(d *document) []entry {
-	var all []entry
-	for _, b := range d.blocks() {
-		if b.language == langShell || b.language == langConsole {
-			all = append(all, entries(b)...)
-		}
-	}
-	for _, s := range d.spans() {
-		if isCommand(s) {
-			all = append(all, entry{place: s.place, line: s.text})
-		}
-	}
-	return all
+	return all, err
 }
 
 // A session is one reader at a shell, in a folder of his own.
@@ -150,26 +203,36 @@ type session struct {
 	*lab
 	ctx     context.Context // what runs ends with it
 	dir     string
-	account map[string]string // may be that of a sandbox in the background
+	account map[string]string // for the program wxqrcode
+	sandbox map[string]string // the account of a sandbox in the background, which comes before the other
 	running []*program        // in the background
 }
 
-func (l *lab) newSession(ctx context.Context, dir string) *session {
-	return &session{lab: l, ctx: ctx, dir: dir, account: maps.Clone(l.account)}
+// newSession gives a reader a folder and an account.
+func (l *lab) newSession(t *testing.T) *session {
+	t.Helper()
+	wechat := wxtest.NewServer()
+	t.Cleanup(wechat.Close)
+	code, err := wechat.Client().Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
+	require.NoError(t, err)
+	push := wxtest.RandomCallbackConfig(wxtest.Secure)
+	account := map[string]string{
+		"WXQRCODE_API_URL": wechat.URL(), "WXQRCODE_APPID": wechat.AppID(), "WXQRCODE_SECRET": wechat.AppSecret(),
+		"WXQRCODE_TOKEN": push.Token, "WXQRCODE_AES_KEY": push.EncodingAESKey, "TICKET": string(code.Ticket),
+	}
+	return &session{lab: l, ctx: t.Context(), dir: t.TempDir(), account: account, sandbox: make(map[string]string)}
 }
 
 func TestEveryCommandRuns(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs programs that are built apart from this test")
-	}
 	l := newLab(t)
 	for _, d := range allDocuments(t) {
 		t.Run(d.path, func(t *testing.T) {
-			s := l.newSession(t.Context(), t.TempDir())
+			t.Parallel()
+			s := l.newSession(t)
 			require.NoError(t, s.bring(d))
 			for _, e := range typed(d) {
-				if first := words(bare(e.line))[0]; slices.Contains(optional, first) && !isInstalled(first) {
-					t.Logf("%v: there is no %s: %s", e.place, first, e.line)
+				if missing := missingProgram(e.line); missing != "" {
+					t.Logf("%v: there is no %s: %s", e.place, missing, e.line)
 					continue
 				}
 				began := time.Now()
@@ -187,11 +250,14 @@ func TestEveryCommandRuns(t *testing.T) {
 }
 
 // optional are programs that not everybody has who tests.
-var optional = []string{"sqlite3"}
+var optional = []string{"make", "sqlite3"}
 
-func isInstalled(program string) bool {
-	_, err := exec.LookPath(program)
-	return err == nil
+func missingProgram(line string) string {
+	first := words(bare(line))[0]
+	if _, err := exec.LookPath(first); err != nil && slices.Contains(optional, first) {
+		return first
+	}
+	return ""
 }
 
 // placeholder is what a reader puts something else for; for a TICKET this test does.
@@ -249,7 +315,7 @@ func (s *session) try(e entry) error {
 	if err != nil {
 		return err
 	}
-	if len(own) < len(commands(e.line)) {
+	if !slices.Equal(own, commands(e.line)) {
 		for _, c := range own {
 			err = errors.Join(err, s.try(entry{line: c}))
 		}
@@ -293,6 +359,9 @@ func writeLogo(name string) error {
 
 // run runs a line, ends it if it is a server, and compares what it prints with what is shown, if anything is.
 func (s *session) run(line, shown string) (printed string, err error) {
+	if line == "kill %1" {
+		return "", s.killFirst()
+	}
 	command := bare(commands(line)[0])
 	inBackground := false
 	for _, r := range replaced {
@@ -302,7 +371,7 @@ func (s *session) run(line, shown string) (printed string, err error) {
 		line, inBackground = before, true
 	}
 	dir := s.dir
-	if first := words(command)[0]; first == "go" {
+	if first := words(command)[0]; first == "go" || first == "make" {
 		dir = root
 	}
 	var serves *server
@@ -382,8 +451,19 @@ func (v server) await(p *program) (string, error) {
 // export does with the lines for a shell that a sandbox prints what its reader does.
 func (s *session) export(printed string) {
 	for _, m := range regexp.MustCompile(`(?m)^export ([A-Z_]+)='(.*)'$`).FindAllStringSubmatch(printed, -1) {
-		s.account[m[1]] = m[2]
+		s.sandbox[m[1]] = m[2]
 	}
+}
+
+// killFirst ends what was begun first in the background. Its reader has an account of his own again.
+func (s *session) killFirst() error {
+	if len(s.running) == 0 {
+		return errors.New("kill: nothing is in the background")
+	}
+	first := s.running[0]
+	s.running = s.running[1:]
+	clear(s.sandbox)
+	return first.endBy(syscall.SIGTERM)
 }
 
 // environ returns the environment of a command. The account is for the program wxqrcode alone: the examples need none.
@@ -391,8 +471,16 @@ func (s *session) environ(command string) []string {
 	own := maps.Clone(s.env)
 	if words(command)[0] == "wxqrcode" {
 		maps.Copy(own, s.account)
+		maps.Copy(own, s.sandbox)
 	}
-	all := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WXQRCODE_") })
+	return environ(own)
+}
+
+// environ returns our environment with other values, without accounts and without names of folders in our home.
+func environ(own map[string]string) []string {
+	all := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "WXQRCODE_") || strings.HasPrefix(v, "XDG_")
+	})
 	for name, value := range own {
 		all = append(all, name+"="+value) // the last of a name counts
 	}
@@ -424,10 +512,20 @@ func withoutVarying(command, text string) string {
 	return text
 }
 
+func TestCommandsHaveAHomeOfTheirOwnAndGoItsCaches(t *testing.T) {
+	s := newLab(t).newSession(t)
+	const settings = "go env GOPATH GOCACHE GOMODCACHE GOENV"
+	ours, err := exec.Command("bash", "-c", settings).Output()
+	require.NoError(t, err)
+	t.Setenv("XDG_CONFIG_HOME", "/elsewhere")
+	p, err := start(s.ctx, s.dir, s.environ("go"), `echo "$HOME$XDG_CONFIG_HOME" && `+settings)
+	require.NoError(t, err)
+	printed, err := p.wait(commandLimit)
+	require.NoError(t, err)
+	assert.Equal(t, s.home()+"\n"+string(ours), printed)
+}
+
 func TestACommandThatDoesOtherwiseIsFound(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs programs that are built apart from this test")
-	}
 	l := newLab(t)
 	for name, test := range map[string]struct{ line, shown, wantErr string }{
 		"a command":                       {"wxqrcode create a --permanent --sandbox --json >code.json && wc -l <code.json", "", ""},
@@ -443,13 +541,20 @@ func TestACommandThatDoesOtherwiseIsFound(t *testing.T) {
 		"a flag that is not there":        {"wxqrcode create a --forever", "", "unknown flag: --forever"},
 		"a flag of a mention":             {"wxqrcode stats FILE --pages", "", "no flag --pages"},
 		"a file that is not there":        {"wxqrcode batch missing.csv --check", "", "missing.csv"},
+		"nothing to kill":                 {"kill %1", "", "nothing is in the background"},
+		"a target of make":                {"make help", "", ""},
+		"another's output":                {"make help", "list the targets\n", "the document shows"},
 		"a server that ends":              {"wxqrcode sandbox --mode open", "", "ended"},
 		"a server that nobody knows":      {"wxqrcode completion bash &", "", "not a server"},
 		"a part of a pipe":                {"wxqrcode inspect nothing | cat", "", "exit status"},
 		"one beside another's":            {"git status && wxqrcode demo --forever", "", "unknown flag: --forever"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := l.newSession(t.Context(), t.TempDir())
+			t.Parallel()
+			if missing := missingProgram(test.line); missing != "" {
+				t.Skipf("there is no %s", missing)
+			}
+			s := l.newSession(t)
 			err := errors.Join(s.try(entry{line: test.line, shown: test.shown}), s.close())
 			if test.wantErr == "" {
 				require.NoError(t, err)

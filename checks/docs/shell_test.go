@@ -42,6 +42,22 @@ func entries(b block) []entry {
 	return all
 }
 
+// typed returns what a reader of a document may type: first what stands in blocks, then what stands in sentences.
+func typed(d *document) []entry {
+	var all []entry
+	for _, b := range d.blocks() {
+		if b.language == langShell || b.language == langConsole {
+			all = append(all, entries(b)...)
+		}
+	}
+	for _, s := range d.spans() {
+		if isCommand(s) {
+			all = append(all, entry{place: s.place, line: s.text})
+		}
+	}
+	return all
+}
+
 // commands returns the commands of a line: what stands between &&, ||, |, ; and &, without comments.
 func commands(line string) []string {
 	var all []string
@@ -75,7 +91,7 @@ func commands(line string) []string {
 }
 
 // assignment is one of those that may stand before a command.
-var assignment = regexp.MustCompile(`^[A-Z_]+=\S*\s+`)
+var assignment = regexp.MustCompile(`^[A-Z_]+=([^\s'"]|'[^']*'|"[^"]*")*\s+`)
 
 // bare returns a command without assignments before it.
 func bare(command string) string {
@@ -115,6 +131,7 @@ func TestALineOfAShellIsTakenApart(t *testing.T) {
 	assert.Equal(t, []string{`wxqrcode image "$TICKET" --out -`, "lpr"}, commands(`wxqrcode image "$TICKET" --out - | lpr`))
 	assert.Equal(t, []string{"a 'b && c' d#e", "f >&2"}, commands("a 'b && c' d#e; f >&2 &"))
 	assert.Equal(t, "go mod tidy", bare("GOWORK=off X=1 go mod tidy"))
+	assert.Equal(t, "go mod tidy", bare(`X="a b" Y='c'd go mod tidy`))
 	assert.Equal(t, []string{"a", "b c", "", "de"}, words(`a 'b c'  "" d"e"`))
 
 	sh := block{place: place{"a.md", 10}, language: langShell, text: "# first\none \\\n  two\n\nthree\n"}

@@ -49,14 +49,14 @@ func contextFaults() []fault {
 		}},
 		{name: "cancelled within the answer", calls: directCalls, want: 1, is: canceled, begin: func(e *env) {
 			e.wechat.breaks(stallInBody(e.wechat))
-			e.tap(func(read int, _ error) {
+			e.tap(func(read, _ int, _ error) {
 				if read == 2 {
 					e.cancel()
 				}
 			})
 		}},
 		{name: "cancelled when the answer is there", calls: directCalls, want: 1, begin: func(e *env) {
-			e.tap(func(_ int, err error) {
+			e.tap(func(_, _ int, err error) {
 				if errors.Is(err, io.EOF) {
 					e.cancel()
 				}
@@ -96,8 +96,8 @@ func cancelInDial(e *env) {
 }
 
 // tap calls f at each reading of an answer's body: before it, with its number from 1, and
-// after it, with its error.
-func (e *env) tap(f func(read int, err error)) {
+// after it, with the bytes that it brought and its error.
+func (e *env) tap(f func(read, n int, err error)) {
 	t := e.ownTransport()
 	e.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
 		res, err := t.RoundTrip(r)
@@ -115,14 +115,14 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 type tapped struct {
 	io.ReadCloser
 	reads int
-	f     func(int, error)
+	f     func(read, n int, err error)
 }
 
 func (b *tapped) Read(p []byte) (int, error) {
 	b.reads++
-	b.f(b.reads, nil)
+	b.f(b.reads, 0, nil)
 	n, err := b.ReadCloser.Read(p)
-	b.f(b.reads, err)
+	b.f(b.reads, n, err)
 	return n, err
 }
 

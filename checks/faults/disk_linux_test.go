@@ -52,6 +52,7 @@ func runTrouble(t *testing.T, b *table, of trouble, program string, how *syscall
 		t.Skipf("this system lets no child make a file system: %v %s", err, &errs)
 	}
 	require.NoError(t, err, "%s", &errs)
+	assert.NotRegexp(t, secretParts, errs.String(), "log of net/http")
 	addTroubled(t, b, of.Name, output.String())
 }
 
@@ -146,6 +147,8 @@ const noRoom = "the file that is written to has no room"
 func runDevFull(t *testing.T, b *table) {
 	t.Helper()
 	leaks := countLeaks()
+	standard, release := captureStandardLog()
+	defer release()
 	e := newEnv(t.Context(), writeImage, t.TempDir())
 	client, err := e.client()
 	require.NoError(t, err)
@@ -162,5 +165,6 @@ func runDevFull(t *testing.T, b *table) {
 	assert.NoError(t, err)
 	require.NoError(t, full.Close())
 	e.close()
+	assert.NotRegexp(t, secretParts, standard.String(), "log of net/http")
 	leaks.check(t)
 }

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ type fault struct {
 	tries map[*call]int        // those of calls for which it is another number
 	is    []error              // what the error matches
 	as    func(err error) bool // or this; if there is neither, there is no error
+	leaks string               // what net/http logs of the secrets, though it should not
 }
 
 // meet lets the calls meet one fault after the other, each a subtest.
@@ -71,8 +73,14 @@ func runFaults(t *testing.T, b *table, faults ...fault) {
 		ran := false
 		t.Run(strings.ReplaceAll(m.call.name, "`", ""), func(t *testing.T) {
 			ran = true
+			leaks := m.fault.leaks != ""
+			if leaks { // seen to before look, whose call might take the connection that is to log it
+				require.True(t, eventually(func() bool { return secretParts.MatchString(standard.String()) }), "it leaks no more")
+			}
 			m.look(t, b)
-			assert.NotRegexp(t, secretParts, standard.String(), "log of net/http")
+			if !leaks {
+				assert.NotRegexp(t, secretParts, standard.String(), "log of net/http")
+			}
 		})
 		if !ran { // as somebody asked for others
 			if m.extra != nil {
@@ -119,7 +127,7 @@ func (m *encounter) look(t *testing.T, b *table) {
 	if m.taken != 0 {
 		assert.Equal(t, len(picture), m.taken)
 	}
-	b.add(m.fault.name, m.call.name, sees, tried, left, "nothing")
+	b.add(m.fault.name, m.call.name, sees, tried, left, cmp.Or(m.fault.leaks, "nothing"))
 }
 
 // judge checks the error of the call.

@@ -82,11 +82,15 @@ func (l leaks) left() error {
 		l.descriptors, descriptors(), stacks[:runtime.Stack(stacks, true)])
 }
 
-// eventually waits for a condition, for so long that only a fault makes it fail.
+// eventually waits for a condition, for so long that only a fault makes it fail. It looks
+// less and less often, so as not to slow what it waits for.
 func eventually(condition func() bool) bool {
-	for deadline := time.Now().Add(20 * time.Second); !condition(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			return false
+	late := time.After(20 * time.Second)
+	for pause := time.Millisecond; !condition(); pause = min(2*pause, 100*time.Millisecond) {
+		select {
+		case <-time.After(pause):
+		case <-late:
+			return condition()
 		}
 	}
 	return true

@@ -111,7 +111,9 @@ func TestTheDocumentationIsWhatHappens(t *testing.T) {
 	if !complete || filtered() > 0 {
 		for _, b := range tables {
 			for line := range strings.Lines(b.rows()) {
-				assert.Contains(t, string(have), line, "not in docs/reliability.md")
+				if !strings.Contains(string(have), line) { // assert.Contains would print the page
+					t.Errorf("not in docs/reliability.md: %s", line)
+				}
 			}
 		}
 		return

@@ -3,7 +3,9 @@ package faults
 import (
 	"context"
 	"net"
+	"net/http"
 	"os"
+	"sync"
 	"syscall"
 )
 
@@ -11,12 +13,13 @@ import (
 // does: nobody says no. The calls use the library's own client, which gives up a dial
 // after 3 s.
 func silentFaults() []fault {
+	dials := countDials()
 	return []fault{
 		{name: "no answer to a dial; the library allows 3 s", is: []error{errDeadline}, begin: func(e *env) {
 			s := newSilence()
 			e.closers = append(e.closers, s.close)
 			e.hosts = []string{"http://" + s.address}
-			e.unit, e.tries = "dial", func() int { return e.log.repeats() + 1 }
+			e.unit, e.tries = "dial", func() int { return dials(s.address) }
 			e.end = func() { s.serve(e.wechat) }
 		}},
 		{name: "no answer to a dial of the first host", calls: apiCalls, want: 1, begin: func(e *env) {
@@ -25,6 +28,26 @@ func silentFaults() []fault {
 			e.hosts = []string{"http://" + s.address, e.wechat.URL}
 			e.unit = "request of the spare"
 		}},
+	}
+}
+
+// countDials lets http.DefaultTransport count its dials, and with it the library's own
+// clients, which have copies of it. It returns how often an address was dialled.
+func countDials() func(address string) int {
+	var mu sync.Mutex
+	dials := make(map[string]int)
+	transport := http.DefaultTransport.(*http.Transport)
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		mu.Lock()
+		dials[address]++
+		mu.Unlock()
+		return dial(ctx, network, address)
+	}
+	return func(address string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return dials[address]
 	}
 }
 

@@ -8,9 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // A traced is a child that stops before and after each of its system calls. Only Linux
@@ -40,7 +45,7 @@ const (
 var errNoTrace = errors.New("tracing is refused")
 
 // trace runs this program as the child name and calls at for each system call, before and
-// after it, until the child ends; at may kill it.
+// after it, until the child ends; at may kill it. After any error the child is gone too.
 func trace(name string, env []string, output *os.File, begin, at func(*traced) error) (syscall.WaitStatus, error) {
 	runtime.LockOSThread() // only the thread that began it may trace
 	defer runtime.UnlockOSThread()
@@ -54,6 +59,12 @@ func trace(name string, env []string, output *os.File, begin, at func(*traced) e
 	}
 	defer func() { _ = p.Release() }()
 	t := &traced{pid: p.Pid, thread: p.Pid, entered: make(map[int]systemCall)}
+	ended := false
+	defer func() {
+		if !ended {
+			t.end()
+		}
+	}()
 	if _, err := wait4(t.pid, &ws, 0); err != nil {
 		return ws, err
 	}
@@ -61,7 +72,6 @@ func trace(name string, env []string, output *os.File, begin, at func(*traced) e
 		return ws, fmt.Errorf("%w: %w", errNoTrace, err)
 	}
 	if err := begin(t); err != nil {
-		_ = p.Kill()
 		return ws, err
 	}
 	for signal := 0; ; {
@@ -75,7 +85,7 @@ func trace(name string, env []string, output *os.File, begin, at func(*traced) e
 		signal = 0
 		switch {
 		case !ws.Stopped():
-			if t.thread == t.pid {
+			if ended = t.thread == t.pid; ended {
 				return ws, nil
 			}
 		case ws.StopSignal() == syscallStop:
@@ -90,6 +100,31 @@ func trace(name string, env []string, output *os.File, begin, at func(*traced) e
 		case ws.StopSignal() != syscall.SIGTRAP && ws.StopSignal() != syscall.SIGSTOP: // which the tracing itself makes
 			signal = int(ws.StopSignal())
 		}
+	}
+}
+
+func TestTraceLeavesNoChildAfterAnError(t *testing.T) {
+	failed := errors.New("failed")
+	for name, calls := range map[string]int{"of begin": 0, "of at, soon": 1, "of at, when there are threads": 500} {
+		t.Run(name, func(t *testing.T) {
+			pid, seen := 0, 0
+			count := func(of *traced) error {
+				if pid = of.pid; seen == calls {
+					return failed
+				}
+				seen++
+				return nil
+			}
+			output, err := os.Create(filepath.Join(t.TempDir(), "output"))
+			require.NoError(t, err)
+			defer output.Close()
+			_, err = trace("clock", nil, output, count, count)
+			if errors.Is(err, errNoTrace) {
+				t.Skip(err)
+			}
+			require.ErrorIs(t, err, failed)
+			assert.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+		})
 	}
 }
 
@@ -125,6 +160,17 @@ func (t *traced) read() error {
 }
 
 func (t *traced) kill() error { return syscall.Kill(t.pid, syscall.SIGKILL) }
+
+// end kills the child and waits until it is gone; its first thread goes last.
+func (t *traced) end() {
+	_ = t.kill()
+	for {
+		var ws syscall.WaitStatus
+		if thread, err := wait4(-t.pid, &ws, waitAllThreads); err != nil || thread == t.pid && !ws.Stopped() {
+			return
+		}
+	}
+}
 
 // text reads a string of the child's; "" if there is none.
 func (t *traced) text(address uint64) string {

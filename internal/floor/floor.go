@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Comparison measures two functions by turns, so that whatever slows the machine
+// A Comparison measures functions by turns, so that whatever slows the machine
 // down slows both, and takes the quickest round of each.
 type Comparison struct {
 	Floor, Ours func()
@@ -20,9 +20,19 @@ type Comparison struct {
 // reports both.
 func (c Comparison) Run(b *testing.B) (floor, ours Nanoseconds) {
 	b.Helper()
-	least := [2]time.Duration{time.Hour, time.Hour}
+	floor, ours, _ = c.RunBeside(b, nil)
+	return floor, ours
+}
+
+// RunBeside does the same with a third function, whose time is not reported.
+func (c Comparison) RunBeside(b *testing.B, beside func()) (floor, ours, third Nanoseconds) {
+	b.Helper()
+	least := [3]time.Duration{time.Hour, time.Hour, time.Hour}
 	for b.Loop() {
-		for i, f := range []func(){c.Floor, c.Ours} {
+		for i, f := range []func(){c.Floor, c.Ours, beside} {
+			if f == nil {
+				continue
+			}
 			if c.Before != nil {
 				c.Before()
 			}
@@ -31,10 +41,10 @@ func (c Comparison) Run(b *testing.B) (floor, ours Nanoseconds) {
 	}
 	times := c.Batch * max(c.Each, 1)
 	floor, ours = perCall(least[0], times), perCall(least[1], times)
-	b.ReportMetric(0, "ns/op") // of both together: of no use
+	b.ReportMetric(0, "ns/op") // of all together: of no use
 	b.ReportMetric(floor, "floor-ns")
 	b.ReportMetric(ours, "ours-ns")
-	return floor, ours
+	return floor, ours, perCall(least[2], times)
 }
 
 // Nanoseconds is a time that may be a fraction of one.

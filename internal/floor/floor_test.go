@@ -11,16 +11,16 @@ import (
 
 func TestBothAreMeasuredAsOften(t *testing.T) {
 	require.NoError(t, flag.Set("test.benchtime", "3x"))
-	var before, floor, ours int
+	var before, floor, ours, beside int
 	const slow = 50 * time.Millisecond
 	var wait time.Duration // of ours; the second round is the quickest
 	result := testing.Benchmark(func(b *testing.B) {
-		before, floor, ours = 0, 0, 0
-		least, mine := Comparison{
+		before, floor, ours, beside = 0, 0, 0, 0
+		least, mine, third := Comparison{
 			Before: func() {
 				before++
 				wait = slow
-				if before == 4 {
+				if before == 5 {
 					wait = 0
 				}
 			},
@@ -31,14 +31,16 @@ func TestBothAreMeasuredAsOften(t *testing.T) {
 				ours++
 			},
 			Batch: 1, Each: 2,
-		}.Run(b)
+		}.RunBeside(b, func() { beside++ })
+		assert.GreaterOrEqual(b, third, 0.0)
 		assert.Less(b, mine, float64(slow/2), "the quickest round counts, for one piece of work")
 		assert.GreaterOrEqual(b, mine, 0.0)
 		assert.GreaterOrEqual(b, least, 0.0)
 	})
-	assert.Equal(t, 6, before, "before each round of each")
+	assert.Equal(t, 9, before, "before each round of each")
 	assert.Equal(t, 3, floor)
 	assert.Equal(t, 3, ours)
+	assert.Equal(t, 3, beside)
 	assert.Contains(t, result.Extra, "floor-ns")
 	assert.Contains(t, result.Extra, "ours-ns")
 }

@@ -148,6 +148,11 @@ func TestALoadThatCannotBeIsRefused(t *testing.T) {
 	}
 }
 
+func TestALoadThatOutlastsItsSignaturesIsRefused(t *testing.T) {
+	err := run(t.Context(), plan{pushes: 241, connections: 1, rate: 1}, false, io.Discard, io.Discard)
+	require.ErrorContains(t, err, "241 pushes at -rate 1 take 4m1s; at most 4m0s are possible")
+}
+
 func TestAnInterruptEndsTheLoad(t *testing.T) {
 	leak.Check(t)
 	ctx, cancel := context.WithCancel(t.Context())

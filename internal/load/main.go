@@ -56,6 +56,11 @@ func run(ctx context.Context, p plan, asJSON bool, out, progress io.Writer) erro
 	if p.pushes < 1 || p.connections < 1 || p.rate < 1 {
 		return fmt.Errorf("-pushes %d, -connections %d and -rate %d must be 1 or more", p.pushes, p.connections, p.rate)
 	}
+	// All are signed before the first is sent, and the handler takes none that is older than five minutes.
+	const longest = 4 * time.Minute
+	if takes := time.Duration(float64(p.pushes) / float64(p.rate) * float64(time.Second)); takes > longest {
+		return fmt.Errorf("%d pushes at -rate %d take %v; at most %v are possible: send fewer -pushes", p.pushes, p.rate, takes.Round(time.Second), longest)
+	}
 	var reports []report
 	for _, rate := range []int{0, p.rate} {
 		for _, s := range []subject{bare, plain, secure} {
