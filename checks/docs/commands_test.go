@@ -33,7 +33,7 @@ var elsewhere = []struct {
 	{regexp.MustCompile(`^go run \./checks/release( make \S+)?$`), "makes commits and tags; the step does so in a repository of its own", "release", "go run ./checks/release"},
 	{regexp.MustCompile(`^go run \./checks/release binaries `), "takes minutes, and needs a commit", "binaries", `release" binaries `},
 	{regexp.MustCompile(`^go test .*-bench `), "takes minutes; the step runs each benchmark once", "bench", "-bench=. "},
-	{regexp.MustCompile(`^go test (.*-run .*|\./[\w/]+( -update| -count=1)?)$`), "the step runs these tests", "tests", "go test work"},
+	{regexp.MustCompile(`^go test (.*-run .*|\./[\w/]+( -update)?)$`), "the step runs these tests", "tests", "go test work"},
 	{regexp.MustCompile(`^go (get|install|run) \S*@\S+$`), "needs a version that is published", "release", "go run ./checks/release"},
 	{regexp.MustCompile(`^go mod (edit|tidy)\b`), "changes go.mod; the step does so as a user", "release", "go run ./checks/release"},
 	{regexp.MustCompile(`^git [a-z]+\b`), "changes a repository; the step has one of its own", "release", "go run ./checks/release"},
