@@ -90,10 +90,10 @@ func theirNames(spans []span) map[string]bool {
 
 // names knows what our packages export.
 type names struct {
-	library library
-	all     map[string]bool            // whatever is exported: functions, types, constants, fields and methods
-	members map[string]map[string]bool // fields and methods, by type
-	seen    map[string]bool            // those of the table foreign that were asked for
+	packages library
+	all      map[string]bool            // whatever is exported: functions, types, constants, fields and methods
+	members  map[string]map[string]bool // fields and methods, by type
+	seen     map[string]bool            // those of the table foreign that were asked for
 
 	fset  *token.FileSet
 	scope *types.Package // of the vocabulary
@@ -103,7 +103,7 @@ type names struct {
 func newNames(t *testing.T, l library) *names {
 	t.Helper()
 	n := &names{
-		library: l, all: make(map[string]bool), members: make(map[string]map[string]bool), seen: make(map[string]bool),
+		packages: l, all: make(map[string]bool), members: make(map[string]map[string]bool), seen: make(map[string]bool),
 		fset: token.NewFileSet(),
 	}
 	for _, path := range ours {
@@ -117,7 +117,7 @@ func newNames(t *testing.T, l library) *names {
 	before, after, _ := strings.Cut(vocabulary, "\n")
 	text := before + "\n" + importAll() + after
 	var err error
-	n.scope, err = n.library.check(n.fset, source{"vocabulary", text + "}\n"})
+	n.scope, err = n.packages.check(n.fset, source{"vocabulary", text + "}\n"})
 	require.NoError(t, err)
 	n.fset.Iterate(func(f *token.File) bool {
 		n.pos = []token.Pos{f.Pos(len(text)), f.Pos(strings.Index(text, "{}") + 1)}
@@ -235,7 +235,7 @@ func (n *names) lookup(e *ast.SelectorExpr) types.Object {
 	if path == "" {
 		return nil
 	}
-	return n.library[path].Scope().Lookup(e.Sel.Name)
+	return n.packages[path].Scope().Lookup(e.Sel.Name)
 }
 
 func (n *names) checkCall(e *ast.CallExpr, text string) error {

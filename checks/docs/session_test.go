@@ -260,10 +260,10 @@ func missingProgram(line string) string {
 	return ""
 }
 
-// placeholder is what a reader puts something else for; for a TICKET this test does.
-var placeholder = regexp.MustCompile(`^[A-Z]{3,}$`)
+// A standIn is what a reader puts something else for; for a TICKET this test does.
+var standIn = regexp.MustCompile(`^[A-Z]{3,}$`)
 
-// isMention tells code that speaks of a command from a command to be typed: it is a mere name, has placeholders, or ends in
+// isMention tells code that speaks of a command from a command to be typed: it is a mere name, has stand-ins, or ends in
 // a flag that wants a value. The command and its flags must exist.
 func (s *session) isMention(line string) (bool, error) {
 	w := words(bare(line))
@@ -278,8 +278,8 @@ func (s *session) isMention(line string) (bool, error) {
 		return true, fmt.Errorf("wxqrcode has no command %s", w[1]) // its help is that of wxqrcode
 	}
 	wantsValue := regexp.MustCompile(`(?m)^ +(-\w, )?` + regexp.QuoteMeta(w[len(w)-1]) + ` \S+ {2,}`)
-	hasPlaceholder := slices.ContainsFunc(w, func(s string) bool { return placeholder.MatchString(s) && s != "TICKET" })
-	if len(w) > 2 && !hasPlaceholder && !wantsValue.MatchString(help) {
+	hasStandIn := slices.ContainsFunc(w, func(s string) bool { return standIn.MatchString(s) && s != "TICKET" })
+	if len(w) > 2 && !hasStandIn && !wantsValue.MatchString(help) {
 		return false, nil
 	}
 	for _, flag := range w[2:] {
@@ -534,7 +534,7 @@ func TestACommandThatDoesOtherwiseIsFound(t *testing.T) {
 		"one that serves in the examples": {"go run ./examples/scanlogin", "", ""},
 		"what varies":                     {"wxqrcode render http://weixin.qq.com/q/a --out a.svg", "a.svg: 1 bytes\n", ""},
 		"the mere name of a command":      {"wxqrcode render", "", ""},
-		"one with a placeholder":          {"wxqrcode stats FILE --page", "", ""},
+		"one with a stand-in":             {"wxqrcode stats FILE --page", "", ""},
 		"another output":                  {"wxqrcode render http://weixin.qq.com/q/a --out a.svg", "b.svg: 1 bytes\n", "the document shows"},
 		"a program that nobody knows":     {"wxqrcodes demo", "", "neither in the table"},
 		"a command that is not there":     {"wxqrcode paint", "", "no command paint"},
