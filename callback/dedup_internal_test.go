@@ -274,6 +274,18 @@ func TestAValueLivesToTheLastMoment(t *testing.T) {
 	assert.Len(t, r.entries, 2, "a is forgotten")
 }
 
+func TestAMemoryHoldsAllThatItsLimitAllows(t *testing.T) {
+	r := newRecent[string, int](3)
+	for i, key := range []string{"a", "b", "c"} {
+		assert.False(t, r.put(key, i, 1, 0, time.Minute), key)
+	}
+	_, ok := r.get("a", 0)
+	assert.True(t, ok, "three of three")
+	assert.True(t, r.put("d", 4, 1, 0, time.Minute), "one that is of use had to go")
+	_, ok = r.get("a", 0)
+	assert.False(t, ok)
+}
+
 // A model of what a recent promises, beside the real one.
 func FuzzRecent(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9})
