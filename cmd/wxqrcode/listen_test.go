@@ -59,7 +59,7 @@ func (r *transcript) String() string {
 // await returns the match of a pattern, or of its first group, once it is there.
 func (r *transcript) await(t *testing.T, pattern string) string {
 	t.Helper()
-	re, limit := regexp.MustCompile(pattern), time.After(10*time.Second)
+	re, limit := regexp.MustCompile(pattern), time.After(time.Minute)
 	for {
 		now, more := r.read()
 		if match := re.FindStringSubmatch(now); match != nil {
@@ -68,7 +68,7 @@ func (r *transcript) await(t *testing.T, pattern string) string {
 		select {
 		case <-more:
 		case <-limit:
-			require.FailNow(t, "not written within 10 s", "%s\nin\n%s", pattern, now)
+			require.FailNow(t, "not written within a minute", "%s\nin\n%s", pattern, now)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func leaveNoGoroutine(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
-		for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
 			if time.Now().After(end) {
 				stacks := make([]byte, 1<<20)
 				require.FailNow(t, "goroutines are left", "%s", stacks[:runtime.Stack(stacks, true)])

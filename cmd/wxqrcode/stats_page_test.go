@@ -383,7 +383,7 @@ func TestEventsWaitInTheJournalWhileTheDatabaseIsGone(t *testing.T) {
 	address := l.stderr.await(t, statsAddress)
 	user := newBrowser(t)
 	_, _, at := user.open(t, address)
-	for limit := time.Now().Add(10 * time.Second); ; runtime.Gosched() { // until it was played back
+	for limit := time.Now().Add(time.Minute); ; runtime.Gosched() { // until it was played back
 		if _, body, _ := user.open(t, "http://"+at.Host+"/report.json"); strings.Contains(body, `"scans":2,`) {
 			break
 		}
