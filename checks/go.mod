@@ -34,3 +34,7 @@ require (
 )
 
 replace github.com/seed-0142d113/wxqrcode => ../
+
+replace github.com/seed-0142d113/wxqrcode/scanstats => ../scanstats
+
+replace github.com/seed-0142d113/wxqrcode/wxredis => ../wxredis

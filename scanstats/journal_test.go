@@ -35,7 +35,7 @@ func journaled(t testing.TB) Config {
 // played waits until the journal has been played back.
 func played(t testing.TB, s *Store) {
 	t.Helper()
-	require.Eventually(t, func() bool { return !s.journal.waiting() }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return !s.journal.waiting() }, 5*time.Minute, 10*time.Millisecond)
 	info, err := os.Stat(s.journal.path)
 	require.NoError(t, err)
 	require.Equal(t, int64(len(s.journal.head)), info.Size(), "nothing is left in it")
