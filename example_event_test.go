@@ -19,7 +19,7 @@ func ExampleParseEvent() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	scene, fromCode := event.Scene()
+	scene, fromCode := event.SceneKey()
 	switch {
 	case event.Type == wxqrcode.EventSubscribe && fromCode:
 		fmt.Println(event.OpenID, "is a new follower by", scene)

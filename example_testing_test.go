@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log"
 	"net/http"
-	"net/http/httptest"
 
 	"github.com/jarcoal/httpmock"
 	"github.com/seed-0142d113/wxqrcode"
@@ -14,26 +13,27 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// Testing with wxtest: real HTTP, real tickets, people who scan.
+// Testing with wxtest: real HTTP, real tickets, scans of users.
 func Example_testingWithWxtest() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
 
-	// The program under test counts the followers that each poster brought.
+	// The program under test counts the new followers of each poster.
 	followers := map[string]int{}
-	handler, err := callback.New(callback.Config{Token: "token"},
-		func(_ context.Context, event *wxqrcode.Event) (callback.Reply, error) {
-			if scene, ok := event.Scene(); ok && event.Type == wxqrcode.EventSubscribe {
-				followers[scene]++
-			}
-			return nil, nil
-		})
+	cfg := wechat.CallbackConfig(wxtest.Secure)
+	cfg.OnEvent = func(_ context.Context, event *wxqrcode.Event) (callback.Reply, error) {
+		if scene, ok := event.SceneKey(); ok && event.Type == wxqrcode.EventSubscribe {
+			followers[scene]++
+		}
+		return nil, nil
+	}
+	handler, err := callback.New(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	program := httptest.NewServer(handler)
-	defer program.Close()
-	wechat.SetCallback(program.URL, wxtest.CallbackConfig{Token: "token"})
+	if err := wechat.Connect(handler); err != nil {
+		log.Fatal(err)
+	}
 
 	ctx := context.Background()
 	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
@@ -50,7 +50,7 @@ func Example_testingWithWxtest() {
 	// map[poster-7:2]
 }
 
-// Testing with httpmock: one call, one canned answer.
+// Testing with httpmock: one request, one canned response.
 func Example_testingWithHttpmock() {
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder(http.MethodPost, "https://api.weixin.qq.com/cgi-bin/qrcode/create",

@@ -10,7 +10,7 @@
 //	err = client.SaveImage(ctx, "poster-7.jpg", code.Ticket)
 //
 // When somebody scans it, WeChat pushes an event to the account's callback URL.
-// [ParseEvent] reads it, and [Event.Scene] gives the scene back.
+// [ParseEvent] reads it, and [Event.SceneKey] returns the scene.
 //
 // The account must be a verified service account. Package wxtest is a WeChat to test
 // against, without an account.

@@ -209,6 +209,8 @@ func TestValidateNamesFieldValueAndLimit(t *testing.T) {
 		{"a surrogate", wxqrcode.Permanent(wxqrcode.SceneStr("\xed\xa0\x80")), "scene_str", "\xed\xa0\x80", []string{"valid UTF-8"}},
 		{"an overlong NUL", wxqrcode.Permanent(wxqrcode.SceneStr("\xc0\x80")), "scene_str", "\xc0\x80", []string{"valid UTF-8"}},
 		{"a line break", wxqrcode.Temporary(wxqrcode.SceneStr("a\nb"), time.Hour), "scene_str", "a\nb", []string{"control character", "U+000A"}},
+		{"an end of CDATA and a tag", wxqrcode.Temporary(wxqrcode.SceneStr("a]]><b"), time.Hour), "scene_str", "a]]><b", []string{"]]>"}},
+		{"an end of CDATA, spaces and a tag", wxqrcode.Permanent(wxqrcode.SceneStr("]]>  </EventKey>")), "scene_str", "]]>  </EventKey>", []string{"]]>"}},
 
 		{"no lifetime", wxqrcode.Temporary(id, 0), "lifetime", "0s", []string{"1s", "720h0m0s", "30 days"}},
 		{"no lifetime for a text", wxqrcode.Temporary(wxqrcode.SceneStr("a"), 0), "lifetime", "0s", []string{"1s", "30 days"}},

@@ -3,6 +3,7 @@ package wxqrcode
 import (
 	"crypto/rand"
 	"fmt"
+	"regexp"
 	"strconv"
 	"time"
 	"unicode"
@@ -51,7 +52,8 @@ const (
 func SceneID(id uint32) Scene { return Scene{kind: idScene, id: id} }
 
 // SceneStr returns a scene that is a text: 1 to [MaxSceneStr] bytes of valid
-// UTF-8 without control characters. The limits are checked by
+// UTF-8 without control characters, and without "]]>" followed by "<", which an
+// event could bring back as another scene. The limits are checked by
 // [Request.Validate].
 func SceneStr(s string) Scene { return Scene{kind: strScene, str: s} }
 
@@ -67,7 +69,7 @@ func RandomScene(prefix string) Scene { return SceneStr(prefix + rand.Text()) }
 func (s Scene) ID() (id uint32, ok bool) { return s.id, s.kind == idScene }
 
 // Key returns the scene as the event of a scan will carry it (see
-// [Event.Scene]): the number in decimal, or the text itself.
+// [Event.SceneKey]): the number in decimal, or the text itself.
 func (s Scene) Key() string {
 	if s.kind == idScene {
 		return strconv.FormatUint(uint64(s.id), 10)
@@ -118,6 +120,8 @@ func validateStr(s string) error {
 		reason = fmt.Sprintf("is %d bytes long; at most %d are allowed", len(s), MaxSceneStr)
 	case !utf8.ValidString(s):
 		reason = "must be valid UTF-8"
+	case cdataBoundary.MatchString(s):
+		reason = "must not contain ]]> followed by <, which an event could bring back as another scene"
 	default:
 		r, found := unprintable(s)
 		if !found {
@@ -127,6 +131,10 @@ func validateStr(s string) error {
 	}
 	return &ValidationError{Field: "scene_str", Value: s, Reason: reason}
 }
+
+// cdataBoundary matches what could end the CDATA section that carries a scene
+// back: WeChat does not split a scene that contains "]]>".
+var cdataBoundary = regexp.MustCompile(`\]\]>\s*<`)
 
 // unprintable finds what no scene may hold: control characters, and the two
 // noncharacters that XML forbids, so that the event of a scan could not be read.

@@ -8,153 +8,245 @@ import (
 	"time"
 )
 
-// A Dedup remembers the pushes that were here before. It is safe for concurrent use.
-// [Config] has one in memory by default; implement it to share one between
-// instances.
-type Dedup interface {
-	// Do returns run's reply for key. It calls run, on the caller's goroutine, if
-	// nobody has within ttl; waits if somebody is at it; and repeats the reply of a
-	// run that ended well, or nil once it has let go of that. A run that ends in an
-	// error or a panic is forgotten: whoever waits for it, or comes next, runs again.
-	// ctx bounds the waiting, never run. Replies must not be changed.
-	Do(ctx context.Context, key string, ttl time.Duration, run func() ([]byte, error)) ([]byte, error)
+// A Deduplicator runs one call for each key. It must be safe for concurrent use.
+// [Config] uses a [MemoryDedup] by default; implement Deduplicator to share one
+// between instances, and test it with the suite TestDeduplicator of package
+// wxtest.
+type Deduplicator interface {
+	// Do calls fn on the caller's goroutine unless a call for key succeeded
+	// within ttl, counted from its end. Concurrent callers of a key share one
+	// call: the others wait for it and receive its reply. duplicate reports that
+	// fn was not called for this caller; the reply may be nil once it is
+	// forgotten. Replies must not be modified.
+	//
+	// The error of a call is returned without a reply. A call that fails or
+	// panics is forgotten, and one of the callers that wait for it calls fn next.
+	// A caller whose ctx ends while it waits receives duplicate and the cause.
+	// fn's context has the values of ctx and ends only if the lease of the call is
+	// lost to another instance. If the store behind a Deduplicator fails, Do logs
+	// that and calls fn.
+	Do(ctx context.Context, key string, ttl time.Duration, fn func(context.Context) ([]byte, error)) (reply []byte, duplicate bool, err error)
 }
 
+// Limits of a MemoryDedup.
 const (
-	maxRemembered = 1_000_000       // pushes
-	replyLife     = time.Minute     // of a reply; WeChat's three tries take 15 s
-	maxReplies    = 64 << 20        // bytes of them
-	warnPause     = 1 * time.Minute // between two warnings that a memory is full
+	maxKeys       = 1_000_000
+	maxReplyBytes = 64 << 20
+	replyTTL      = time.Minute // WeChat's three tries take 15 s
+	replyOverhead = 256         // bytes that a stored reply takes beside its text, at most
+	warnInterval  = time.Minute
 )
 
-// NewMemoryDedup returns what [Config] takes by default: a memory in this process, for a
-// million pushes and 64 MiB of replies. Put before a shared Dedup, it spares that
-// what one instance knows by itself. It warns log when it is full; nil stands for [slog.Default].
-func NewMemoryDedup(log *slog.Logger) Dedup {
-	if log == nil {
-		log = slog.Default()
-	}
-	return newMemory(log)
+// A MemoryDedup is a [Deduplicator] in the memory of this process. It keeps a
+// million keys, which take about 130 MB, and replies of 64 MiB in all, each for
+// up to a minute. When it is full it forgets the oldest and logs a warning. Make
+// one with [NewMemoryDedup].
+type MemoryDedup struct {
+	full fullWarning
+
+	mu       sync.Mutex // guards the fields below
+	inflight map[keyHash]*inflightCall
+	done     ttlCache[keyHash, struct{}]
+	replies  ttlCache[keyHash, []byte]
 }
 
-// A memory is the default Dedup. It keeps hashes of keys, not keys.
-type memory struct {
-	seeds [2]maphash.Seed
-	start time.Time
-	full  fullWarning
+// A keyHash identifies a key, a signature or a body. With a million keys, the
+// chance that a new one has the hash of another is 5 in 10^14.
+type keyHash uint64
 
-	mu      sync.Mutex // guards all below
-	running map[digest]*run
-	done    recent[digest, struct{}]
-	replies recent[digest, []byte]
-}
+var seed = maphash.MakeSeed()
 
-type digest [2]uint64
-
-// A run is at work.
-type run struct {
-	done  chan struct{} // closed at its end; made by the first who waits
+// An inflightCall is a call of fn. ok and reply are set before done is closed.
+type inflightCall struct {
+	done  chan struct{}
 	ok    bool
 	reply []byte
 }
 
-func newMemory(log *slog.Logger) *memory {
-	return &memory{
-		seeds:   [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		start:   time.Now(),
-		full:    fullWarning{log: log, what: "pushes"},
-		running: make(map[digest]*run),
-		done:    newRecent[digest, struct{}](maxRemembered),
-		replies: newRecent[digest, []byte](maxReplies),
+// NewMemoryDedup returns an empty MemoryDedup that logs to log; nil means
+// [slog.Default] at Warn and above.
+func NewMemoryDedup(log *slog.Logger) *MemoryDedup {
+	return &MemoryDedup{
+		full:     fullWarning{log: loggerOrDefault(log), what: "dedup keys"},
+		inflight: make(map[keyHash]*inflightCall),
+		done:     newTTLCache[keyHash, struct{}](maxKeys),
+		replies:  newTTLCache[keyHash, []byte](maxReplyBytes),
 	}
 }
 
-// Do implements [Dedup].
-func (m *memory) Do(ctx context.Context, key string, ttl time.Duration, f func() ([]byte, error)) ([]byte, error) {
-	id := digest{maphash.String(m.seeds[0], key), maphash.String(m.seeds[1], key)}
+// Do implements [Deduplicator].
+func (m *MemoryDedup) Do(ctx context.Context, key string, ttl time.Duration, fn func(context.Context) ([]byte, error)) (reply []byte, duplicate bool, err error) {
+	hash := keyHash(maphash.String(seed, key))
 	for {
-		m.mu.Lock()
-		now := time.Since(m.start)
-		if _, done := m.done.get(id, now); done {
-			reply, _ := m.replies.get(id, now)
-			m.mu.Unlock()
-			return reply, nil
+		call, joined := m.join(hash)
+		if !joined {
+			defer m.finish(hash, call, ttl) // also after a panic or runtime.Goexit
+			reply, err := fn(context.WithoutCancel(ctx))
+			if err != nil {
+				return nil, false, err
+			}
+			call.reply, call.ok = reply, true
+			return reply, false, nil
 		}
-		r, running := m.running[id]
-		if !running {
-			r = &run{}
-			m.running[id] = r
-			m.mu.Unlock()
-			return m.run(id, r, ttl, f)
-		}
-		if r.done == nil {
-			r.done = make(chan struct{})
-		}
-		m.mu.Unlock()
-
 		select {
-		case <-r.done:
+		case <-call.done:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, true, context.Cause(ctx)
 		}
-		if r.ok {
-			return r.reply, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		switch {
+		case call.ok:
+			return call.reply, true, nil
+		case ctx.Err() != nil:
+			return nil, true, context.Cause(ctx)
 		}
 	}
 }
 
-func (m *memory) run(id digest, r *run, ttl time.Duration, f func() ([]byte, error)) ([]byte, error) {
-	defer m.finish(id, r, ttl) // also if f panics
-	reply, err := f()
-	if err != nil {
-		return nil, err
-	}
-	r.reply, r.ok = reply, true
-	return reply, nil
-}
-
-func (m *memory) finish(id digest, r *run, ttl time.Duration) {
+// join returns the call for a key, in flight or done, or a new one.
+func (m *MemoryDedup) join(hash keyHash) (call *inflightCall, joined bool) {
 	m.mu.Lock()
-	full := false
-	delete(m.running, id)
-	now := time.Since(m.start)
-	if r.ok && ttl > 0 {
-		full = m.done.put(id, struct{}{}, 1, now, now+ttl)
-		m.replies.forget(now)
-		if len(r.reply) > 0 {
-			m.replies.put(id, r.reply, len(r.reply), now, now+min(ttl, replyLife))
-		}
+	defer m.mu.Unlock()
+	now := sinceStart()
+	if _, ok := m.done.get(hash, now); ok {
+		reply, _ := m.replies.get(hash, now)
+		call := &inflightCall{done: make(chan struct{}), ok: true, reply: reply}
+		close(call.done)
+		return call, true
 	}
-	if r.done != nil {
-		close(r.done)
+	if call, ok := m.inflight[hash]; ok {
+		return call, true
+	}
+	call = &inflightCall{done: make(chan struct{})}
+	m.inflight[hash] = call
+	return call, false
+}
+
+// finish releases the callers that wait, and stores a call that succeeded.
+func (m *MemoryDedup) finish(hash keyHash, call *inflightCall, ttl time.Duration) {
+	m.mu.Lock()
+	delete(m.inflight, hash)
+	full := false
+	if now := sinceStart(); call.ok && ttl > 0 {
+		full = m.done.put(hash, struct{}{}, 1, now, ttl)
+		if len(call.reply) > 0 {
+			m.replies.put(hash, call.reply, len(call.reply)+replyOverhead, now, min(ttl, replyTTL))
+		}
 	}
 	m.mu.Unlock()
+	close(call.done)
 	if full {
-		m.full.warn(now)
+		m.full.warn()
 	}
 }
 
-// A fullWarning says now and then that a memory is full.
+// A signatureCache remembers the body that came with a signature of plain mode,
+// which does not cover the body.
+type signatureCache struct {
+	full fullWarning
+
+	mu     sync.Mutex // guards bodies
+	bodies ttlCache[keyHash, keyHash]
+}
+
+func newSignatureCache(log *slog.Logger) *signatureCache {
+	return &signatureCache{full: fullWarning{log: log, what: "signatures"}, bodies: newTTLCache[keyHash, keyHash](maxKeys)}
+}
+
+// firstUse reports whether no other body came with signature within ttl.
+func (c *signatureCache) firstUse(signature string, body []byte, ttl time.Duration) bool {
+	key, hash := keyHash(maphash.String(seed, signature)), keyHash(maphash.Bytes(seed, body))
+	now := sinceStart()
+	c.mu.Lock()
+	used, ok := c.bodies.get(key, now)
+	full := !ok && c.bodies.put(key, hash, 1, now, ttl)
+	c.mu.Unlock()
+	if full {
+		c.full.warn()
+	}
+	return !ok || used == hash
+}
+
+// A fullWarning logs that a cache is full, at most once in warnInterval.
 type fullWarning struct {
 	log  *slog.Logger
 	what string
 
 	mu   sync.Mutex // guards next
-	next time.Duration
+	next time.Time
 }
 
-func (w *fullWarning) warn(now time.Duration) {
+func (w *fullWarning) warn() {
 	w.mu.Lock()
-	due := now >= w.next
+	now := time.Now()
+	due := now.After(w.next)
 	if due {
-		w.next = now + warnPause
+		w.next = now.Add(warnInterval)
 	}
 	w.mu.Unlock()
 	if due {
-		w.log.LogAttrs(context.Background(), slog.LevelWarn,
-			"wxqrcode: callback: the memory of "+w.what+" is full; the oldest are forgotten early", slog.Int("limit", maxRemembered))
+		w.log.Warn("wxqrcode: callback: memory is full, forgetting the oldest early", "what", w.what, "limit", maxKeys)
 	}
+}
+
+// A ttlCache keeps values until they expire, and the newest of those whose costs
+// exceed a limit. It is not safe for concurrent use. It removes expired values
+// when a new one comes.
+type ttlCache[K comparable, V any] struct {
+	limit   int // of the sum of all costs
+	cost    int
+	entries map[K]ttlEntry[V]
+	queue   []ttlKey[K] // in the order of put
+}
+
+type ttlEntry[V any] struct {
+	value   V
+	cost    int
+	expires time.Duration // after the start of the process, which takes 8 bytes
+}
+
+type ttlKey[K comparable] struct {
+	key     K
+	expires time.Duration
+}
+
+var start = time.Now()
+
+func sinceStart() time.Duration { return time.Since(start) }
+
+func newTTLCache[K comparable, V any](limit int) ttlCache[K, V] {
+	return ttlCache[K, V]{limit: limit, entries: make(map[K]ttlEntry[V])}
+}
+
+func (c *ttlCache[K, V]) get(key K, now time.Duration) (value V, ok bool) {
+	e, ok := c.entries[key]
+	if !ok || now > e.expires {
+		var zero V
+		return zero, false
+	}
+	return e.value, true
+}
+
+// put stores a value that get does not find. It reports whether it removed a
+// value that had not expired.
+func (c *ttlCache[K, V]) put(key K, value V, cost int, now time.Duration, ttl time.Duration) (full bool) {
+	expires := now + ttl
+	c.cost += cost - c.entries[key].cost
+	c.entries[key] = ttlEntry[V]{value, cost, expires}
+	c.queue = append(c.queue, ttlKey[K]{key, expires})
+	for len(c.queue) > 0 && (c.cost > c.limit || now > c.queue[0].expires) {
+		full = c.removeOldest(now) || full
+	}
+	return full
+}
+
+// removeOldest removes the first key of the queue, and its entry unless a later
+// put replaced it.
+func (c *ttlCache[K, V]) removeOldest(now time.Duration) (unexpired bool) {
+	oldest := c.queue[0]
+	c.queue = c.queue[1:] // append copies what is left when the array is full
+	if e := c.entries[oldest.key]; e.expires == oldest.expires {
+		c.cost -= e.cost
+		delete(c.entries, oldest.key)
+	}
+	return now <= oldest.expires
 }

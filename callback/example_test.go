@@ -5,8 +5,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"log"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"time"
 
@@ -15,44 +13,34 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// settings are what an account's settings page says, for WeChat and for the handler.
-func settings(wechat *wxtest.Server) (pushes wxtest.CallbackConfig, cfg callback.Config) {
-	pushes = wxtest.RandomCallbackConfig(wxtest.Secure)
-	return pushes, callback.Config{Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey}
-}
-
-// Which poster brought this follower? The handler is mounted with net/http.
+// Which poster brought this follower?
 func Example() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	pushes, cfg := settings(wechat)
 
-	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-		scene, fromCode := e.Scene()
+	cfg := wechat.CallbackConfig(wxtest.Secure) // Token, AppID and EncodingAESKey of your account
+	cfg.OnEvent = func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		scene, scanned := e.SceneKey()
 		switch {
 		case e.Type == wxqrcode.EventUnsubscribe:
-			fmt.Println(e.OpenID, "left: delete what you know of them")
-		case e.Type == wxqrcode.EventSubscribe && fromCode:
-			fmt.Println(e.OpenID, "came by", scene)
+			fmt.Println(e.OpenID, "unfollows: delete the user's data")
+		case e.Type == wxqrcode.EventSubscribe && scanned:
+			fmt.Println(e.OpenID, "follows after scanning", scene)
 			return callback.Text("Welcome!"), nil
-		case fromCode:
-			fmt.Println(e.OpenID, "scanned", scene)
+		case scanned:
+			fmt.Println(e.OpenID, "scans", scene)
 		}
-		return nil, nil // nothing to say
-	})
+		return nil, nil // no reply
+	}
+	handler, err := callback.New(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/wechat", handler)
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	wechat.SetCallback(server.URL+"/wechat", pushes)
-
-	ctx := context.Background()
-	if err := wechat.VerifyCallback(ctx); err != nil { // as WeChat does when you enter the URL
+	if err := wechat.Connect(handler); err != nil { // or http.Handle("/wechat", handler)
 		log.Fatal(err)
 	}
+
+	ctx := context.Background()
 	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
 	if err != nil {
 		log.Fatal(err)
@@ -66,41 +54,41 @@ func Example() {
 		log.Fatal(err)
 	}
 	// Output:
-	// o-ann came by poster-7
-	// o-ann scanned poster-7
-	// o-ann left: delete what you know of them
+	// o-ann follows after scanning poster-7
+	// o-ann scans poster-7
+	// o-ann unfollows: delete the user's data
 }
 
-// Who is in front of the page? The page shows a code that nobody else has, and waits
-// for its scan. examples/scanlogin is the whole of it, with a page.
+// Who is in front of the page? The page shows a code that no other page has and
+// waits for its scan. examples/scanlogin is a whole program.
 func ExampleWaiter() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	pushes, cfg := settings(wechat)
-	client := wechat.Client()
 
-	waiter := callback.NewWaiter()
-	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+	var waiter callback.Waiter
+	cfg := wechat.CallbackConfig(wxtest.Secure)
+	cfg.OnEvent = func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		waiter.Notify(e)
 		return nil, nil
-	})
+	}
+	handler, err := callback.New(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
-	defer server.Close()
-	wechat.SetCallback(server.URL, pushes)
+	if err := wechat.Connect(handler); err != nil {
+		log.Fatal(err)
+	}
 
 	ctx := context.Background()
 	scene := wxqrcode.RandomScene("login-")
 	scan := waiter.Expect(scene, 5*time.Minute) // before the code is shown
 	defer scan.Cancel()
-	code, err := client.Create(ctx, wxqrcode.Temporary(scene, 5*time.Minute))
+	code, err := wechat.Client().Create(ctx, wxqrcode.Temporary(scene, 5*time.Minute))
 	if err != nil {
 		log.Fatal(err)
 	}
 
-	go func() { _, _ = wechat.Scan(ctx, code.Ticket, "o-ann") }() // somebody takes out their phone
+	go func() { _, _ = wechat.Scan(ctx, code.Ticket, "o-ann") }() // a user takes out the phone
 
 	event, err := scan.Wait(ctx)
 	if err != nil {
@@ -111,40 +99,82 @@ func ExampleWaiter() {
 	// hello, o-ann
 }
 
-// A second SDK serves everything that is no scan, at the same URL: it gets the
-// decrypted message, and its reply is encrypted if need be.
+// Echo what a user writes or says. The OpenID is a field of Message; what the
+// user sent is read with Field.
+func ExampleMessage_Field() {
+	echo := func(m callback.Message) string {
+		switch m.MsgType {
+		case "text":
+			return m.OpenID + " writes: " + m.Field("Content")
+		case "voice":
+			return m.OpenID + " says: " + m.Field("Recognition")
+		}
+		return ""
+	}
+
+	wechat := wxtest.NewServer()
+	defer wechat.Close()
+	cfg := wechat.CallbackConfig(wxtest.Plain)
+	cfg.OnEvent = func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil }
+	cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
+		return callback.Text(echo(m)), nil
+	}
+	handler, err := callback.New(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := wechat.Connect(handler); err != nil {
+		log.Fatal(err)
+	}
+	wechat.Follow("o-ann")
+	delivery, err := wechat.SendText(context.Background(), "o-ann", "if (a[b[0]]>c) …")
+	if err != nil {
+		log.Fatal(err)
+	}
+	reply, err := delivery.Reply()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(callback.Message{Raw: reply}.Field("Content"))
+
+	fmt.Println(echo(callback.Message{MsgType: "voice", OpenID: "o-ann", Raw: []byte(
+		"<xml><MsgType><![CDATA[voice]]></MsgType><Recognition><![CDATA[hello]]></Recognition></xml>")}))
+	// Output:
+	// o-ann writes: if (a[b[0]]>c) …
+	// o-ann says: hello
+}
+
+// Another SDK handles everything but scans at the same URL: it receives the
+// decrypted message, and its reply is encrypted if needed.
 func Example_anotherSDK() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	pushes, cfg := settings(wechat)
 
-	// Stands for the other SDK: a message in, a reply out.
-	answerText := func(message []byte) []byte {
-		var m struct{ ToUserName, FromUserName, Content string }
+	// The other SDK: a message in, a reply out.
+	answer := func(message []byte) []byte {
+		var m struct{ ToUserName, FromUserName string }
 		if xml.Unmarshal(message, &m) != nil {
 			return nil
 		}
-		fmt.Println("asked:", m.Content)
 		return fmt.Appendf(nil, "<xml><ToUserName>%s</ToUserName><FromUserName>%s</FromUserName><CreateTime>%d</CreateTime>"+
 			"<MsgType>text</MsgType><Content>We open at nine.</Content></xml>", m.FromUserName, m.ToUserName, time.Now().Unix())
 	}
 
-	cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
-		if m.MsgType != "text" {
-			return nil, nil
-		}
-		return callback.Raw(answerText(m.Raw)), nil
-	}
-	handler, err := callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+	cfg := wechat.CallbackConfig(wxtest.Secure)
+	cfg.OnEvent = func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		fmt.Println("event:", e.Type)
 		return nil, nil
-	})
+	}
+	cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
+		return callback.Raw(answer(m.Raw)), nil
+	}
+	handler, err := callback.New(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
-	defer server.Close()
-	wechat.SetCallback(server.URL, pushes)
+	if err := wechat.Connect(handler); err != nil {
+		log.Fatal(err)
+	}
 
 	ctx := context.Background()
 	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("shop-7")))
@@ -158,13 +188,12 @@ func Example_anotherSDK() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	reply, err := wechat.Reply(delivery) // decrypted, as the follower gets it
+	reply, err := delivery.Reply() // decrypted, as the user receives it
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("answered:", strings.Contains(string(reply), "We open at nine."))
+	fmt.Println("replied:", strings.Contains(string(reply), "We open at nine."))
 	// Output:
 	// event: subscribe
-	// asked: When do you open?
-	// answered: true
+	// replied: true
 }

@@ -1,22 +1,30 @@
 package callback
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"time"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/message"
 )
 
-// ServeHTTP answers a request of WeChat's: a GET, with which WeChat tries the URL out,
-// with its echostr, and a POST, which is a push, with the reply or "success". The
+// ServeHTTP answers a request of WeChat: a GET, which verifies the URL, with its
+// echostr, and a POST, which is a push, with the reply or "success". The
 // statuses are
 //
-//	200  done, or done before
-//	400  a push that is no message, or is encrypted and there is no key
-//	403  not from WeChat, or too old: the log says why, and the answer does not
+//	200  handled, now or before
+//	400  the message cannot be read, or it is encrypted and there is no key
+//	403  not authenticated or too old; the log has the reason, the response has not
 //	405  neither GET nor POST
-//	408  a push that came in too slowly
-//	413  a push of more than [Config] MaxBody
-//	500  onEvent or OnMessage failed: WeChat pushes again
+//	408  the body was not read within 5 s
+//	413  the body is longer than MaxBody of [Config]
+//	500  OnEvent or OnMessage failed; a redelivery runs it again
 //
 // See https://developers.weixin.qq.com/doc/service/guide/dev/push/.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -25,64 +33,128 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	start := time.Now()
-	limitReading(w, start.Add(h.bodyTimeout)) // also of what net/http reads after we refused it
-	p := push{handler: h, request: r, start: start}
-	var a answer
+	result := Result{Outcome: Failed, Status: http.StatusInternalServerError, Err: errGoexit}
+	defer func() { h.report(r, result, time.Since(start)) }() // also after runtime.Goexit
+	setReadDeadline(w, start.Add(h.readTimeout))
+
+	var res response
 	switch r.Method {
 	case http.MethodGet:
-		w.Header()["X-Content-Type-Options"] = noSniff // echostr is whatever the sender wants
-		a = p.verifyURL()
+		res, result = h.verifyURL(r)
 	case http.MethodPost:
-		a = p.receive(w)
+		res, result = h.handlePush(w, r)
 	default:
-		a = p.refuse(http.StatusMethodNotAllowed, errors.New("neither GET nor POST"))
-		w.Header()["Allow"] = []string{"GET, POST"}
+		res, result = reject(statusError{http.StatusMethodNotAllowed, errors.New("the method is neither GET nor POST")})
 	}
-	a.write(w)
-	p.log(a.status)
+	res.write(w)
 }
 
-func (p *push) verifyURL() answer {
-	var err error
-	if p.query, err = readQuery(p.request.URL.RawQuery); err != nil {
-		return p.refuse(http.StatusForbidden, err)
+// handlePush takes a push from the request to the response.
+func (h *Handler) handlePush(w http.ResponseWriter, r *http.Request) (response, Result) {
+	d, err := h.authenticate(w, r)
+	if err != nil {
+		return reject(err)
 	}
-	if err := p.query.checkSignature(p.handler.token()); err != nil {
-		return p.refuse(http.StatusForbidden, err)
+	if d.verifiesPath {
+		return success, Result{Outcome: Verified, Status: http.StatusOK}
 	}
-	if p.query[echostr] == "" {
-		return p.refuse(http.StatusForbidden, errors.New("echostr is missing"))
+	p, err := h.parse(d)
+	if err != nil {
+		return reject(err)
 	}
-	p.outcome = verified
-	return answer{status: http.StatusOK, body: []byte(p.query[echostr])}
+	reply, outcome, err := h.process(r.Context(), d.query, p)
+	var res response
+	if err == nil {
+		res, err = h.respond(reply, d)
+	} else {
+		res = responseTo(err)
+	}
+	return res, Result{Outcome: outcome, Status: res.status, Event: p.event, Err: err, message: p.message.kind()}
 }
 
-const success = "success" // nothing to say
-
-var (
-	successBody     = []byte(success)
-	contentTypeText = []string{"text/plain; charset=utf-8"}
-	contentTypeXML  = []string{"text/xml; charset=utf-8"}
-	contentTypeJSON = []string{"application/json"}
-	noSniff         = []string{"nosniff"}
-)
-
-// An answer is what goes back. Without a body it is the text of its status.
-type answer struct {
-	status      int
-	contentType []string // text if nil
-	body        []byte
+// A push is an authenticated message of WeChat in plaintext.
+type push struct {
+	event   *wxqrcode.Event // subscribe, unsubscribe or SCAN; nil for other messages
+	message Message
 }
 
-func (a answer) write(w http.ResponseWriter) {
-	header := w.Header()
-	header["Content-Type"] = a.contentType
-	if a.contentType == nil {
-		header["Content-Type"] = contentTypeText
+// parse reads the message of a delivery, and rejects one that its sender took
+// from elsewhere.
+func (h *Handler) parse(d delivery) (push, error) {
+	m, err := message.ParsePush(d.message)
+	if err != nil && len(h.keys) == 0 && message.Encrypted(d.message) != nil {
+		return push{}, statusError{http.StatusBadRequest, errors.New("the push is encrypted; set EncodingAESKey and AppID in callback.Config")}
 	}
-	if a.body == nil {
-		a.body = []byte(http.StatusText(a.status) + "\n")
+	if err != nil {
+		return push{}, statusError{http.StatusBadRequest, fmt.Errorf("read the message: %w", err)}
 	}
-	w.WriteHeader(a.status)
-	w.Write(a.body)
+	if err := h.checkOrigin(d, m); err != nil {
+		return push{}, err
+	}
+	created, _ := m.Created()
+	p := push{message: Message{m.ToUserName, m.FromUserName, created, m.MsgType, m.Event, m.InfoType, d.message}}
+	if m.IsScan() {
+		p.event = &wxqrcode.Event{
+			ToUserName: m.ToUserName, OpenID: m.FromUserName, CreatedAt: created, MsgType: m.MsgType,
+			Type: wxqrcode.EventType(m.Event), EventKey: m.EventKey, Ticket: wxqrcode.Ticket(m.Ticket),
+		}
+	}
+	return p, nil
+}
+
+// process calls OnEvent or OnMessage, unless the push is a duplicate, and
+// returns the reply in plaintext.
+func (h *Handler) process(ctx context.Context, q query, p push) (reply []byte, outcome Outcome, err error) {
+	if p.event == nil && h.onMessage == nil {
+		return nil, Ignored, nil
+	}
+	reply, duplicate, err := h.dedup.Do(ctx, p.dedupKey(), h.dedupWindow, func(ctx context.Context) ([]byte, error) {
+		// A request that was held open must not outlive the dedup window.
+		if err := q.checkAge(time.Now(), h.maxAge); err != nil {
+			return nil, err
+		}
+		return h.invoke(ctx, p)
+	})
+	switch {
+	case err == nil && !duplicate:
+		outcome = Handled
+	case err == nil:
+		outcome = Duplicate
+	case duplicate && ctx.Err() != nil:
+		outcome = ClientGone
+	case errors.As(err, new(statusError)):
+		outcome = Rejected
+	default:
+		outcome = Failed
+	}
+	return reply, outcome, err
+}
+
+// invoke calls OnEvent or OnMessage.
+func (h *Handler) invoke(ctx context.Context, p push) (reply []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, h.timeout)
+	defer cancel()
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	var r Reply
+	if p.event != nil {
+		r, err = h.onEvent(ctx, p.event)
+	} else {
+		r, err = h.onMessage(ctx, p.message)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return encodeReply(r, p), nil
+}
+
+func (p push) dedupKey() string {
+	if p.event != nil {
+		return p.event.DedupKey()
+	}
+	sum := sha256.Sum256(p.message.Raw)
+	return hex.EncodeToString(sum[:])
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/seed-0142d113/wxqrcode"
 	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/internal/message"
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 )
 
@@ -31,39 +33,55 @@ const (
 	openID  = "o7Lp5t6n59DeX3U0C7Kric9qEx-Q"
 )
 
-var (
-	plainConfig  = callback.Config{Token: token, Logger: slog.New(slog.DiscardHandler)}
-	secureConfig = callback.Config{Token: token, AppID: appID, EncodingAESKey: aesKey, Logger: slog.New(slog.DiscardHandler)}
+type (
+	onEvent   = func(context.Context, *wxqrcode.Event) (callback.Reply, error)
+	onMessage = func(context.Context, callback.Message) (callback.Reply, error)
 )
 
-type onEvent = func(context.Context, *wxqrcode.Event) (callback.Reply, error)
+func plainConfig(f onEvent) callback.Config {
+	return callback.Config{Token: token, OnEvent: f, Logger: slog.New(slog.DiscardHandler)}
+}
 
-func newHandler(t testing.TB, cfg callback.Config, f onEvent) *callback.Handler {
+func secureConfig(f onEvent) callback.Config {
+	cfg := plainConfig(f)
+	cfg.AppID, cfg.EncodingAESKey = appID, aesKey
+	return cfg
+}
+
+// configFor returns a config for the mode of a testPush.
+func configFor(p testPush, f onEvent) callback.Config {
+	if p.key == "" {
+		return plainConfig(f)
+	}
+	return secureConfig(f)
+}
+
+func newHandler(t testing.TB, cfg callback.Config) *callback.Handler {
 	t.Helper()
-	h, err := callback.New(cfg, f)
+	h, err := callback.New(cfg)
 	require.NoError(t, err)
 	return h
 }
 
-// A heard is an onEvent that notes what it hears and has nothing to say.
-type heard struct {
+// A recorder records the events that it handles, and replies nothing.
+type recorder struct {
 	mu     sync.Mutex // guards events
 	events []*wxqrcode.Event
 }
 
-func (h *heard) on(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.events = append(h.events, e)
+func (r *recorder) onEvent(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
 	return nil, nil
 }
 
-// scenes returns the scenes of the events, in the order in which they came.
-func (h *heard) scenes() (scenes []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, e := range h.events {
-		scene, _ := e.Scene()
+// scenes returns the scenes of the events in order.
+func (r *recorder) scenes() (scenes []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		scene, _ := e.SceneKey()
 		scenes = append(scenes, scene)
 	}
 	return scenes
@@ -73,69 +91,82 @@ func (h *heard) scenes() (scenes []string) {
 func never(t testing.TB) onEvent {
 	t.Helper()
 	return func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-		t.Errorf("onEvent was called with %+v", e)
+		t.Errorf("OnEvent was called with %+v", e)
 		return nil, nil
 	}
 }
 
-// A letter is a push that is to be signed, and sealed if there is a key.
-type letter struct {
-	token   string // ours if empty
+func noMessage(t testing.TB) onMessage {
+	t.Helper()
+	return func(_ context.Context, m callback.Message) (callback.Reply, error) {
+		t.Errorf("OnMessage was called with %+v", m)
+		return nil, nil
+	}
+}
+
+// replyWith is an onEvent that replies r.
+func replyWith(r callback.Reply) onEvent {
+	return func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return r, nil }
+}
+
+// A testPush is a push to be signed, and encrypted if it has a key.
+type testPush struct {
 	message string
+	token   string // the constant if empty
 	key     string
-	appID   string    // ours if empty
+	appID   string    // the constant if empty
 	at      time.Time // now if zero
 	nonce   string
 	json    bool   // of the envelope
-	beside  string // plain fields beside Encrypt, as in compatible mode
-	query   url.Values
-	body    string
+	beside  string // what the envelope has beside Encrypt, as in compatible mode
 }
 
-// sign fills in query and body.
-func (l *letter) sign() *letter {
-	if l.at.IsZero() {
-		l.at = time.Now()
-	}
-	if l.nonce == "" {
-		l.nonce = "415670741"
-	}
-	if l.token == "" {
-		l.token = token
-	}
-	timestamp := fmt.Sprint(l.at.Unix())
-	l.query = url.Values{
-		"timestamp": {timestamp},
-		"nonce":     {l.nonce},
-		"signature": {wxcrypt.Signature(l.token, timestamp, l.nonce)},
-		"openid":    {openID},
-	}
-	l.body = l.message
-	if l.key == "" {
-		return l
-	}
-	key, err := wxcrypt.ParseKey(l.key)
-	must(err)
-	id := l.appID
-	if id == "" {
-		id = appID
-	}
-	encrypt, err := key.Seal([]byte(l.message), id)
-	must(err)
-	l.seal(encrypt)
-	return l
+// A signedPush is the request of a push.
+type signedPush struct {
+	query url.Values
+	body  string
 }
 
-// seal makes encrypt the body and signs it.
-func (l *letter) seal(encrypt string) {
-	l.query.Set("encrypt_type", "aes")
-	l.query.Set("msg_signature", wxcrypt.Signature(l.token, l.query.Get("timestamp"), l.query.Get("nonce"), encrypt))
-	l.body = "<xml><ToUserName><![CDATA[" + account + "]]></ToUserName>\n" + l.beside + "<Encrypt><![CDATA[" + encrypt + "]]></Encrypt></xml>"
-	if l.json {
-		b, err := json.Marshal(map[string]string{"ToUserName": account, "Encrypt": encrypt})
-		must(err)
-		l.body = string(b)
+func (p testPush) sign() signedPush {
+	if p.at.IsZero() {
+		p.at = time.Now()
 	}
+	if p.nonce == "" {
+		p.nonce = "a-nonce" // not digits, which could look like a time
+	}
+	if p.token == "" {
+		p.token = token
+	}
+	if p.appID == "" {
+		p.appID = appID
+	}
+	timestamp := fmt.Sprint(p.at.Unix())
+	s := signedPush{
+		query: url.Values{
+			"timestamp": {timestamp}, "nonce": {p.nonce}, "openid": {openID},
+			"signature": {wxcrypt.Sign(p.token, timestamp, p.nonce, nil)},
+		},
+		body: p.message,
+	}
+	if p.key == "" {
+		return s
+	}
+	key, err := wxcrypt.ParseKey(p.key)
+	must(err)
+	encrypt, err := key.Encrypt([]byte(p.message), p.appID)
+	must(err)
+	return s.encrypted(p, encrypt)
+}
+
+// encrypted makes encrypt the body, in the envelope of p, and signs it.
+func (s signedPush) encrypted(p testPush, encrypt []byte) signedPush {
+	s.query.Set("encrypt_type", "aes")
+	s.query.Set("msg_signature", wxcrypt.Sign(p.token, s.query.Get("timestamp"), s.query.Get("nonce"), encrypt))
+	s.body = "<xml><ToUserName><![CDATA[" + account + "]]></ToUserName>\n" + p.beside + "<Encrypt><![CDATA[" + string(encrypt) + "]]></Encrypt>\n</xml>"
+	if p.json {
+		s.body = string(message.Write(true, message.Text("ToUserName", account), message.Text("Encrypt", string(encrypt))))
+	}
+	return s
 }
 
 func must(err error) {
@@ -144,32 +175,36 @@ func must(err error) {
 	}
 }
 
-func (l *letter) request() *http.Request {
-	return httptest.NewRequest(http.MethodPost, "/wechat?"+l.query.Encode(), strings.NewReader(l.body))
+func (s signedPush) request() *http.Request {
+	return httptest.NewRequest(http.MethodPost, "/wechat?"+s.query.Encode(), strings.NewReader(s.body))
 }
 
-// plain and sealed make the usual letters.
-func plain(message string) *letter  { return (&letter{message: message}).sign() }
-func sealed(message string) *letter { return (&letter{message: message, key: aesKey}).sign() }
+// with returns s with another value of a query parameter.
+func (s signedPush) with(name, value string) signedPush {
+	query := maps.Clone(s.query)
+	query.Set(name, value)
+	return signedPush{query, s.body}
+}
 
-// serve lets h answer.
+func plain(message string) signedPush     { return testPush{message: message}.sign() }
+func encrypted(message string) signedPush { return testPush{message: message, key: aesKey}.sign() }
+
 func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
 }
 
-func send(h http.Handler, l *letter) *httptest.ResponseRecorder { return serve(h, l.request()) }
+func send(h http.Handler, s signedPush) *httptest.ResponseRecorder { return serve(h, s.request()) }
 
-const created = 1389684286 // of the events
+const created = 1389684286 // of the events below
 
-// scanOf is the event of a follower's scan.
 func scanOf(scene string) string { return eventXML("SCAN", scene) }
 
-func eventXML(kind, key string) string {
+func eventXML(name, key string) string {
 	return fmt.Sprintf("<xml><ToUserName><![CDATA[%s]]></ToUserName>\n<FromUserName><![CDATA[%s]]></FromUserName>\n"+
-		"<CreateTime>%d</CreateTime><MsgType><![CDATA[event]]></MsgType>\n<Event><![CDATA[%s]]></Event><EventKey><![CDATA[%s]]></EventKey></xml>",
-		account, openID, created, kind, key)
+		"<CreateTime>%d</CreateTime>\n<MsgType><![CDATA[event]]></MsgType>\n<Event><![CDATA[%s]]></Event>\n<EventKey><![CDATA[%s]]></EventKey>\n</xml>",
+		account, openID, created, name, key)
 }
 
 func scanJSON(scene string) string {
@@ -178,12 +213,24 @@ func scanJSON(scene string) string {
 }
 
 func textXML(content string) string {
-	return fmt.Sprintf("<xml><ToUserName><![CDATA[%s]]></ToUserName><FromUserName><![CDATA[%s]]></FromUserName>"+
-		"<CreateTime>%d</CreateTime><MsgType><![CDATA[text]]></MsgType><Content><![CDATA[%s]]></Content><MsgId>1</MsgId></xml>",
+	return fmt.Sprintf("<xml><ToUserName><![CDATA[%s]]></ToUserName>\n<FromUserName><![CDATA[%s]]></FromUserName>\n"+
+		"<CreateTime>%d</CreateTime>\n<MsgType><![CDATA[text]]></MsgType>\n<Content><![CDATA[%s]]></Content>\n<MsgId>1</MsgId>\n</xml>",
 		account, openID, created, content)
 }
 
-// A logbook is what a handler logs, a line a push.
+// children returns the elements of a message, for the envelope of compatible
+// mode.
+func children(xml string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(xml, "<xml>"), "</xml>")
+}
+
+// startIn2026 sets the clock of a synctest bubble, which starts in 2000: before
+// 2001 a timestamp does not have ten digits.
+func startIn2026() { sleepUntil(1_795_000_000) }
+
+func sleepUntil(seconds int64) { time.Sleep(time.Until(time.Unix(seconds, 0))) }
+
+// A logbook records what a handler logs.
 type logbook struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
@@ -199,9 +246,7 @@ func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l,
 
 func (l *logbook) lines(t testing.TB) (lines []map[string]any) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.buf.String()) {
+	for line := range strings.Lines(l.String()) {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &m))
 		lines = append(lines, m)

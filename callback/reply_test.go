@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -20,227 +19,202 @@ import (
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 )
 
-func sign(timestamp, nonce string) string { return wxcrypt.Signature(token, timestamp, nonce) }
-
-// replyWith is an onEvent.
-func replyWith(r callback.Reply) onEvent {
-	return func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return r, nil }
+// An envelope is an encrypted reply as WeChat reads it.
+type envelope struct {
+	XMLName                      xml.Name `xml:"xml" json:"-"`
+	Encrypt, MsgSignature, Nonce string
+	TimeStamp                    int64
+	ToUserName                   *string
 }
 
-// openReply checks a sealed reply, XML or JSON, as WeChat would, and returns what is
-// in it.
-func openReply(t *testing.T, body, key string) string {
+func readEnvelope(t *testing.T, body string) (e envelope) {
 	t.Helper()
-	var e struct {
-		XMLName                              xml.Name `xml:"xml" json:"-"`
-		Encrypt, MsgSignature, Nonce         string
-		TimeStamp                            int64
-		ToUserName, FromUserName, CreateTime *string
-	}
 	if strings.HasPrefix(body, "{") {
 		require.NoError(t, json.Unmarshal([]byte(body), &e))
 	} else {
 		require.NoError(t, xml.Unmarshal([]byte(body), &e))
 	}
-	assert.Nil(t, e.ToUserName)
-	assert.InDelta(t, time.Now().Unix(), e.TimeStamp, 60)
-	assert.NotEmpty(t, e.Nonce)
-	require.True(t, wxcrypt.Verify(e.MsgSignature, token, fmt.Sprint(e.TimeStamp), e.Nonce, e.Encrypt))
-	k, err := wxcrypt.ParseKey(key)
-	require.NoError(t, err)
-	message, err := k.Open(e.Encrypt, appID)
-	require.NoError(t, err)
-	return string(message)
+	return e
 }
 
-// A replied is a reply as WeChat reads it.
+// decryptReply verifies an encrypted reply, XML or JSON, and decrypts it.
+func decryptReply(t *testing.T, body, key string) string {
+	t.Helper()
+	e := readEnvelope(t, body)
+	assert.Nil(t, e.ToUserName)
+	assert.InDelta(t, time.Now().Unix(), e.TimeStamp, 60)
+	assert.Regexp(t, "^[0-9]+$", e.Nonce)
+	require.True(t, wxcrypt.Verify(e.MsgSignature, token, fmt.Sprint(e.TimeStamp), e.Nonce, []byte(e.Encrypt)))
+	k, err := wxcrypt.ParseKey(key)
+	require.NoError(t, err)
+	m, err := k.Decrypt([]byte(e.Encrypt), appID, wxcrypt.PaddingBlock)
+	require.NoError(t, err)
+	return string(m)
+}
+
+type article struct{ Title, Description, PicUrl, Url string } //nolint:revive // WeChat's names
+
+// A replied is a reply as WeChat reads it, XML or JSON.
 type replied struct {
-	XMLName                           xml.Name `xml:"xml"`
+	XMLName                           xml.Name `xml:"xml" json:"-"`
 	ToUserName, FromUserName, MsgType string
 	CreateTime                        int64
-	Content                           *string
-	MediaID                           *string `xml:"Image>MediaId"`
-	ArticleCount                      *int
-	Articles                          []struct{ Title, Description, PicUrl, Url string } `xml:"Articles>item"` //nolint:revive // WeChat's names
+	Content                           string
+	Image                             struct{ MediaId string } //nolint:revive // WeChat's name
+	ArticleCount                      int
+	Articles                          []article `xml:"Articles>item"`
 }
 
 func readReply(t *testing.T, body string) (r replied) {
 	t.Helper()
-	require.NoError(t, xml.Unmarshal([]byte(body), &r), body)
+	if strings.HasPrefix(body, "{") {
+		require.NoError(t, json.Unmarshal([]byte(body), &r), body)
+	} else {
+		require.NoError(t, xml.Unmarshal([]byte(body), &r), body)
+	}
 	assert.Equal(t, openID, r.ToUserName)
 	assert.Equal(t, account, r.FromUserName)
 	assert.InDelta(t, time.Now().Unix(), r.CreateTime, 60)
 	return r
 }
 
-func TestNothingToSayIsSuccessInTheClear(t *testing.T) {
-	for name, r := range map[string]callback.Reply{
-		"nil": nil, "an empty Raw": callback.Raw(nil), "a Raw of success": callback.Raw([]byte("success")),
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, l := range []*letter{plain(scanOf("7")), sealed(scanOf("7")), (&letter{message: scanJSON("7"), key: aesKey, json: true}).sign()} {
-				cfg := secureConfig
-				cfg.AllowPlain = true
-				w := send(newHandler(t, cfg, replyWith(r)), l)
-				assert.Equal(t, http.StatusOK, w.Code)
-				assert.Equal(t, "success", w.Body.String())
-				assert.Equal(t, "text/plain; charset=utf-8", w.Header().Get("Content-Type"))
-			}
-		})
-	}
-}
-
-func TestRepliesAreSealedIfThePushWas(t *testing.T) {
-	h := newHandler(t, plainConfig, replyWith(callback.Text("hi")))
-	w := send(h, plain(scanOf("7")))
-	assert.Equal(t, "text/xml; charset=utf-8", w.Header().Get("Content-Type"))
-	r := readReply(t, w.Body.String())
-	assert.Equal(t, "text", r.MsgType)
-	assert.Equal(t, "hi", *r.Content)
-
-	h = newHandler(t, secureConfig, replyWith(callback.Text("hi")))
-	l := sealed(scanOf("7"))
-	first, again := send(h, l), send(h, l)
-	assert.Equal(t, "text/xml; charset=utf-8", first.Header().Get("Content-Type"))
-	assert.NotContains(t, first.Body.String(), "hi]")
-	assert.Equal(t, "hi", *readReply(t, openReply(t, first.Body.String(), aesKey)).Content)
-	assert.Equal(t, openReply(t, first.Body.String(), aesKey), openReply(t, again.Body.String(), aesKey), "the same reply")
-	assert.NotEqual(t, first.Body.String(), again.Body.String(), "sealed anew")
-}
-
-func TestTheCreateTimeOfAReplyIsNow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Hour)
-		r := readReply(t, send(newHandler(t, plainConfig, replyWith(callback.Text("hi"))), plain(scanOf("7"))).Body.String())
-		assert.Equal(t, time.Now().Unix(), r.CreateTime)
-	})
-}
-
-func TestEachKindOfReply(t *testing.T) {
-	nasty := "a<b>&\"']]> ]]]]>> 码 😀\n\t]]"
-	get := func(r callback.Reply) replied {
-		return readReply(t, send(newHandler(t, plainConfig, replyWith(r)), plain(scanOf("7"))).Body.String())
-	}
-	r := get(callback.Text(nasty))
-	assert.Equal(t, "text", r.MsgType)
-	assert.Equal(t, nasty, *r.Content)
-
-	r = get(callback.Image(nasty))
-	assert.Equal(t, "image", r.MsgType)
-	assert.Equal(t, nasty, *r.MediaID)
-	assert.Nil(t, r.Content)
-
-	r = get(callback.News(callback.Article{Title: nasty, Description: "d" + nasty, PicURL: "https://p?a=1&b=" + nasty, URL: "https://u?a=1&b=" + nasty}, callback.Article{}))
-	assert.Equal(t, "news", r.MsgType)
-	assert.Equal(t, 2, *r.ArticleCount)
-	require.Len(t, r.Articles, 2)
-	assert.Equal(t, struct{ Title, Description, PicUrl, Url string }{nasty, "d" + nasty, "https://p?a=1&b=" + nasty, "https://u?a=1&b=" + nasty}, r.Articles[0]) //nolint:revive // WeChat's names
-
-	assert.Equal(t, "<xml>whatever</xml>", send(newHandler(t, plainConfig, replyWith(callback.Raw([]byte("<xml>whatever</xml>")))), plain(scanOf("7"))).Body.String())
-}
-
-func TestLimitsOfReplies(t *testing.T) {
-	articles := func(n int) callback.Reply { return callback.News(make([]callback.Article, n)...) }
-	click, text, scan := eventXML("CLICK", "menu"), textXML("hello"), scanOf("7")
+func TestReply_EveryFormat(t *testing.T) {
+	nasty := "a<b>&\"'\\]]> ]]]]>> 码 😀\n\t]]"
 	for name, tt := range map[string]struct {
-		push  string
 		reply callback.Reply
-		why   string // empty if it is sent
+		want  replied
 	}{
-		"a text of 1 byte":                    {scan, callback.Text("x"), ""},
-		"a text as long as it may be":         {scan, callback.Text(strings.Repeat("x", 2048)), ""},
-		"a text one byte too long":            {scan, callback.Text(strings.Repeat("x", 2049)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
-		"a Chinese text too long":             {scan, callback.Text(strings.Repeat("码", 683)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
-		"an empty text":                       {scan, callback.Text(""), "Text is 0 bytes long; 1 to 2048 are allowed"},
-		"a picture without an id":             {scan, callback.Image(""), "Image has no media id"},
-		"no article":                          {scan, articles(0), "News has 0 articles; 1 to 8 are allowed"},
-		"8 articles to a scan":                {scan, articles(8), ""},
-		"9 articles to a scan":                {scan, articles(9), "News has 9 articles; 1 to 8 are allowed"},
-		"8 articles to a click":               {click, articles(8), ""},
-		"9 articles to a click":               {click, articles(9), "News has 9 articles; 1 to 8 are allowed"},
-		"1 article to a text":                 {text, articles(1), ""},
-		"2 articles to a text":                {text, articles(2), "News has 2 articles; in answer to a message it must have 1"},
-		"a text to JSON":                      {scanJSON("7"), callback.Text("hi"), "the push was JSON, to which only Raw and nil replies exist"},
-		"a picture to JSON":                   {scanJSON("7"), callback.Image("id"), "the push was JSON, to which only Raw and nil replies exist"},
-		"an article to JSON":                  {scanJSON("7"), articles(1), "the push was JSON, to which only Raw and nil replies exist"},
-		"Raw to JSON":                         {scanJSON("7"), callback.Raw([]byte(`{"MsgType":"text"}`)), ""},
-		"a text of what XML cannot hold":      {scan, callback.Text("\x00"), ""},
-		"a text too long once it is replaced": {scan, callback.Text(strings.Repeat("\x00", 683)), "Text is 2049 bytes long; 1 to 2048 are allowed"},
+		"Text":  {callback.Text(nasty), replied{MsgType: "text", Content: nasty}},
+		"Image": {callback.Image(nasty), replied{MsgType: "image", Image: struct{ MediaId string }{nasty}}}, //nolint:revive // WeChat's name
+		"News": {
+			callback.News(callback.Article{Title: nasty, Description: "d" + nasty, PicURL: "https://p?a=1&b=" + nasty, URL: "https://u?" + nasty}, callback.Article{}),
+			replied{MsgType: "news", ArticleCount: 2, Articles: []article{{nasty, "d" + nasty, "https://p?a=1&b=" + nasty, "https://u?" + nasty}, {}}},
+		},
 	} {
-		for _, key := range []string{"", aesKey} {
-			t.Run(name+key, func(t *testing.T) {
-				var log logbook
-				runs := 0
-				cfg := callback.Config{Token: token, AppID: appID, EncodingAESKey: key, Logger: log.logger()}
-				cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { runs++; return tt.reply, nil }
-				h := newHandler(t, cfg, func(context.Context, *wxqrcode.Event) (callback.Reply, error) { runs++; return tt.reply, nil })
-				l := (&letter{message: tt.push, key: key, json: tt.push[0] == '{'}).sign()
-				for range 2 {
-					w := send(h, l)
-					assert.Equal(t, http.StatusOK, w.Code)
-					assert.Equal(t, tt.why != "", w.Body.String() == "success")
+		for format, p := range map[string]testPush{
+			"plain XML": {message: scanOf("7")}, "plain JSON": {message: scanJSON("7")},
+			"encrypted XML": {message: scanOf("7"), key: aesKey}, "encrypted JSON": {message: scanJSON("7"), key: aesKey, json: true},
+			"JSON in an XML envelope": {message: scanJSON("7"), key: aesKey},
+		} {
+			t.Run(name+", "+format, func(t *testing.T) {
+				w := send(newHandler(t, configFor(p, replyWith(tt.reply))), p.sign())
+				assert.Equal(t, http.StatusOK, w.Code)
+				body := w.Body.String()
+				envelopeIsJSON := p.json || p.key == "" && p.message[0] == '{'
+				assert.Equal(t, envelopeIsJSON, body[0] == '{')
+				assert.Equal(t, envelopeIsJSON, w.Header().Get("Content-Type") == "application/json")
+				if p.key != "" {
+					assert.NotContains(t, body, "MsgType")
+					body = decryptReply(t, body, p.key)
 				}
-				assert.Equal(t, 1, runs, "the handler succeeded: it is not run again")
-				lines := log.lines(t)
-				require.Len(t, lines, 2)
-				assert.Equal(t, "handled", lines[0]["outcome"])
-				if tt.why == "" {
-					assert.NotContains(t, lines[0], "reply_error")
-					assert.Equal(t, "INFO", lines[0]["level"])
-				} else {
-					assert.Equal(t, tt.why, lines[0]["reply_error"])
-					assert.Equal(t, "ERROR", lines[0]["level"])
-				}
+				assert.Equal(t, p.message[0], body[0], "the format of the message")
+				got := readReply(t, body)
+				got.XMLName, got.ToUserName, got.FromUserName, got.CreateTime = xml.Name{}, "", "", 0
+				assert.Equal(t, tt.want, got)
 			})
 		}
 	}
 }
 
-func TestJSONPushesAreAnsweredInJSON(t *testing.T) {
-	want := `{"ToUserName":"o1","MsgType":"text","Content":"<&>"}` // byte for byte
-	h := newHandler(t, secureConfig, replyWith(callback.Raw([]byte(want))))
-	w := send(h, (&letter{message: scanJSON("7"), key: aesKey, json: true}).sign())
-	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
-	assert.Equal(t, want, openReply(t, w.Body.String(), aesKey))
-
-	w = send(h, (&letter{message: scanOf("7"), key: aesKey, json: true}).sign())
-	assert.Equal(t, want, openReply(t, w.Body.String(), aesKey))
-	assert.Equal(t, "{", w.Body.String()[:1], "the envelope is as that of the push, whatever is in it")
-
-	w = send(newHandler(t, plainConfig, replyWith(callback.Raw([]byte(want)))), plain(scanJSON("7")))
-	assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
-	assert.Equal(t, want, w.Body.String())
-}
-
-func TestRawKeepsWhatItWasGiven(t *testing.T) {
-	message := []byte("<xml>1</xml>")
-	h := newHandler(t, plainConfig, func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-		r := callback.Raw(message)
-		copy(message, "<xml>2</xml>") // its buffer is used again
+func TestReply_RawIsSentAsItIs(t *testing.T) {
+	sent := `{"MsgType":"text","Content":"<&>"}`
+	m := []byte(sent)
+	h := newHandler(t, secureConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+		r := callback.Raw(m)
+		copy(m, "its buffer is used again")
 		return r, nil
-	})
-	assert.Equal(t, "<xml>1</xml>", send(h, plain(scanOf("7"))).Body.String())
-	assert.Equal(t, "<xml>1</xml>", send(h, plain(scanOf("7"))).Body.String(), "the repeat too")
+	}))
+	for range 2 {
+		w := send(h, testPush{message: scanJSON("7"), key: aesKey, json: true}.sign())
+		assert.Equal(t, sent, decryptReply(t, w.Body.String(), aesKey), "the duplicate too")
+	}
 }
 
-// Any text comes out as it went in, but for what XML cannot hold.
+func TestReply_Nothing(t *testing.T) {
+	for name, r := range map[string]callback.Reply{"nil": nil, "an empty Raw": callback.Raw(nil), "a Raw of success": callback.Raw([]byte("success"))} {
+		for _, p := range []testPush{{message: scanOf("7")}, {message: scanOf("7"), key: aesKey}, {message: scanJSON("7"), key: aesKey, json: true}} {
+			w := send(newHandler(t, configFor(p, replyWith(r))), p.sign())
+			assert.Equal(t, http.StatusOK, w.Code, name)
+			assert.Equal(t, "success", w.Body.String(), name)
+			assert.Equal(t, "text/plain; charset=utf-8", w.Header().Get("Content-Type"))
+		}
+	}
+}
+
+// A reply that cannot be sent is logged, the push is answered success, and
+// OnEvent is not called again.
+func TestReply_Limits(t *testing.T) {
+	articles := func(n int) callback.Reply { return callback.News(make([]callback.Article, n)...) }
+	click, text, scan := eventXML("CLICK", "menu"), textXML("hello"), scanOf("7")
+	nobody := "<xml><CreateTime>1</CreateTime><InfoType>authorized</InfoType></xml>"
+	for name, tt := range map[string]struct {
+		push  string
+		reply callback.Reply
+		ok    bool
+	}{
+		"a text of 1 byte":               {scan, callback.Text("x"), true},
+		"the longest text":               {scan, callback.Text(strings.Repeat("x", 2048)), true},
+		"a text one byte too long":       {scan, callback.Text(strings.Repeat("x", 2049)), false},
+		"a Chinese text too long":        {scan, callback.Text(strings.Repeat("码", 683)), false},
+		"an empty text":                  {scan, callback.Text(""), false},
+		"a forbidden character":          {scan, callback.Text("\x00"), true},
+		"too long once it is replaced":   {scan, callback.Text(strings.Repeat("\x00", 683)), false},
+		"an image without an ID":         {scan, callback.Image(""), false},
+		"no article":                     {scan, articles(0), false},
+		"8 articles to a scan":           {scan, articles(8), true},
+		"9 articles to a scan":           {scan, articles(9), false},
+		"8 articles to a click":          {click, articles(8), true},
+		"1 article to a text":            {text, articles(1), true},
+		"2 articles to a text":           {text, articles(2), false},
+		"a text to a push of a platform": {nobody, callback.Text("hi"), false},
+		"Raw to a push of a platform":    {nobody, callback.Raw([]byte("<xml></xml>")), true},
+	} {
+		for _, key := range []string{"", aesKey} {
+			t.Run(name+key, func(t *testing.T) {
+				var log logbook
+				var results []callback.Result
+				runs := 0
+				p := testPush{message: tt.push, key: key}
+				cfg := configFor(p, func(context.Context, *wxqrcode.Event) (callback.Reply, error) { runs++; return tt.reply, nil })
+				cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { runs++; return tt.reply, nil }
+				cfg.OnResult = func(_ context.Context, r callback.Result) { results = append(results, r) }
+				cfg.Logger = log.logger()
+				h := newHandler(t, cfg)
+				for range 2 {
+					w := send(h, p.sign())
+					assert.Equal(t, http.StatusOK, w.Code)
+					assert.Equal(t, !tt.ok, w.Body.String() == "success")
+				}
+				assert.Equal(t, 1, runs)
+				require.Len(t, results, 2)
+				assert.Equal(t, callback.Handled, results[0].Outcome)
+				assert.Equal(t, callback.Duplicate, results[1].Outcome)
+				assert.Equal(t, tt.ok, results[0].Err == nil)
+				assert.Equal(t, tt.ok, log.lines(t)[0]["level"] == "INFO")
+			})
+		}
+	}
+}
+
+// FuzzText: a text arrives as it was given, but for what XML does not allow.
 func FuzzText(f *testing.F) {
-	for _, s := range []string{"hi", "]]>", "]]]]>>", "]]", "\x00", "\xff]]>", "\r\n", "￾", "<![CDATA[x]]>"} {
+	for _, s := range []string{"hi", "]]>", "]]]]>>", "]]", "\x00", "\xff]]>", "\r\n", "\uFFFE", "<![CDATA[x]]>"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, content string) {
 		if content == "" || len(content) > 2048/3 {
 			return
 		}
-		h := newHandler(t, plainConfig, replyWith(callback.Text(content)))
-		r := readReply(t, send(h, plain(scanOf("7"))).Body.String())
+		h := newHandler(t, plainConfig(replyWith(callback.Text(content))))
 		want := strings.Map(func(r rune) rune {
 			if r < ' ' && !strings.ContainsRune("\t\n\r", r) || r == 0xFFFE || r == 0xFFFF {
 				return utf8.RuneError
 			}
 			return r
 		}, content)
-		want = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(want) // so does every reader of XML
-		assert.Equal(t, want, *r.Content)
+		assert.Equal(t, want, readReply(t, send(h, plain(scanJSON("7"))).Body.String()).Content)
+		h = newHandler(t, plainConfig(replyWith(callback.Text(content))))
+		want = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(want) // as every reader of XML does
+		assert.Equal(t, want, readReply(t, send(h, plain(scanOf("7"))).Body.String()).Content)
 	})
 }

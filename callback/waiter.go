@@ -10,125 +10,124 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// What [Scan.Wait] returns in place of an event.
+// Errors of [PendingScan.Wait].
 var (
-	// ErrExpired: nobody scanned the code within its lifetime.
-	ErrExpired = errors.New("wxqrcode: wait for a scan: nobody scanned the code within its lifetime")
+	// ErrExpired: the code was not scanned within its lifetime.
+	ErrExpired = errors.New("wxqrcode: wait for a scan: the code was not scanned within its lifetime")
 
-	// ErrCanceled: [Scan.Cancel] was called. It wraps [context.Canceled].
-	ErrCanceled = fmt.Errorf("wxqrcode: wait for a scan: it was given up: %w", context.Canceled)
+	// ErrCanceled: [PendingScan.Cancel] was called. It does not match
+	// [context.Canceled].
+	ErrCanceled = errors.New("wxqrcode: wait for a scan: it was canceled")
 )
 
-// A Waiter brings the event of a code to whoever showed it:
+// A Waiter passes the event of a code to the request that showed the code:
 //
 //	scene := wxqrcode.RandomScene("login-")
 //	scan := waiter.Expect(scene, 5*time.Minute) // before the code is shown
 //	defer scan.Cancel()
 //	code, err := client.Create(ctx, wxqrcode.Temporary(scene, 5*time.Minute))
-//	…                                           // show it
+//	// show the code
 //	event, err := scan.Wait(ctx)
 //
-// [Waiter.Notify] feeds it, from onEvent (see [New]) or, where several instances run,
-// from the bus that brings them each other's events. It has no goroutine, and
-// nothing needs closing. The zero value is ready to use.
+// Call [Waiter.Notify] from OnEvent of [Config], and, with several instances,
+// with the events of the other instances. The zero value is ready to use, safe
+// for concurrent use, and has nothing to close.
 type Waiter struct {
 	mu    sync.Mutex // guards scans
-	scans map[string]map[*Scan]struct{}
+	scans map[string]map[*PendingScan]struct{}
 }
 
-// NewWaiter returns a Waiter that expects nothing.
-func NewWaiter() *Waiter { return new(Waiter) }
-
-// Expect begins to listen for scans of a code with the scene. Call it before the code
-// is shown, so that no scan slips between. After lifetime, the code's own, the Scan
-// expires and is forgotten, also if nobody waits for it; one that is not positive has
-// expired already. The zero Scene is an error of [Scan.Wait].
+// Expect waits for scans of a code with the scene. Call it before the code is
+// shown, so that no scan is missed. After lifetime, that of the code, the
+// PendingScan expires, also if Wait is not called; a lifetime that is not
+// positive has expired already. The zero Scene is an error of Wait.
 //
-// A number and the same number as text are one scene here: events do not tell them
-// apart. Two Expects of one scene both hear of the scan.
-func (w *Waiter) Expect(s wxqrcode.Scene, lifetime time.Duration) *Scan {
-	scan := &Scan{waiter: w, key: s.Key(), done: make(chan struct{})}
+// A scene_id and a scene_str of the same digits are one scene, because events do
+// not tell them apart. Several PendingScans of one scene receive the same event.
+func (w *Waiter) Expect(s wxqrcode.Scene, lifetime time.Duration) *PendingScan {
+	scan := &PendingScan{waiter: w, key: s.Key(), done: make(chan struct{})}
 	switch {
 	case scan.key == "":
-		scan.end(nil, invalid("Scene", "", "is the zero value; make one with RandomScene, SceneStr or SceneID"))
+		scan.finish(nil, invalid("Scene", "", "is the zero value; make one with RandomScene, SceneStr or SceneID"))
 		return scan
 	case lifetime <= 0:
-		scan.end(nil, ErrExpired)
+		scan.finish(nil, ErrExpired)
 		return scan
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.scans == nil {
-		w.scans = make(map[string]map[*Scan]struct{})
+		w.scans = make(map[string]map[*PendingScan]struct{})
 	}
 	if w.scans[scan.key] == nil {
-		w.scans[scan.key] = make(map[*Scan]struct{}, 1)
+		w.scans[scan.key] = make(map[*PendingScan]struct{}, 1)
 	}
 	w.scans[scan.key][scan] = struct{}{}
-	scan.timer = time.AfterFunc(lifetime, func() { w.drop(scan, ErrExpired) })
+	scan.timer = time.AfterFunc(lifetime, func() { w.remove(scan, ErrExpired) })
 	return scan
 }
 
-// Notify tells everybody who expects the event's scene. It does not wait for them.
-// Events without a scene are passed over, and so is nil.
+// Notify passes e to every PendingScan of its scene and does not block. An event
+// without a scene, and nil, are ignored.
 func (w *Waiter) Notify(e *wxqrcode.Event) {
 	if e == nil {
 		return
 	}
-	key, _ := e.Scene() // nobody expects the empty one
+	key, _ := e.SceneKey() // Expect does not accept the empty key
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for scan := range w.scans[key] {
 		scan.timer.Stop()
-		scan.end(e, nil)
+		scan.finish(e, nil)
 	}
 	delete(w.scans, key)
 }
 
-// drop ends a scan that nobody did.
-func (w *Waiter) drop(s *Scan, err error) {
+// remove finishes a scan with err unless it has finished.
+func (w *Waiter) remove(s *PendingScan, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, ok := w.scans[s.key][s]; !ok {
-		return // ended before
+		return
 	}
 	delete(w.scans[s.key], s)
 	if len(w.scans[s.key]) == 0 {
 		delete(w.scans, s.key)
 	}
 	s.timer.Stop()
-	s.end(nil, err)
+	s.finish(nil, err)
 }
 
-// A Scan is what a [Waiter] expects. Make one with [Waiter.Expect].
-type Scan struct {
+// A PendingScan is a scan that a [Waiter] expects. Make one with
+// [Waiter.Expect].
+type PendingScan struct {
 	waiter *Waiter
 	key    string
 	timer  *time.Timer
 
-	done  chan struct{} // closed at the end; what follows does not change from then on
-	event *wxqrcode.Event
+	done  chan struct{}   // closed by finish
+	event *wxqrcode.Event // set before done is closed, like err
 	err   error
 }
 
-// end is called once.
-func (s *Scan) end(e *wxqrcode.Event, err error) {
+// finish is called once.
+func (s *PendingScan) finish(e *wxqrcode.Event, err error) {
 	s.event, s.err = e, err
 	close(s.done)
 }
 
-// Wait returns the event of the first scan, which may have come before Wait was
-// called; [ErrExpired] after the lifetime; [ErrCanceled] after Cancel; or the error
-// of ctx. It may be called again, and by several at once: all get the same event,
-// which must not be changed.
-func (s *Scan) Wait(ctx context.Context) (*wxqrcode.Event, error) {
+// Wait returns the event of the first scan, also if it came before the call. The
+// error is [ErrExpired] after the lifetime, [ErrCanceled] after Cancel, or wraps
+// the cause of ctx. Wait may be called several times and concurrently; all calls
+// return the same event, which must not be modified.
+func (s *PendingScan) Wait(ctx context.Context) (*wxqrcode.Event, error) {
 	if s.waiter == nil {
-		return nil, invalid("Scan", "", "is the zero value; make one with Waiter.Expect")
+		return nil, invalid("PendingScan", "", "is the zero value; make one with Waiter.Expect")
 	}
 	select {
 	case <-s.done:
 		return s.event, s.err
-	default: // an event that is here counts more than a context that has ended
+	default: // an event takes precedence over a context that has ended
 	}
 	select {
 	case <-s.done:
@@ -138,14 +137,14 @@ func (s *Scan) Wait(ctx context.Context) (*wxqrcode.Event, error) {
 	}
 }
 
-// Done returns a channel that is closed when the Scan has ended, by an event, Cancel or
-// its lifetime: from then on Wait returns at once.
-func (s *Scan) Done() <-chan struct{} { return s.done }
+// Done returns a channel that is closed when the scan has come, expired or been
+// canceled. Wait returns at once from then on.
+func (s *PendingScan) Done() <-chan struct{} { return s.done }
 
-// Cancel gives the Scan up and ends every Wait. It does nothing if the event has
-// come, and may be called again.
-func (s *Scan) Cancel() {
+// Cancel ends every Wait with [ErrCanceled]. It has no effect after the scan or
+// after an earlier call.
+func (s *PendingScan) Cancel() {
 	if s.waiter != nil {
-		s.waiter.drop(s, ErrCanceled)
+		s.waiter.remove(s, ErrCanceled)
 	}
 }

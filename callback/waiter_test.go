@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,25 +18,25 @@ import (
 	"github.com/seed-0142d113/wxqrcode/internal/leak"
 )
 
-func eventOf(kind wxqrcode.EventType, key string) *wxqrcode.Event {
-	return &wxqrcode.Event{ToUserName: account, OpenID: openID, MsgType: "event", Type: kind, EventKey: key, CreateTime: time.Unix(created, 0)}
+func eventOf(eventType wxqrcode.EventType, key string) *wxqrcode.Event {
+	return &wxqrcode.Event{ToUserName: account, OpenID: openID, MsgType: "event", Type: eventType, EventKey: key, CreatedAt: time.Unix(created, 0).UTC()}
 }
 
-func scanned(scene string) *wxqrcode.Event { return eventOf(wxqrcode.EventScan, scene) }
+func scanEvent(scene string) *wxqrcode.Event { return eventOf(wxqrcode.EventScan, scene) }
 
-func TestAWaitEndsWithTheScan(t *testing.T) {
+func TestPendingScan_Wait(t *testing.T) {
 	for name, tt := range map[string]struct {
 		scene wxqrcode.Scene
 		event *wxqrcode.Event
 	}{
-		"of a follower":         {wxqrcode.SceneStr("login"), scanned("login")},
+		"of a follower":         {wxqrcode.SceneStr("login"), scanEvent("login")},
 		"of a new follower":     {wxqrcode.SceneStr("login"), eventOf(wxqrcode.EventSubscribe, "qrscene_login")},
-		"of a number":           {wxqrcode.SceneID(7), scanned("7")},
+		"of a number":           {wxqrcode.SceneID(7), scanEvent("7")},
 		"of a prefix as a text": {wxqrcode.SceneStr("qrscene_7"), eventOf(wxqrcode.EventSubscribe, "qrscene_qrscene_7")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := callback.NewWaiter()
+				w := new(callback.Waiter)
 				before := w.Expect(tt.scene, time.Minute)
 				w.Notify(tt.event)
 				e, err := before.Wait(t.Context())
@@ -56,23 +55,23 @@ func TestAWaitEndsWithTheScan(t *testing.T) {
 				synctest.Wait()
 				w.Notify(tt.event)
 				all.Wait()
-				w.Notify(scanned(tt.scene.Key())) // a second scan
+				w.Notify(scanEvent(tt.scene.Key())) // a second scan
 				time.Sleep(2 * time.Minute)
 				scan.Cancel()
 				e, err = scan.Wait(t.Context())
 				assert.NoError(t, err)
-				assert.Same(t, tt.event, e, "the first scan, however often and late one asks")
+				assert.Same(t, tt.event, e, "the first scan, however late")
 			})
 		})
 	}
 }
 
-func TestOtherEventsEndNoWait(t *testing.T) {
+func TestWaiter_IgnoresOtherEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w callback.Waiter // the zero value
 		scan := w.Expect(wxqrcode.SceneStr("login"), time.Minute)
 		for _, e := range []*wxqrcode.Event{
-			nil, {}, scanned("other"), scanned("login2"), scanned("logi"), scanned(""), scanned("qrscene_login"),
+			nil, {}, scanEvent("other"), scanEvent("login2"), scanEvent("logi"), scanEvent(""), scanEvent("qrscene_login"),
 			eventOf(wxqrcode.EventSubscribe, "login"), eventOf(wxqrcode.EventSubscribe, ""), eventOf(wxqrcode.EventUnsubscribe, "login"),
 			eventOf("CLICK", "login"),
 		} {
@@ -86,15 +85,15 @@ func TestOtherEventsEndNoWait(t *testing.T) {
 	})
 }
 
-func TestAScanExpires(t *testing.T) {
+func TestPendingScan_Expires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := callback.NewWaiter()
+		w := new(callback.Waiter)
 		early, late := w.Expect(wxqrcode.SceneStr("a"), time.Minute), w.Expect(wxqrcode.SceneStr("b"), time.Minute)
 		time.Sleep(time.Minute - 1)
-		w.Notify(scanned("a"))
+		w.Notify(scanEvent("a"))
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		w.Notify(scanned("b"))
+		w.Notify(scanEvent("b"))
 		_, err := early.Wait(t.Context())
 		assert.NoError(t, err)
 		for range 2 {
@@ -104,20 +103,20 @@ func TestAScanExpires(t *testing.T) {
 		late.Cancel()
 		_, err = late.Wait(t.Context())
 		assert.ErrorIs(t, err, callback.ErrExpired)
-		assert.Zero(t, callback.Expected(w))
+		assert.Zero(t, callback.PendingScans(w))
 	})
 }
 
-func TestCancelEndsAWait(t *testing.T) {
+func TestPendingScan_Cancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := callback.NewWaiter()
+		w := new(callback.Waiter)
 		scan, other := w.Expect(wxqrcode.SceneStr("a"), time.Hour), w.Expect(wxqrcode.SceneStr("a"), time.Hour)
 		var all sync.WaitGroup
 		for range 3 {
 			all.Go(func() {
 				_, err := scan.Wait(t.Context())
 				assert.ErrorIs(t, err, callback.ErrCanceled)
-				assert.ErrorIs(t, err, context.Canceled)
+				assert.NotErrorIs(t, err, context.Canceled)
 				assert.NotErrorIs(t, err, callback.ErrExpired)
 			})
 		}
@@ -125,18 +124,18 @@ func TestCancelEndsAWait(t *testing.T) {
 		scan.Cancel()
 		scan.Cancel()
 		all.Wait()
-		w.Notify(scanned("a"))
+		w.Notify(scanEvent("a"))
 		_, err := scan.Wait(t.Context())
 		assert.ErrorIs(t, err, callback.ErrCanceled)
 		_, err = other.Wait(t.Context())
-		assert.NoError(t, err, "the other goes on")
-		assert.Zero(t, callback.Expected(w))
+		assert.NoError(t, err, "the other still waits")
+		assert.Zero(t, callback.PendingScans(w))
 	})
 }
 
-func TestTheContextEndsAWaitAndNotTheScan(t *testing.T) {
+func TestPendingScan_WaitContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := callback.NewWaiter()
+		w := new(callback.Waiter)
 		scan := w.Expect(wxqrcode.SceneStr("a"), time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -145,35 +144,35 @@ func TestTheContextEndsAWaitAndNotTheScan(t *testing.T) {
 		assert.NotErrorIs(t, err, callback.ErrExpired)
 		assert.ErrorContains(t, err, "wxqrcode: wait for a scan: ")
 
-		gone := errors.New("the browser has gone")
+		gone := errors.New("the browser is gone")
 		caused, stop := context.WithCancelCause(t.Context())
 		stop(gone)
 		_, err = scan.Wait(caused)
 		assert.ErrorIs(t, err, gone)
 
-		w.Notify(scanned("a"))
+		w.Notify(scanEvent("a"))
 		for range 100 { // select takes one of two at random
 			e, err := scan.Wait(ctx)
-			assert.NoError(t, err, "an event that is here counts more")
+			assert.NoError(t, err, "the event takes precedence")
 			assert.NotNil(t, e)
 		}
 	})
 }
 
-func TestAScanThatHasEndedLeavesNoTimer(t *testing.T) {
-	w := callback.NewWaiter()
-	told, canceled, running := w.Expect(wxqrcode.SceneStr("a"), time.Hour), w.Expect(wxqrcode.SceneStr("b"), time.Hour), w.Expect(wxqrcode.SceneStr("c"), time.Hour)
-	w.Notify(scanned("a"))
+func TestPendingScan_StopsTimer(t *testing.T) {
+	w := new(callback.Waiter)
+	done, canceled, running := w.Expect(wxqrcode.SceneStr("a"), time.Hour), w.Expect(wxqrcode.SceneStr("b"), time.Hour), w.Expect(wxqrcode.SceneStr("c"), time.Hour)
+	w.Notify(scanEvent("a"))
 	canceled.Cancel()
-	assert.False(t, callback.HasTimer(told))
+	assert.False(t, callback.HasTimer(done))
 	assert.False(t, callback.HasTimer(canceled))
 	assert.True(t, callback.HasTimer(running))
 }
 
-func TestDoneIsClosedAtTheEnd(t *testing.T) {
+func TestPendingScan_Done(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := callback.NewWaiter()
-		ended := func(s *callback.Scan) bool {
+		w := new(callback.Waiter)
+		ended := func(s *callback.PendingScan) bool {
 			select {
 			case <-s.Done():
 				return true
@@ -181,13 +180,13 @@ func TestDoneIsClosedAtTheEnd(t *testing.T) {
 				return false
 			}
 		}
-		told, canceled, expired := w.Expect(wxqrcode.SceneStr("a"), time.Minute), w.Expect(wxqrcode.SceneStr("b"), time.Minute), w.Expect(wxqrcode.SceneStr("c"), time.Minute)
-		for _, s := range []*callback.Scan{told, canceled, expired} {
+		done, canceled, expired := w.Expect(wxqrcode.SceneStr("a"), time.Minute), w.Expect(wxqrcode.SceneStr("b"), time.Minute), w.Expect(wxqrcode.SceneStr("c"), time.Minute)
+		for _, s := range []*callback.PendingScan{done, canceled, expired} {
 			assert.False(t, ended(s))
 		}
-		w.Notify(scanned("a"))
+		w.Notify(scanEvent("a"))
 		canceled.Cancel()
-		assert.True(t, ended(told))
+		assert.True(t, ended(done))
 		assert.True(t, ended(canceled))
 		assert.False(t, ended(expired))
 		time.Sleep(time.Minute)
@@ -196,56 +195,56 @@ func TestDoneIsClosedAtTheEnd(t *testing.T) {
 	})
 }
 
-func TestTwoWhoExpectOneSceneBothHear(t *testing.T) {
-	w := callback.NewWaiter()
+func TestWaiter_SceneIDAndSceneStr(t *testing.T) {
+	w := new(callback.Waiter)
 	a, b := w.Expect(wxqrcode.SceneID(7), time.Hour), w.Expect(wxqrcode.SceneStr("7"), time.Hour)
-	w.Notify(scanned("7"))
-	for _, s := range []*callback.Scan{a, b} {
+	w.Notify(scanEvent("7"))
+	for _, s := range []*callback.PendingScan{a, b} {
 		_, err := s.Wait(t.Context())
 		assert.NoError(t, err)
 	}
 }
 
-func TestAScanThatNobodyMadeEndsAtOnce(t *testing.T) {
-	var scan callback.Scan
+func TestPendingScan_ZeroValue(t *testing.T) {
+	var scan callback.PendingScan
 	_, err := scan.Wait(t.Context())
-	assertInvalid(t, err, "Scan is the zero value; make one with Waiter.Expect")
+	assertInvalid(t, err, "PendingScan")
 	scan.Cancel()
 }
 
-func TestWhatCannotBeExpected(t *testing.T) {
-	w := callback.NewWaiter()
+func TestWaiter_ExpectInvalid(t *testing.T) {
+	w := new(callback.Waiter)
 	_, err := w.Expect(wxqrcode.Scene{}, time.Hour).Wait(t.Context())
-	assertInvalid(t, err, "Scene is the zero value")
+	assertInvalid(t, err, "Scene")
 	for _, lifetime := range []time.Duration{0, -1, -1 << 63} {
 		scan := w.Expect(wxqrcode.SceneStr("a"), lifetime)
-		w.Notify(scanned("a"))
+		w.Notify(scanEvent("a"))
 		_, err = scan.Wait(t.Context())
 		assert.ErrorIs(t, err, callback.ErrExpired, lifetime)
 		scan.Cancel()
 	}
-	assert.Zero(t, callback.Expected(w))
+	assert.Zero(t, callback.PendingScans(w))
 }
 
-// Ended by an event, by Cancel, by nothing: nobody is left.
-func TestAHundredThousandAtOnce(t *testing.T) {
+// A third each is scanned, canceled and left to expire.
+func TestWaiter_HundredThousand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
 		before := runtime.NumGoroutine()
-		w := callback.NewWaiter()
-		scans := make([]*callback.Scan, n)
+		w := new(callback.Waiter)
+		scans := make([]*callback.PendingScan, n)
 		for i := range scans {
 			scans[i] = w.Expect(wxqrcode.SceneStr(fmt.Sprint("login-", i)), time.Minute)
 		}
-		assert.Less(t, runtime.NumGoroutine(), before+n/100, "none for each")
-		assert.Equal(t, n, callback.Expected(w))
+		assert.Less(t, runtime.NumGoroutine(), before+n/100, "no goroutine for each")
+		assert.Equal(t, n, callback.PendingScans(w))
 		var all sync.WaitGroup
 		ends := make([]error, n)
-		for i, s := range scans[:n/2] { // the rest are abandoned
+		for i, s := range scans[:n/2] { // Wait is not called for the others
 			all.Go(func() {
 				e, err := s.Wait(t.Context())
 				if err == nil && e.EventKey != fmt.Sprint("login-", i) {
-					err = errors.New("somebody else's event: " + e.EventKey)
+					err = errors.New("the event of another scene: " + e.EventKey)
 				}
 				ends[i] = err
 			})
@@ -254,7 +253,7 @@ func TestAHundredThousandAtOnce(t *testing.T) {
 		for i, s := range scans {
 			switch i % 3 {
 			case 0:
-				w.Notify(scanned(fmt.Sprint("login-", i)))
+				w.Notify(scanEvent(fmt.Sprint("login-", i)))
 			case 1:
 				s.Cancel()
 			}
@@ -265,13 +264,13 @@ func TestAHundredThousandAtOnce(t *testing.T) {
 		for i, err := range ends[:n/2] {
 			require.ErrorIs(t, err, []error{nil, callback.ErrCanceled, callback.ErrExpired}[i%3])
 		}
-		assert.Zero(t, callback.Expected(w)) // and the bubble would not end with a goroutine left
+		assert.Zero(t, callback.PendingScans(w)) // and the bubble would not end with a goroutine left
 	})
 }
 
-func TestEverythingAtOnce(t *testing.T) {
+func TestWaiter_Concurrent(t *testing.T) {
 	leak.Check(t)
-	w := callback.NewWaiter()
+	w := new(callback.Waiter)
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
@@ -280,7 +279,7 @@ func TestEverythingAtOnce(t *testing.T) {
 				if i%3 == 0 {
 					all.Go(scan.Cancel)
 				}
-				all.Go(func() { w.Notify(scanned(fmt.Sprint(i/2 + 1))) })
+				all.Go(func() { w.Notify(scanEvent(fmt.Sprint(i/2 + 1))) })
 				_, err := scan.Wait(t.Context())
 				if err != nil {
 					assert.True(t, errors.Is(err, callback.ErrExpired) || errors.Is(err, callback.ErrCanceled), err)
@@ -289,11 +288,5 @@ func TestEverythingAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	assert.Zero(t, callback.Expected(w))
-}
-
-func TestTheErrorsSayWhatHappened(t *testing.T) {
-	for _, err := range []error{callback.ErrExpired, callback.ErrCanceled} {
-		assert.True(t, strings.HasPrefix(err.Error(), "wxqrcode: wait for a scan: "), err)
-	}
+	assert.Zero(t, callback.PendingScans(w))
 }

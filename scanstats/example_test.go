@@ -35,20 +35,20 @@ func Example() {
 
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	push := wxtest.RandomCallbackConfig(wxtest.Secure)
-	handler, err := callback.New(callback.Config{Token: push.Token, AppID: wechat.AppID(), EncodingAESKey: push.EncodingAESKey},
-		func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-			if err := stats.Record(ctx, e); err != nil {
-				return nil, err // not recorded: WeChat pushes again
-			}
-			return callback.Text("Welcome!"), nil
-		})
+	cfg := wechat.CallbackConfig(wxtest.Secure)
+	cfg.OnEvent = func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		if err := stats.Record(ctx, e); err != nil {
+			return nil, err // not recorded: WeChat pushes again
+		}
+		return callback.Text("Welcome!"), nil
+	}
+	handler, err := callback.New(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
-	defer server.Close()
-	wechat.SetCallback(server.URL, push)
+	if err := wechat.Connect(handler); err != nil {
+		log.Fatal(err)
+	}
 
 	poster, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
 	if err != nil {

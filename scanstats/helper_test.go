@@ -148,5 +148,5 @@ func left(openID string, at time.Time) *wxqrcode.Event {
 }
 
 func newEvent(openID string, kind wxqrcode.EventType, key string, at time.Time) *wxqrcode.Event {
-	return &wxqrcode.Event{ToUserName: "gh_test", OpenID: openID, CreateTime: at, MsgType: "event", Type: kind, EventKey: key}
+	return &wxqrcode.Event{ToUserName: "gh_test", OpenID: openID, CreatedAt: at, MsgType: "event", Type: kind, EventKey: key}
 }

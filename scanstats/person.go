@@ -23,7 +23,7 @@ func (s *Store) person(openID string) (p person) {
 }
 
 func (s *Store) eventID(e *wxqrcode.Event) (id eventID) {
-	binary.BigEndian.PutUint32(id[:4], uint32(e.CreateTime.Unix()))
+	binary.BigEndian.PutUint32(id[:4], uint32(e.CreatedAt.Unix()))
 	copy(id[4:], s.hash("event", e.DedupKey()))
 	return id
 }

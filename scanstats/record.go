@@ -71,7 +71,7 @@ func (s *Store) entry(e *wxqrcode.Event) (entry, bool, error) {
 		return entry{}, false, fmt.Errorf("%w: nil", ErrInvalidEvent)
 	}
 	var n entry
-	if key, ok := e.Scene(); ok {
+	if key, ok := e.SceneKey(); ok {
 		n.scene = clean(s.cfg.Scene(key))
 	}
 	switch {
@@ -88,10 +88,10 @@ func (s *Store) entry(e *wxqrcode.Event) (entry, bool, error) {
 		return entry{}, false, err
 	}
 	const ahead = 24 * time.Hour // of a clock that is wrong
-	if age := s.now().Sub(e.CreateTime); age > s.cfg.KeepEvents || age < -ahead {
-		return entry{}, false, fmt.Errorf("%w: its CreateTime %v is not in the last %v (Config.KeepEvents) nor in the next %v, so nobody could tell a repeat of it",
-			ErrInvalidEvent, e.CreateTime.UTC().Format(time.RFC3339), s.cfg.KeepEvents, ahead)
+	if age := s.now().Sub(e.CreatedAt); age > s.cfg.KeepEvents || age < -ahead {
+		return entry{}, false, fmt.Errorf("%w: its CreatedAt %v is not in the last %v (Config.KeepEvents) nor in the next %v, so nobody could tell a repeat of it",
+			ErrInvalidEvent, e.CreatedAt.UTC().Format(time.RFC3339), s.cfg.KeepEvents, ahead)
 	}
-	n.at, n.person, n.id = e.CreateTime.Unix(), s.person(e.OpenID), s.eventID(e)
+	n.at, n.person, n.id = e.CreatedAt.Unix(), s.person(e.OpenID), s.eventID(e)
 	return n, true, nil
 }

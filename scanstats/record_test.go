@@ -76,7 +76,7 @@ func TestRecordRefusesWhatItCannotCount(t *testing.T) {
 	}{
 		"nothing":             {nil, "nil"},
 		"nobody":              {scanned("", "poster", now), "no OpenID"},
-		"no time":             {scanned("o-1", "poster", time.Time{}), "CreateTime 0001-01-01T00:00:00Z"},
+		"no time":             {scanned("o-1", "poster", time.Time{}), "CreatedAt 0001-01-01T00:00:00Z"},
 		"older than is known": {scanned("o-1", "poster", now.Add(-keep-time.Second)), "840h0m0s (Config.KeepEvents)"},
 		"from the future":     {scanned("o-1", "poster", now.Add(24*time.Hour+time.Second)), "in the next 24h0m0s"},
 	} {

@@ -36,8 +36,8 @@ func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays 
 	var stays []*stay
 	current := map[string]*stay{}
 	for _, e := range n.events {
-		scene, _ := e.Scene()
-		if e.Type != wxqrcode.EventUnsubscribe && scene != "" && in(scene) && within(e.CreateTime) {
+		scene, _ := e.SceneKey()
+		if e.Type != wxqrcode.EventUnsubscribe && scene != "" && in(scene) && within(e.CreatedAt) {
 			c.Scans++
 			people[who(e)] = true
 		}
@@ -45,22 +45,22 @@ func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays 
 		case wxqrcode.EventSubscribe:
 			cameBy[e.OpenID] = e
 			delete(current, e.OpenID)
-			if !in(scene) || !within(e.CreateTime) {
+			if !in(scene) || !within(e.CreatedAt) {
 				break
 			}
 			c.NewFollowers++
-			current[e.OpenID] = &stay{came: e.CreateTime, left: now.AddDate(1, 0, 0)}
+			current[e.OpenID] = &stay{came: e.CreatedAt, left: now.AddDate(1, 0, 0)}
 			stays = append(stays, current[e.OpenID])
 		case wxqrcode.EventUnsubscribe:
 			scene := ""
 			if came := cameBy[e.OpenID]; came != nil {
-				scene, _ = came.Scene()
+				scene, _ = came.SceneKey()
 			}
-			if in(scene) && within(e.CreateTime) {
+			if in(scene) && within(e.CreatedAt) {
 				c.Lost++
 			}
 			if s := current[e.OpenID]; s != nil {
-				s.left = e.CreateTime
+				s.left = e.CreatedAt
 			}
 			delete(cameBy, e.OpenID)
 			delete(current, e.OpenID)

@@ -28,7 +28,7 @@ func BenchmarkDedup(b *testing.B) {
 		for range callers {
 			working.Go(func() {
 				for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-					reply, err := d.Do(b.Context(), run+"-"+strconv.FormatInt(i, 10), 10*time.Second, func() ([]byte, error) { return []byte("hello"), nil })
+					reply, _, err := d.Do(b.Context(), run+"-"+strconv.FormatInt(i, 10), 10*time.Second, func(context.Context) ([]byte, error) { return []byte("hello"), nil })
 					if err != nil || string(reply) != "hello" {
 						failed.Add(1)
 					}
@@ -65,7 +65,7 @@ func BenchmarkBus(b *testing.B) {
 		})
 	}
 	publish := func(scene string) {
-		e := &wxqrcode.Event{ToUserName: "gh_1", OpenID: "o1", CreateTime: time.Now(), MsgType: "event", Type: wxqrcode.EventScan, EventKey: scene}
+		e := &wxqrcode.Event{ToUserName: "gh_1", OpenID: "o1", CreatedAt: time.Now(), MsgType: "event", Type: wxqrcode.EventScan, EventKey: scene}
 		if err := bus.Publish(ctx, e); err != nil {
 			b.Error(err)
 		}

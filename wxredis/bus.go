@@ -50,10 +50,10 @@ func (b *Bus) Publish(ctx context.Context, e *wxqrcode.Event) error {
 	if e == nil {
 		return nil
 	}
-	if _, ok := e.Scene(); !ok {
+	if _, ok := e.SceneKey(); !ok {
 		return nil
 	}
-	text, err := json.Marshal(wireEvent{e.ToUserName, e.OpenID, e.CreateTime.Unix(), e.MsgType, e.Type, e.EventKey, e.Ticket})
+	text, err := json.Marshal(wireEvent{e.ToUserName, e.OpenID, e.CreatedAt.Unix(), e.MsgType, e.Type, e.EventKey, e.Ticket})
 	if err != nil {
 		return fmt.Errorf("wxredis: publish a scan: %w", err)
 	}
@@ -153,7 +153,7 @@ func (b *Bus) read(ctx context.Context, last streamID, notify func(*wxqrcode.Eve
 		text, _ := m.Values["event"].(string)
 		if json.Unmarshal([]byte(text), &w) == nil && w.Event != "" {
 			notify(&wxqrcode.Event{
-				ToUserName: w.ToUserName, OpenID: w.FromUserName, CreateTime: time.Unix(w.CreateTime, 0),
+				ToUserName: w.ToUserName, OpenID: w.FromUserName, CreatedAt: time.Unix(w.CreatedAt, 0).UTC(),
 				MsgType: w.MsgType, Type: w.Event, EventKey: w.EventKey, Ticket: w.Ticket,
 			})
 		}
@@ -198,7 +198,7 @@ func (id streamID) before(other streamID) bool {
 type wireEvent struct {
 	ToUserName   string
 	FromUserName string
-	CreateTime   int64
+	CreatedAt    int64
 	MsgType      string
 	Event        wxqrcode.EventType
 	EventKey     string

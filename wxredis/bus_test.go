@@ -28,7 +28,7 @@ func newBusName(t testing.TB, rdb *redis.Client) string {
 
 func scanOf(scene string) *wxqrcode.Event {
 	return &wxqrcode.Event{
-		ToUserName: "gh_1", OpenID: "o-ann", CreateTime: time.Unix(1714112445, 0), MsgType: "event",
+		ToUserName: "gh_1", OpenID: "o-ann", CreatedAt: time.Unix(1714112445, 0).UTC(), MsgType: "event",
 		Type: wxqrcode.EventScan, EventKey: scene, Ticket: "gQH=",
 	}
 }
@@ -67,14 +67,14 @@ func listen(t *testing.T, b *wxredis.Bus, f func(*wxqrcode.Event)) {
 func TestAScanReachesAllInstances(t *testing.T) {
 	rdb := newRedis(t)
 	name := newBusName(t, rdb)
-	one, another := callback.NewWaiter(), callback.NewWaiter()
+	one, another := new(callback.Waiter), new(callback.Waiter)
 	listen(t, wxredis.NewBus(rdb, name, nil), one.Notify)
 	listen(t, wxredis.NewBus(rdb, name, nil), another.Notify)
 
 	scene := wxqrcode.RandomScene("login-")
 	here, there := one.Expect(scene, time.Minute), another.Expect(scene, time.Minute)
 	require.NoError(t, wxredis.NewBus(rdb, name, nil).Publish(t.Context(), scanOf(scene.Key())))
-	for _, scan := range []*callback.Scan{here, there} {
+	for _, scan := range []*callback.PendingScan{here, there} {
 		e, err := scan.Wait(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, scanOf(scene.Key()), e)

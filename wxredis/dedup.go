@@ -13,22 +13,25 @@ import (
 	"github.com/seed-0142d113/wxqrcode/callback"
 )
 
-// A Dedup remembers pushes in Redis, so that a repeat that reaches another instance
-// waits for the run at work and carries its reply. It implements [callback.Dedup]. Make
-// one with [NewDedup]; it is safe for concurrent use, and there is nothing to close.
+// A Dedup deduplicates pushes in Redis, so that a redelivery that reaches
+// another instance waits for the call in flight and carries its reply. It
+// implements [callback.Deduplicator]. Make one with [NewDedup]; it is safe for
+// concurrent use and has nothing to close.
 //
-// A run holds its push by a lease of 10 s, which is renewed for as long as it takes, so
-// that a push of which the instance was killed can run again. If Redis is gone or slow,
-// the push runs: it fails open, says so in the log, and each instance goes on knowing
-// what it saw itself. Programs that are given the same pushes, and are each to run them, take
-// another database of the Redis each (DB in the client's options).
+// A call holds a lease of 10 s, which is renewed while it runs, so that a push
+// can run again if its instance is killed. The context of a call is canceled if
+// another instance has taken the lease. If Redis fails or is slow, the push is
+// handled anyway, with a warning in the log, and each instance still knows what
+// it has handled itself. Programs that each handle the same pushes need different
+// databases of the Redis (DB in the options of the client).
 type Dedup struct {
 	rdb   redis.UniversalClient
 	log   *slog.Logger
-	local callback.Dedup // what this instance knows, it need not ask
+	local callback.Deduplicator // what this instance knows without asking Redis
 }
 
-// NewDedup returns a Dedup that remembers in rdb. It warns log; nil stands for [slog.Default].
+// NewDedup returns a Dedup that stores its state in rdb and logs to log; nil
+// means [slog.Default].
 func NewDedup(rdb redis.UniversalClient, log *slog.Logger) *Dedup {
 	if log == nil {
 		log = slog.Default()
@@ -37,165 +40,184 @@ func NewDedup(rdb redis.UniversalClient, log *slog.Logger) *Dedup {
 }
 
 const (
-	leaseLife  = 10 * time.Second
-	leasePause = 3 * time.Second // between two renewals
-	replyLife  = time.Minute     // WeChat's three tries take 15 s
+	leaseTTL        = 10 * time.Second
+	renewalInterval = 3 * time.Second
+	replyTTL        = time.Minute // WeChat's three tries take 15 s
 )
 
-// Do implements [callback.Dedup].
-func (d *Dedup) Do(ctx context.Context, key string, ttl time.Duration, run func() ([]byte, error)) ([]byte, error) {
+// errLeaseLost is the cause of the context of a call whose lease another
+// instance has taken.
+var errLeaseLost = errors.New("wxredis: another instance has taken the lease of this push")
+
+// Do implements [callback.Deduplicator].
+func (d *Dedup) Do(ctx context.Context, key string, ttl time.Duration, fn func(context.Context) ([]byte, error)) (reply []byte, duplicate bool, err error) {
 	if d.local == nil {
-		return nil, errors.New("wxredis: the Dedup is the zero value; make one with NewDedup")
+		return nil, false, errors.New("wxredis: the Dedup is the zero value; make one with NewDedup")
 	}
-	return d.local.Do(ctx, key, ttl, func() ([]byte, error) {
-		p := push{d, runKey(key), replyKey(key), rand.Text(), ttl}
-		return p.do(ctx, run)
+	elsewhere := false // another instance made the call
+	reply, duplicate, err = d.local.Do(ctx, key, ttl, func(context.Context) (reply []byte, err error) {
+		l := lease{d, stateKey(key), replyKey(key), rand.Text(), ttl}
+		reply, elsewhere, err = l.do(ctx, fn)
+		return reply, err
 	})
+	return reply, duplicate || elsewhere, err
 }
 
-// A push is one call of Do that this instance does not know the end of.
-type push struct {
+// A lease is the right to make one call of fn.
+type lease struct {
 	*Dedup
-	state, reply string // keys: "done", or who runs it; and its reply
+	state, reply string // keys of Redis: the holder of the lease, or done; the reply
 	id           string
 	ttl          time.Duration
 }
 
-func (p *push) do(ctx context.Context, run func() ([]byte, error)) ([]byte, error) {
-	asking := context.WithoutCancel(ctx) // a push whose connection was cut must run all the same
+const done = "done"
+
+func stateKey(key string) string { return "wxqrcode:{push:" + key + "}:run" }
+func replyKey(key string) string { return "wxqrcode:{push:" + key + "}:reply" }
+
+// do calls fn if the lease can be had, or waits for the call of another instance.
+func (l lease) do(ctx context.Context, fn func(context.Context) ([]byte, error)) (reply []byte, duplicate bool, err error) {
+	detached := context.WithoutCancel(ctx) // a push whose client is gone is handled all the same
 	for {
-		state, err := limited(asking, p.rdb, func(ctx context.Context) (string, error) {
-			return claim.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Text()
+		state, err := limited(detached, l.rdb, func(ctx context.Context) (string, error) {
+			return claimScript.Run(ctx, l.rdb, []string{l.state}, l.id, leaseTTL.Milliseconds()).Text()
 		})
 		switch {
 		case err != nil:
-			p.warn(ctx, "run a push without knowing whether another instance has", err)
-			// The claim may have come to be, and Redis may be back by the end.
-			return p.run(asking, run, false)
-		case state == p.id:
-			return p.run(asking, run, true)
+			l.warn(ctx, "deduplication unavailable, handling the push anyway", err)
+			reply, err = l.run(detached, fn, false)
+			return reply, false, err
+		case state == l.id:
+			reply, err = l.run(detached, fn, true)
+			return reply, false, err
 		case state == done:
-			return p.oldReply(asking)
+			return l.storedReply(detached), true, nil
 		}
 		select {
 		case <-time.After(pause()):
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, true, context.Cause(ctx)
 		}
 	}
 }
 
-const done = "done"
-
-func runKey(key string) string   { return "wxqrcode:{push:" + key + "}:run" }
-func replyKey(key string) string { return "wxqrcode:{push:" + key + "}:reply" }
-
-func (p *push) oldReply(ctx context.Context) ([]byte, error) {
-	reply, err := limited(ctx, p.rdb, func(ctx context.Context) ([]byte, error) { return p.rdb.Get(ctx, p.reply).Bytes() })
+func (l lease) storedReply(ctx context.Context) []byte {
+	reply, err := limited(ctx, l.rdb, func(ctx context.Context) ([]byte, error) { return l.rdb.Get(ctx, l.reply).Bytes() })
 	if err != nil && !errors.Is(err, redis.Nil) {
-		p.warn(ctx, "answer a repeat without its reply", err)
+		l.warn(ctx, "reply unavailable, answering a duplicate without it", err)
 	}
-	return reply, nil
+	return reply
 }
 
-// run calls run and holds the lease meanwhile. Then it tells Redis how that ended, and
-// waits for Redis if it is known to answer.
-func (p *push) run(ctx context.Context, run func() ([]byte, error), answers bool) (reply []byte, err error) {
-	beating, stop := context.WithCancel(ctx)
-	var beat sync.WaitGroup
-	beat.Go(func() { p.hold(beating) })
-	ended := false
-	defer func() { // also after a panic
+// run calls fn, renews the lease meanwhile, and stores the result. It waits for
+// Redis to store it only if Redis was available before: otherwise the claim may
+// have arrived all the same, and Redis may be back by now.
+func (l lease) run(ctx context.Context, fn func(context.Context) ([]byte, error), available bool) (reply []byte, err error) {
+	callCtx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	renewing, stop := context.WithCancel(ctx)
+	var renewal sync.WaitGroup
+	renewal.Go(func() { l.keepAlive(renewing, lose) })
+	succeeded := false
+	defer func() { // also after a panic or runtime.Goexit
 		stop()
 		end := func() {
-			beat.Wait()                             // or the lease comes back after its end
-			if ended && p.ttl >= time.Millisecond { // Redis counts no less, and takes 0 for ever
-				p.finish(ctx, reply)
+			renewal.Wait()                              // a renewal must not follow the end
+			if succeeded && l.ttl >= time.Millisecond { // the smallest TTL of Redis
+				l.markDone(ctx, reply)
 			} else {
-				p.release(ctx)
+				l.release(ctx)
 			}
 		}
-		if answers {
+		if available {
 			end()
 		} else {
 			go end()
 		}
 	}()
-	reply, err = run()
-	ended = err == nil
+	reply, err = fn(callCtx)
+	succeeded = err == nil
 	return reply, err
 }
 
-// hold renews the lease until ctx ends.
-func (p *push) hold(ctx context.Context) {
-	tick := time.NewTicker(leasePause)
+// keepAlive renews the lease until ctx ends or another instance has taken it.
+func (l lease) keepAlive(ctx context.Context, lose context.CancelCauseFunc) {
+	tick := time.NewTicker(renewalInterval)
 	defer tick.Stop()
-	lost := false
+	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		// Not cut short by the end of the run: it must not reach Redis after what comes then.
-		ours, err := limited(context.WithoutCancel(ctx), p.rdb, func(ctx context.Context) (bool, error) {
-			return extend.Run(ctx, p.rdb, []string{p.state}, p.id, leaseLife.Milliseconds()).Bool()
+		// Not canceled with ctx: it must not reach Redis after what follows the call.
+		ours, err := limited(context.WithoutCancel(ctx), l.rdb, func(ctx context.Context) (bool, error) {
+			return renewScript.Run(ctx, l.rdb, []string{l.state}, l.id, leaseTTL.Milliseconds()).Bool()
 		})
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil && !ours:
-			err = errors.New("another instance runs it too")
+			l.warn(ctx, "canceling a call", errLeaseLost)
+			lose(errLeaseLost)
+			return
+		case err != nil && !failing:
+			l.warn(ctx, "cannot renew the lease of a push", err)
 		}
-		if err != nil && !lost {
-			p.warn(ctx, "hold a push that is at work", err)
-		}
-		lost = err != nil
+		failing = err != nil
 	}
 }
 
-func (p *push) finish(ctx context.Context, reply []byte) {
-	_, err := limited(ctx, p.rdb, func(ctx context.Context) ([]redis.Cmder, error) {
-		return p.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-			if len(reply) > 0 {
-				tx.Set(ctx, p.reply, reply, min(p.ttl, replyLife))
-			}
-			tx.Set(ctx, p.state, done, p.ttl)
-			return nil
-		})
+func (l lease) markDone(ctx context.Context, reply []byte) {
+	_, err := limited(ctx, l.rdb, func(ctx context.Context) (int, error) {
+		return markDoneScript.Run(ctx, l.rdb, []string{l.state, l.reply}, l.id, l.ttl.Milliseconds(), reply, min(l.ttl, replyTTL).Milliseconds()).Int()
 	})
 	if err != nil {
-		p.warn(ctx, "remember a push", err)
+		l.warn(ctx, "cannot store that a push is handled", err)
 	}
 }
 
-func (p *push) release(ctx context.Context) {
-	_, err := limited(ctx, p.rdb, func(ctx context.Context) (int, error) {
-		return drop.Run(ctx, p.rdb, []string{p.state}, p.id).Int()
+func (l lease) release(ctx context.Context) {
+	_, err := limited(ctx, l.rdb, func(ctx context.Context) (int, error) {
+		return drop.Run(ctx, l.rdb, []string{l.state}, l.id).Int()
 	})
 	if err != nil {
-		p.warn(ctx, "end the lease of a push", err)
+		l.warn(ctx, "cannot release the lease of a push", err)
 	}
 }
 
-func (p *push) warn(ctx context.Context, what string, err error) {
-	p.log.LogAttrs(ctx, slog.LevelWarn, "wxredis: "+what, slog.String("error", err.Error()))
+func (l lease) warn(ctx context.Context, what string, err error) {
+	l.log.LogAttrs(ctx, slog.LevelWarn, "wxredis: "+what, slog.String("error", err.Error()))
 }
 
-// claim returns who runs a push, which is the caller if nobody else does or did.
-var claim = redis.NewScript(`
+// claimScript returns the holder of a lease, which is the caller if there was
+// none.
+var claimScript = redis.NewScript(`
 	local state = redis.call('GET', KEYS[1])
 	if state then return state end
 	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 	return ARGV[1]
 `)
 
-// extend renews a lease that is ours, or that Redis has lost, and says whether it is ours.
-var extend = redis.NewScript(`
+// renewScript renews the lease of the caller, also if Redis has lost it, and
+// reports whether the caller has it.
+var renewScript = redis.NewScript(`
 	local state = redis.call('GET', KEYS[1])
 	if state and state ~= ARGV[1] then return 0 end
 	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 	return 1
 `)
 
-var _ callback.Dedup = (*Dedup)(nil)
+// markDoneScript stores that a push is handled, and the reply, unless another
+// instance has taken the lease.
+var markDoneScript = redis.NewScript(`
+	local state = redis.call('GET', KEYS[1])
+	if state and state ~= ARGV[1] then return 0 end
+	if ARGV[3] ~= '' then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end
+	redis.call('SET', KEYS[1], 'done', 'PX', ARGV[2])
+	return 1
+`)
+
+var _ callback.Deduplicator = (*Dedup)(nil)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,27 +30,105 @@ func newPush(t testing.TB, rdb *redis.Client) string {
 	return key
 }
 
-func answers(reply string) func() ([]byte, error) {
-	return func() ([]byte, error) { return []byte(reply), nil }
+func replies(reply string) func(context.Context) ([]byte, error) {
+	return func(context.Context) ([]byte, error) { return []byte(reply), nil }
 }
 
-func neverRun(t testing.TB) func() ([]byte, error) {
+func neverCalled(t testing.TB) func(context.Context) ([]byte, error) {
 	t.Helper()
-	return func() ([]byte, error) {
-		t.Error("it ran")
+	return func(context.Context) ([]byte, error) {
+		t.Error("fn was called")
 		return nil, nil
 	}
 }
 
-func TestAPushRunsOnOneInstance(t *testing.T) {
+func TestDedup_Conformance(t *testing.T) {
+	rdb := newRedis(t)
+	wxtest.TestDeduplicator(t, func() callback.Deduplicator { return wxredis.NewDedup(rdb, nil) })
+}
+
+// What one instance does, another one knows.
+func TestDedup_TwoInstances(t *testing.T) {
+	rdb := newRedis(t)
+	instance := func() *wxredis.Dedup { return wxredis.NewDedup(rdb, nil) }
+	key := newPush(t, rdb)
+	failure := errors.New("no database")
+	_, duplicate, err := instance().Do(t.Context(), key, time.Hour, func(context.Context) ([]byte, error) { return nil, failure })
+	require.ErrorIs(t, err, failure)
+	assert.False(t, duplicate)
+	assert.Panics(t, func() {
+		_, _, _ = instance().Do(t.Context(), key, time.Hour, func(context.Context) ([]byte, error) { panic("boom") })
+	})
+
+	began, end := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		_, duplicate, err := instance().Do(t.Context(), key, time.Hour, func(context.Context) ([]byte, error) {
+			close(began)
+			<-end
+			return []byte("welcome"), nil
+		})
+		assert.NoError(t, err)
+		assert.False(t, duplicate)
+	})
+	<-began
+	for range 10 {
+		all.Go(func() {
+			got, duplicate, err := instance().Do(t.Context(), key, time.Hour, neverCalled(t))
+			assert.NoError(t, err)
+			assert.True(t, duplicate)
+			assert.Equal(t, "welcome", string(got))
+		})
+	}
+	gone := errors.New("the client is gone")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, gone)
+	defer cancel()
+	_, duplicate, err = instance().Do(ctx, key, time.Hour, neverCalled(t))
+	assert.ErrorIs(t, err, gone)
+	assert.True(t, duplicate)
+	close(end)
+	all.Wait()
+}
+
+// A lease that Redis has lost is taken again. If another instance has it, the
+// context of the call is canceled, and its end changes nothing in Redis.
+func TestDedup_LostLease(t *testing.T) {
+	t.Parallel()
+	rdb := newRedis(t)
+	for name, failure := range map[string]error{"a call that fails": errors.New("no database"), "a call that succeeds": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			key := newPush(t, rdb)
+			state := "wxqrcode:{push:" + key + "}:run"
+			var log record
+			_, duplicate, err := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil))).Do(t.Context(), key, time.Hour, func(ctx context.Context) ([]byte, error) {
+				ours := rdb.Get(t.Context(), state).Val()
+				rdb.Del(t.Context(), state)
+				assert.Eventually(t, func() bool { return rdb.Get(t.Context(), state).Val() == ours }, time.Minute, 50*time.Millisecond)
+				assert.Empty(t, log.String())
+				assert.NoError(t, ctx.Err())
+				rdb.Set(t.Context(), state, "another", time.Minute)
+				<-ctx.Done()
+				assert.ErrorContains(t, context.Cause(ctx), "another instance")
+				return nil, failure
+			})
+			assert.ErrorIs(t, err, failure)
+			assert.False(t, duplicate)
+			assert.Equal(t, "another", rdb.Get(t.Context(), state).Val())
+			assert.Contains(t, log.String(), "level=WARN")
+		})
+	}
+}
+
+func TestDedup_StoresForTTL(t *testing.T) {
 	rdb := newRedis(t)
 	for _, reply := range []string{"welcome", ""} {
 		key := newPush(t, rdb)
-		got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, answers(reply))
+		got, _, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, replies(reply))
 		require.NoError(t, err)
 		assert.Equal(t, reply, string(got))
 		for range 2 {
-			got, err = wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, neverRun(t))
+			got, _, err = wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, neverCalled(t))
 			require.NoError(t, err)
 			assert.Equal(t, reply, string(got))
 		}
@@ -62,68 +139,12 @@ func TestAPushRunsOnOneInstance(t *testing.T) {
 	}
 }
 
-func TestARepeatOnAnotherInstanceJoinsTheRun(t *testing.T) {
-	rdb := newRedis(t)
-	key := newPush(t, rdb)
-	began, end := make(chan struct{}), make(chan struct{})
-	var all sync.WaitGroup
-	all.Go(func() {
-		_, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, func() ([]byte, error) {
-			close(began)
-			<-end
-			return []byte("welcome"), nil
-		})
-		assert.NoError(t, err)
-	})
-	<-began
-	for range 10 {
-		all.Go(func() {
-			got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, neverRun(t))
-			assert.NoError(t, err)
-			assert.Equal(t, "welcome", string(got))
-		})
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := wxredis.NewDedup(rdb, nil).Do(ctx, key, time.Hour, neverRun(t))
-	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	close(end)
-	all.Wait()
-}
-
-func TestWhatFailedRunsAgainOnAnotherInstance(t *testing.T) {
-	rdb := newRedis(t)
-	key := newPush(t, rdb)
-	failure := errors.New("no database")
-	_, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, func() ([]byte, error) { return nil, failure })
-	require.ErrorIs(t, err, failure)
-	assert.Panics(t, func() {
-		_, _ = wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, func() ([]byte, error) { panic("boom") })
-	})
-	got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, answers("welcome"))
-	require.NoError(t, err)
-	assert.Equal(t, "welcome", string(got))
-}
-
-func TestNothingIsKeptWithoutATime(t *testing.T) {
-	rdb := newRedis(t)
-	for _, ttl := range []time.Duration{0, -1, time.Microsecond} {
-		key := newPush(t, rdb)
-		for range 2 {
-			got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, ttl, answers("welcome"))
-			require.NoError(t, err)
-			assert.Equal(t, "welcome", string(got))
-			assert.Zero(t, rdb.Exists(t.Context(), "wxqrcode:{push:"+key+"}:run", "wxqrcode:{push:"+key+"}:reply").Val())
-		}
-	}
-}
-
-func TestALeaseIsHeldForAsLongAsARunTakes(t *testing.T) {
+func TestDedup_RenewsLease(t *testing.T) {
 	t.Parallel()
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
 	state := "wxqrcode:{push:" + key + "}:run"
-	_, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, func() ([]byte, error) {
+	_, _, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, func(context.Context) ([]byte, error) {
 		assert.InDelta(t, 10, rdb.PTTL(t.Context(), state).Val().Seconds(), 1)
 		rdb.PExpire(t.Context(), state, 5*time.Second)
 		assert.Eventually(t, func() bool { return rdb.PTTL(t.Context(), state).Val() > 6*time.Second }, 10*time.Second, 50*time.Millisecond)
@@ -134,45 +155,25 @@ func TestALeaseIsHeldForAsLongAsARunTakes(t *testing.T) {
 	// The instance that ran it was killed.
 	key = newPush(t, rdb)
 	require.NoError(t, rdb.Set(t.Context(), "wxqrcode:{push:"+key+"}:run", "a process that was killed", 200*time.Millisecond).Err())
-	got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, answers("welcome"))
+	got, _, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, replies("welcome"))
 	require.NoError(t, err)
 	assert.Equal(t, "welcome", string(got))
 }
 
-func TestACutConnectionDoesNotKeepAPushFromRunning(t *testing.T) {
+func TestDedup_CanceledContext(t *testing.T) {
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
 	ctx, cut := context.WithCancel(t.Context())
 	cut()
 	var log record
-	got, err := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil))).Do(ctx, key, time.Hour, answers("welcome"))
+	got, _, err := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil))).Do(ctx, key, time.Hour, replies("welcome"))
 	require.NoError(t, err)
 	assert.Equal(t, "welcome", string(got))
 	assert.Empty(t, log.String())
 	assert.Equal(t, "done", rdb.Get(t.Context(), "wxqrcode:{push:"+key+"}:run").Val())
 }
 
-func TestALeaseThatRedisLostIsTakenAgain(t *testing.T) {
-	t.Parallel()
-	rdb := newRedis(t)
-	key := newPush(t, rdb)
-	state := "wxqrcode:{push:" + key + "}:run"
-	var log record
-	_, err := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil))).Do(t.Context(), key, time.Hour, func() ([]byte, error) {
-		ours := rdb.Get(t.Context(), state).Val()
-		rdb.Del(t.Context(), state)
-		assert.Eventually(t, func() bool { return rdb.Get(t.Context(), state).Val() == ours }, 10*time.Second, 50*time.Millisecond)
-		assert.Empty(t, log.String())
-		rdb.Set(t.Context(), state, "another", time.Minute)
-		assert.Eventually(t, func() bool { return strings.Contains(log.String(), "another instance runs it too") }, 10*time.Second, 50*time.Millisecond)
-		assert.Greater(t, rdb.PTTL(t.Context(), state).Val(), 50*time.Second, "the lease of another is not touched")
-		return nil, errors.New("no database")
-	})
-	require.Error(t, err)
-	assert.Equal(t, "another", rdb.Get(t.Context(), state).Val())
-}
-
-func TestAPushThatRanWhileRedisWasSlowIsRememberedAfterwards(t *testing.T) {
+func TestDedup_SlowRedis(t *testing.T) {
 	t.Parallel()
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
@@ -181,30 +182,30 @@ func TestAPushThatRanWhileRedisWasSlowIsRememberedAfterwards(t *testing.T) {
 	network.hold()
 	var log record
 	start := time.Now()
-	_, err := wxredis.NewDedup(slow, slog.New(slog.NewTextHandler(&log, nil))).Do(t.Context(), key, time.Hour, func() ([]byte, error) {
+	_, _, err := wxredis.NewDedup(slow, slog.New(slog.NewTextHandler(&log, nil))).Do(t.Context(), key, time.Hour, func(context.Context) ([]byte, error) {
 		network.restore()
 		return []byte("welcome"), nil
 	})
 	require.NoError(t, err)
 	assert.Less(t, time.Since(start), 3*time.Second)
-	assert.Contains(t, log.String(), "run a push without knowing whether another instance has")
+	assert.Contains(t, log.String(), "deduplication unavailable, handling the push anyway")
 	assert.Eventually(t, func() bool {
 		return rdb.Get(t.Context(), "wxqrcode:{push:"+key+"}:run").Val() == "done"
 	}, 10*time.Second, 10*time.Millisecond)
-	got, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, neverRun(t))
+	got, _, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, neverCalled(t))
 	require.NoError(t, err)
 	assert.Equal(t, "welcome", string(got))
 }
 
-func TestARedisThatGoesWhileAPushRunsIsAWarning(t *testing.T) {
+func TestDedup_RedisGoneDuringCall(t *testing.T) {
 	t.Parallel()
 	rdb := newRedis(t)
 	key := newPush(t, rdb)
 	flaky, network := newLink(t, rdb)
-	for reply, warning := range map[string]string{"welcome": "remember a push", "": "end the lease of a push"} {
+	for reply, warning := range map[string]string{"welcome": "cannot store that a push is handled", "": "cannot release the lease of a push"} {
 		var log record
 		d := wxredis.NewDedup(flaky, slog.New(slog.NewTextHandler(&log, nil)))
-		got, err := d.Do(t.Context(), key+reply, time.Hour, func() ([]byte, error) {
+		got, _, err := d.Do(t.Context(), key+reply, time.Hour, func(context.Context) ([]byte, error) {
 			network.remove()
 			if reply == "" {
 				return nil, errors.New("no database")
@@ -220,22 +221,22 @@ func TestARedisThatGoesWhileAPushRunsIsAWarning(t *testing.T) {
 	rdb.Del(t.Context(), "wxqrcode:{push:"+key+"welcome}:run")
 }
 
-func TestWithoutRedisPushesRunAndTheLogSaysSo(t *testing.T) {
+func TestDedup_WithoutRedis(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	defer rdb.Close()
 	var log record
 	d := wxredis.NewDedup(rdb, slog.New(slog.NewTextHandler(&log, nil)))
-	got, err := d.Do(t.Context(), "key", time.Hour, answers("welcome"))
+	got, _, err := d.Do(t.Context(), "key", time.Hour, replies("welcome"))
 	require.NoError(t, err)
 	assert.Equal(t, "welcome", string(got))
-	assert.Contains(t, log.String(), "level=WARN msg=\"wxredis: run a push without knowing whether another instance has\"")
-	got, err = d.Do(t.Context(), "key", time.Hour, neverRun(t))
+	assert.Contains(t, log.String(), "level=WARN msg=\"wxredis: deduplication unavailable, handling the push anyway\"")
+	got, _, err = d.Do(t.Context(), "key", time.Hour, neverCalled(t))
 	require.NoError(t, err)
 	assert.Equal(t, "welcome", string(got), "what an instance knows itself it goes on knowing")
 }
 
 // Two instances behind one URL, and WeChat's repeats reach both.
-func TestTwoInstancesServeOneURL(t *testing.T) {
+func TestDedup_ThreeInstancesBehindOneURL(t *testing.T) {
 	t.Parallel()
 	rdb := newRedis(t)
 	wechat := wxtest.NewServer(wxtest.WithPushTimeout(time.Second), wxtest.WithFreshRetries())
@@ -247,10 +248,11 @@ func TestTwoInstancesServeOneURL(t *testing.T) {
 	for range 3 {
 		h, err := callback.New(callback.Config{
 			Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey, Dedup: wxredis.NewDedup(rdb, nil),
-		}, func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-			runs.Add(1)
-			<-third
-			return callback.Text("welcome"), nil
+			OnEvent: func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+				runs.Add(1)
+				<-third
+				return callback.Text("welcome"), nil
+			},
 		})
 		require.NoError(t, err)
 		instances = append(instances, h)
@@ -269,18 +271,18 @@ func TestTwoInstancesServeOneURL(t *testing.T) {
 	d, err := wechat.Scan(t.Context(), code.Ticket, "o-ann")
 	require.NoError(t, err)
 	assert.Equal(t, 3, d.Tries)
-	reply, err := wechat.Reply(d)
+	reply, err := d.Reply()
 	require.NoError(t, err)
 	assert.Contains(t, string(reply), "welcome")
 	assert.EqualValues(t, 1, runs.Load())
 }
 
-func TestWithoutALoggerTheDefaultOneIsWarned(t *testing.T) {
+func TestDedup_NilLogger(t *testing.T) {
 	var log record
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(before)
-	_, err := wxredis.NewDedup(nil, nil).Do(t.Context(), "key", time.Minute, func() ([]byte, error) { return nil, nil })
+	_, _, err := wxredis.NewDedup(nil, nil).Do(t.Context(), "key", time.Minute, func(context.Context) ([]byte, error) { return nil, nil })
 	require.NoError(t, err)
-	assert.Contains(t, log.String(), "run a push without knowing whether another instance has")
+	assert.Contains(t, log.String(), "deduplication unavailable, handling the push anyway")
 }

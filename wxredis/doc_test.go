@@ -53,7 +53,7 @@ func TestTheRecommendedUser(t *testing.T) {
 	assert.Zero(t, rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val(), "it could end its turn")
 	push := newPush(t, rdb)
 	for range 2 {
-		reply, err := wxredis.NewDedup(user, logger).Do(t.Context(), push, time.Hour, func() ([]byte, error) {
+		reply, _, err := wxredis.NewDedup(user, logger).Do(t.Context(), push, time.Hour, func(context.Context) ([]byte, error) {
 			time.Sleep(3500 * time.Millisecond) // until the lease is renewed
 			return []byte("welcome"), nil
 		})

@@ -47,15 +47,16 @@ func Example() {
 		if i.client, err = wxqrcode.NewClient(tokens, wechat.ClientOptions()...); err != nil {
 			log.Fatal(err)
 		}
-		i.waiter = callback.NewWaiter()
+		i.waiter = new(callback.Waiter)
 		bus := wxredis.NewBus(rdb, wechat.AppID(), nil)
 		go func() { _ = bus.Listen(ctx, i.waiter.Notify) }()
 		i.handler, err = callback.New(callback.Config{
 			Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey,
 			Dedup: wxredis.NewDedup(rdb, nil),
-		}, func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-			i.waiter.Notify(e) // who waits here need not wait for Redis
-			return nil, bus.Publish(ctx, e)
+			OnEvent: func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+				i.waiter.Notify(e) // a request that waits here need not wait for Redis
+				return nil, bus.Publish(ctx, e)
+			},
 		})
 		if err != nil {
 			log.Fatal(err)

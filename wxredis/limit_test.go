@@ -1,6 +1,7 @@
 package wxredis_test
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -26,11 +27,11 @@ func TestWithoutAClientEverythingSaysSo(t *testing.T) {
 	}
 
 	var log record
-	reply, err := wxredis.NewDedup(nil, slog.New(slog.NewTextHandler(&log, nil))).
-		Do(t.Context(), "key", time.Minute, func() ([]byte, error) { return []byte("reply"), nil })
+	reply, _, err := wxredis.NewDedup(nil, slog.New(slog.NewTextHandler(&log, nil))).
+		Do(t.Context(), "key", time.Minute, func(context.Context) ([]byte, error) { return []byte("reply"), nil })
 	require.NoError(t, err, "it fails open")
 	assert.Equal(t, "reply", string(reply))
 	assert.Contains(t, log.String(), want)
-	_, err = new(wxredis.Dedup).Do(t.Context(), "key", time.Minute, func() ([]byte, error) { return nil, nil })
+	_, _, err = new(wxredis.Dedup).Do(t.Context(), "key", time.Minute, func(context.Context) ([]byte, error) { return nil, nil })
 	require.ErrorContains(t, err, "make one with NewDedup")
 }

@@ -10,16 +10,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-0142d113/wxqrcode"
-	"github.com/seed-0142d113/wxqrcode/internal/wxmessage"
+	"github.com/seed-0142d113/wxqrcode/internal/message"
 )
 
-// What qrcode/create checks, by
+// Limits of qrcode/create. The checks follow
 // https://developers.weixin.qq.com/doc/service/api/qrcode/qrcodes/api_createqrcode.html
-// and, for what it lets pass, by reports of what became of it. Not documented, and
-// chosen here: the order of the checks; a scene_id of 0, a negative or fractional one,
-// or none is 40053; an expire_seconds below 1 counts as none, and one above 2,592,000 as that;
-// an expire_seconds that is no whole number is 47001; a scene_str that no XML can
-// carry is 40033.
+// and public reports of wrong requests that were accepted. Not documented, and
+// chosen here: the order of the checks; a scene_id that is 0, negative, a
+// fraction or missing is 40053; an expire_seconds below 1 counts as missing,
+// and one above 2,592,000 as 2,592,000; an expire_seconds that is not a whole
+// number is 47001; a scene_str with a character that XML does not allow is
+// 40033.
 const (
 	maxLifetime     = wxqrcode.MaxLifetime
 	defaultLifetime = 60 * time.Second
@@ -38,11 +39,11 @@ func (s *Server) create(r *http.Request, body []byte) (any, int) {
 	if errcode != 0 {
 		return nil, errcode
 	}
-	w, errcode := parseWish(o)
+	request, errcode := parseCreateRequest(o)
 	if errcode != 0 {
 		return nil, errcode
 	}
-	c, errcode := s.codes.make(w, now)
+	c, errcode := s.codes.create(request, now)
 	if errcode != 0 {
 		return nil, errcode
 	}
@@ -50,23 +51,23 @@ func (s *Server) create(r *http.Request, body []byte) (any, int) {
 		Ticket        wxqrcode.Ticket `json:"ticket"`
 		ExpireSeconds int64           `json:"expire_seconds,omitempty"`
 		URL           string          `json:"url"`
-	}{c.ticket, int64(c.lifetime / time.Second), c.url}, 0
+	}{c.Ticket, int64(c.lifetime / time.Second), c.URL}, 0
 }
 
-// A wish is what a request asks for.
-type wish struct {
+// A createRequest is a request for a code.
+type createRequest struct {
 	action   wxqrcode.Action
-	scene    string        // what events will carry
+	scene    string        // as events will carry it
 	lifetime time.Duration // as granted; 0 for a permanent code
-	hollow   bool          // a permanent code asked for with a lifetime: a ticket without a code
+	noCode   bool          // a permanent action with expire_seconds: a ticket without a code
 }
 
-func (w wish) permanent() bool { return w.lifetime == 0 }
+func (r createRequest) permanent() bool { return r.lifetime == 0 }
 
-func parseWish(o object) (w wish, errcode int) {
-	w.action = wxqrcode.Action(o.text("action_name"))
+func parseCreateRequest(o object) (r createRequest, errcode int) {
+	r.action = wxqrcode.Action(o.text("action_name"))
 	permanent, text := false, false
-	switch w.action {
+	switch r.action {
 	case wxqrcode.ActionTemporaryID:
 	case wxqrcode.ActionTemporaryStr:
 		text = true
@@ -75,32 +76,32 @@ func parseWish(o object) (w wish, errcode int) {
 	case wxqrcode.ActionPermanentStr:
 		permanent, text = true, true
 	default:
-		return wish{}, errcodeInvalidAction
+		return createRequest{}, errcodeInvalidAction
 	}
 
 	scene, ok := parseScene(o)
 	if !ok {
-		return wish{}, errcodeInvalidActionInfo
+		return createRequest{}, errcodeInvalidActionInfo
 	}
 	if text {
-		w.scene, errcode = sceneText(scene, permanent)
+		r.scene, errcode = sceneText(scene, permanent)
 	} else {
-		w.scene, errcode = sceneNumber(scene, permanent)
+		r.scene, errcode = sceneNumber(scene, permanent)
 	}
 	if errcode != 0 {
-		return wish{}, errcode
+		return createRequest{}, errcode
 	}
 
 	if permanent {
-		w.hollow = o.has("expire_seconds")
-		return w, 0
+		r.noCode = o.has("expire_seconds")
+		return r, 0
 	}
-	w.lifetime, errcode = parseLifetime(o)
-	return w, errcode
+	r.lifetime, errcode = parseLifetime(o)
+	return r, errcode
 }
 
-// parseScene returns the scene of a request. A scene_id that stands directly under
-// action_info passes for a scene without one.
+// parseScene returns the scene of a request. It is nil for a scene_id directly
+// under action_info, which WeChat accepts.
 func parseScene(o object) (scene object, ok bool) {
 	info, ok := o.object("action_info")
 	if !ok {
@@ -112,27 +113,27 @@ func parseScene(o object) (scene object, ok bool) {
 	return info.object("scene")
 }
 
-// sceneNumber returns the number that events will carry: 0 if it is not in its place
-// or above 64 bits, and the highest of 32 bits if it is above those.
+// sceneNumber returns the number that events will carry: 0 if scene is nil or
+// the number exceeds 64 bits, and the highest of 32 bits if it exceeds those.
 func sceneNumber(scene object, permanent bool) (key string, errcode int) {
-	if scene == nil { // directly under action_info
+	if scene == nil {
 		return "0", 0
 	}
 	id, err := strconv.ParseUint(string(scene["scene_id"]), 10, 64)
-	beyond := errors.Is(err, strconv.ErrRange)
+	tooLarge := errors.Is(err, strconv.ErrRange)
 	switch {
-	case err != nil && !beyond, id == 0 && !beyond: // negative, a fraction, no number, none
+	case err != nil && !tooLarge, id == 0 && !tooLarge: // negative, a fraction, not a number, missing
 		return "", errcodeInvalidActionInfo
-	case permanent && (beyond || id > wxqrcode.MaxPermanentID):
+	case permanent && (tooLarge || id > wxqrcode.MaxPermanentID):
 		return "", errcodeInvalidActionInfo
-	case beyond:
+	case tooLarge:
 		return "0", 0
 	}
 	return strconv.FormatUint(min(id, 1<<32-1), 10), 0
 }
 
-// sceneText returns the text that events will carry. WeChat was seen to let a
-// temporary one be longer than documented.
+// sceneText returns the text that events will carry. WeChat was seen to accept
+// temporary ones that are longer than documented.
 func sceneText(scene object, permanent bool) (key string, errcode int) {
 	key = scene.text("scene_str")
 	switch {
@@ -150,7 +151,7 @@ func parseLifetime(o object) (d time.Duration, errcode int) {
 	}
 	seconds, err := strconv.ParseInt(string(o["expire_seconds"]), 10, 64)
 	switch {
-	case err != nil && !errors.Is(err, strconv.ErrRange): // out of range it is the nearest that fits
+	case err != nil && !errors.Is(err, strconv.ErrRange): // out of range, seconds is the nearest int64
 		return 0, errcodeBadJSON
 	case seconds <= 0:
 		return defaultLifetime, 0
@@ -160,8 +161,8 @@ func parseLifetime(o object) (d time.Duration, errcode int) {
 	return time.Duration(seconds) * time.Second, 0
 }
 
-// keepUnicodeEscapes doubles the backslash of every \uXXXX, so that a JSON parser
-// leaves the six characters as they are: WeChat was seen to take them for text.
+// keepUnicodeEscapes doubles the backslash of every \uXXXX, so that a JSON
+// parser keeps the six characters: WeChat was seen to do that.
 func keepUnicodeEscapes(body []byte) []byte {
 	if !bytes.Contains(body, []byte(`\u`)) {
 		return body
@@ -175,7 +176,7 @@ func keepUnicodeEscapes(body []byte) []byte {
 		if isUnicodeEscape(body[i:]) {
 			kept = append(kept, '\\')
 		}
-		i++ // what is escaped, which may be a backslash itself
+		i++ // the escaped character, which can be a backslash
 		kept = append(kept, body[i])
 	}
 	return kept
@@ -189,7 +190,7 @@ func isUnicodeEscape(b []byte) bool {
 	return err == nil
 }
 
-// fitsXML reports whether XML can carry s, as an event must.
+// fitsXML reports whether s is text that XML allows, as an event needs.
 func fitsXML(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, wxmessage.IsForbidden)
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, message.IsForbidden)
 }

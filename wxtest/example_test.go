@@ -4,76 +4,73 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
-	"net/http"
-	"net/http/httptest"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// Start a WeChat, make a code, let somebody scan it and see the event.
+// Start a simulator, connect the handler under test, create a code and scan it.
 func Example() {
 	srv := wxtest.NewServer()
 	defer srv.Close()
 
-	// The program under test. A real one checks the signature first.
-	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		event, err := wxqrcode.ParseEvent(body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		scene, _ := event.Scene()
-		fmt.Println(event.Type, "by", event.OpenID, "at", scene)
-		io.WriteString(w, "success")
-	}))
-	defer program.Close()
-	srv.SetCallback(program.URL, wxtest.CallbackConfig{Token: "token"})
+	cfg := srv.CallbackConfig(wxtest.Secure)
+	cfg.OnEvent = func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		scene, _ := e.SceneKey()
+		fmt.Println(e.Type, "of", e.OpenID, "with", scene)
+		return callback.Text("Welcome"), nil
+	}
+	handler, err := callback.New(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := srv.Connect(handler); err != nil {
+		log.Fatal(err)
+	}
 
 	ctx := context.Background()
 	code, err := srv.Client().Create(ctx, wxqrcode.Temporary(wxqrcode.SceneStr("desk-7"), time.Hour))
 	if err != nil {
 		log.Fatal(err)
 	}
-	for range 2 {
-		delivery, err := srv.Scan(ctx, code.Ticket, "o-visitor")
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println("answered", delivery.Status, string(delivery.Body))
+	delivery, err := srv.Scan(ctx, code.Ticket, "o-visitor")
+	if err != nil {
+		log.Fatal(err)
 	}
+	reply, err := delivery.Reply()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(callback.Message{Raw: reply}.Field("Content"))
 	// Output:
-	// subscribe by o-visitor at desk-7
-	// answered 200 success
-	// SCAN by o-visitor at desk-7
-	// answered 200 success
+	// subscribe of o-visitor with desk-7
+	// Welcome
 }
 
-// A program meets what WeChat does on a bad day.
+// Inject an error response.
 func ExampleServer_Fail() {
 	srv := wxtest.NewServer()
 	defer srv.Close()
-	srv.Fail("qrcode/create", 1, wxtest.Failure{Code: 45009})
+	srv.Fail(wxtest.EndpointCreate, 1, wxtest.Failure{Code: 45009})
 
 	client := srv.Client()
 	request := wxqrcode.Permanent(wxqrcode.SceneStr("poster"))
 	_, err := client.Create(context.Background(), request)
-	fmt.Println("quota used up:", errors.Is(err, wxqrcode.ErrQuotaExceeded))
+	fmt.Println("quota exceeded:", errors.Is(err, wxqrcode.ErrQuotaExceeded))
 	_, err = client.Create(context.Background(), request)
 	fmt.Println("the next day:", err)
-	fmt.Println("calls:", srv.Calls("qrcode/create"))
+	fmt.Println("requests:", srv.Calls(wxtest.EndpointCreate))
 	// Output:
-	// quota used up: true
+	// quota exceeded: true
 	// the next day: <nil>
-	// calls: 2
+	// requests: 2
 }
 
-// A test jumps ahead to the end of a code.
+// Move the clock ahead, until a code has expired.
 func ExampleWithNow() {
 	var ahead atomic.Int64 // the clock is read by several goroutines
 	srv := wxtest.NewServer(wxtest.WithNow(func() time.Time {

@@ -6,18 +6,19 @@ import (
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/message"
 )
 
-// MakePermanent makes n permanent codes without the network, and reports how many
-// of them were refused.
-func (s *Server) MakePermanent(n int) (refused int) {
+// CreatePermanent creates n permanent codes without the network, and returns
+// the number of errors.
+func (s *Server) CreatePermanent(n int) (failed int) {
 	for i := range n {
-		w := wish{action: wxqrcode.ActionPermanentStr, scene: "poster-" + strconv.Itoa(i)}
-		if _, errcode := s.codes.make(w, s.now()); errcode != 0 {
-			refused++
+		r := createRequest{action: wxqrcode.ActionPermanentStr, scene: "poster-" + strconv.Itoa(i)}
+		if _, errcode := s.codes.create(r, s.now()); errcode != 0 {
+			failed++
 		}
 	}
-	return refused
+	return failed
 }
 
 // SceneOf returns the scene that the code of a request would carry, without the
@@ -27,17 +28,17 @@ func (s *Server) SceneOf(body string) (scene string, errcode int) {
 	if errcode != 0 {
 		return "", errcode
 	}
-	w, errcode := parseWish(o)
-	return w.scene, errcode
+	r, errcode := parseCreateRequest(o)
+	return r.scene, errcode
 }
 
 // ScanMessages returns the message of a follower's scan.
 func (s *Server) ScanMessages(scene string) (asXML, asJSON []byte) {
 	m := s.newMessage("o-scanner", newEvent(wxqrcode.EventScan, scene, "ticket"), s.now())
-	return m.encode(false), m.encode(true)
+	return message.Write(false, m...), message.Write(true, m...)
 }
 
-// NewTicket returns a ticket as the server builds them.
-func NewTicket(url string, created time.Time, lifetime time.Duration) wxqrcode.Ticket {
-	return newTicket(url, created, lifetime)
+// NewTicket returns a ticket as the server creates them.
+func NewTicket(url string, created time.Time, lifetime time.Duration, realistic bool) wxqrcode.Ticket {
+	return newTicket(url, created, lifetime, realistic)
 }

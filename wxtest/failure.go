@@ -10,119 +10,136 @@ import (
 	"time"
 )
 
-// A Failure says how a call fails. The Delay comes first; then the first that is
-// set of Cut, Code, Status and Body decides. With none of them, the call is
-// answered as usual.
+// The endpoints of the server, for [Server.Fail] and [Server.Calls].
+const (
+	EndpointToken       = "/cgi-bin/token"
+	EndpointStableToken = "/cgi-bin/stable_token"
+	EndpointCreate      = "/cgi-bin/qrcode/create"
+	EndpointImage       = "/cgi-bin/showqrcode"
+)
+
+// A Failure says how a request fails. The Delay comes first. Then the first
+// field that is set of Cut, Code, Status and Body decides. If none is set, the
+// request is handled as usual.
 type Failure struct {
-	// Code is answered as WeChat refuses: JSON with this errcode and the text that
-	// WeChat has for it. Body is not used with it.
+	// Code is the errcode of an error response, which is JSON with this code
+	// and the text that WeChat has for it. Body is ignored then.
 	Code int
-	// Status is the HTTP status of the answer, 200 to 999; any other counts as none,
-	// which is 200. Without Code it is answered with Body, or with a small HTML page
-	// if there is none.
+
+	// Status is the HTTP status of the response, 200 to 999. Any other value
+	// means 200. Without Code the response has Body, or a small HTML page if
+	// Body is empty.
 	Status int
-	// Delay is how long the call waits, in real time. The wait ends early, without
-	// an answer, if the client leaves or the server closes.
+
+	// Delay is how long the request waits, in real time. The wait ends early,
+	// without a response, if the client disconnects or the server closes.
 	Delay time.Duration
-	// Cut closes the connection: without an answer, or, with Body, after a header
-	// that promises more than Body and all of Body.
+
+	// Cut closes the connection: without a response, or, with Body, after a
+	// header with a Content-Length greater than the length of Body, and Body.
 	Cut bool
-	// Body is answered as it is, with status 200 if no other is given.
+
+	// Body is the body of the response. Its status is 200 unless Status is set.
 	Body string
 }
 
-// Fail makes the next n calls of an endpoint fail; n <= 0 does nothing. Orders for
-// one endpoint queue up: the next one counts when the one before it is used up. An
-// order that is the zero Failure lets n calls through.
+// Fail injects a failure: the next n requests to an endpoint fail. If n is not
+// positive, Fail has no effect. The failures of an endpoint are queued: the
+// second takes effect after the n requests of the first. A zero Failure lets n
+// requests succeed.
 //
-// An endpoint is the end of its path, at a slash: "token", "stable_token",
-// "qrcode/create", "showqrcode", or more of it, such as "/cgi-bin/qrcode/create".
-// Any other path may be named too; without an order it is answered 404.
+// An endpoint is [EndpointToken], [EndpointStableToken], [EndpointCreate],
+// [EndpointImage], or the path of any other request, which is otherwise
+// answered 404. A suffix of a path that begins at a slash, such as
+// "qrcode/create" or "token", works too.
 //
-// Two refusals of a token in a row (40001) make a [wxqrcode.TokenSource] replace the
-// token by force, which it does only every 30 s of real time: order one, unless that
-// is what is tested.
+// Two rejected tokens in a row (40001) make a [wxqrcode.TokenSource] force a
+// refresh, which it does at most every 30 s of real time. Inject one, unless
+// that is what the test is about.
 //
-// While a Cut is in the queue, the server keeps no connections alive: Go's
-// [http.Transport] quietly repeats a GET that was cut on a connection it had used
-// before, and the caller would never see the failure.
+// While a Cut is queued, the server closes each connection after the response:
+// [http.Transport] silently retries a GET that was cut on a connection it had
+// used before, and the client would never see the failure.
 func (s *Server) Fail(endpoint string, n int, f Failure) {
 	if n <= 0 {
 		return
 	}
-	s.traffic.order(endpoint, n, f)
+	s.faults.inject(endpoint, n, f)
 	if f.Cut {
 		s.client.CloseIdleConnections()
 	}
 }
 
-// Calls returns how many calls of an endpoint have arrived, those that failed
-// included. They count before their Delay. For the endpoint's name see
-// [Server.Fail].
-func (s *Server) Calls(endpoint string) int { return s.traffic.count(endpoint) }
+// Calls returns the number of requests to an endpoint, the failed ones
+// included. A request counts before its Delay. See [Server.Fail] for the names
+// of endpoints.
+func (s *Server) Calls(endpoint string) int { return s.faults.count(endpoint) }
 
-// traffic counts the calls and knows which are to fail.
-type traffic struct {
-	mu    sync.Mutex // guards what follows
-	calls map[string]int
-	queue []*order // in the order they were given
+// A faultInjector counts requests and chooses those that fail.
+type faultInjector struct {
+	mu       sync.Mutex // guards the fields below
+	requests map[string]int
+	queue    []*fault // in the order of inject
 }
 
-type order struct {
+// A fault is a failure of the next requests to an endpoint.
+type fault struct {
 	Failure
 	endpoint string
-	left     int
+	left     int // requests
 }
 
-func (t *traffic) order(endpoint string, n int, f Failure) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.queue = append(t.queue, &order{Failure: f, endpoint: endpoint, left: n})
+func (i *faultInjector) inject(endpoint string, n int, f Failure) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.queue = append(i.queue, &fault{Failure: f, endpoint: endpoint, left: n})
 }
 
-// arrive counts a call and returns how it is to fail, and whether any call after
-// it is to be cut.
-func (t *traffic) arrive(path string) (f Failure, cutAhead bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.calls == nil {
-		t.calls = make(map[string]int)
+// next counts a request and returns its failure. cutQueued reports whether the
+// queue still has a cut.
+func (i *faultInjector) next(path string) (f Failure, cutQueued bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.requests == nil {
+		i.requests = make(map[string]int)
 	}
-	t.calls[path]++
-	queue, taken := t.queue[:0], false
-	for _, o := range t.queue {
-		if !taken && names(o.endpoint, path) {
-			taken, f = true, o.Failure
-			o.left--
+	i.requests[path]++
+	queue, found := i.queue[:0], false
+	for _, q := range i.queue {
+		if !found && matchEndpoint(q.endpoint, path) {
+			found, f = true, q.Failure
+			q.left--
 		}
-		if o.left > 0 {
-			queue = append(queue, o)
-			cutAhead = cutAhead || o.Cut
+		if q.left > 0 {
+			queue = append(queue, q)
+			cutQueued = cutQueued || q.Cut
 		}
 	}
-	clear(t.queue[len(queue):])
-	t.queue = queue
-	return f, cutAhead
+	clear(i.queue[len(queue):])
+	i.queue = queue
+	return f, cutQueued
 }
 
-func (t *traffic) count(endpoint string) (n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for path, calls := range t.calls {
-		if names(endpoint, path) {
-			n += calls
+func (i *faultInjector) count(endpoint string) (n int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for path, requests := range i.requests {
+		if matchEndpoint(endpoint, path) {
+			n += requests
 		}
 	}
 	return n
 }
 
-// names reports whether endpoint is the end of path, at a slash.
-func names(endpoint, path string) bool {
+// matchEndpoint reports whether endpoint is path or a suffix of it that begins
+// at a slash.
+func matchEndpoint(endpoint, path string) bool {
 	endpoint = strings.Trim(endpoint, "/")
 	return endpoint != "" && strings.HasSuffix(path, "/"+endpoint)
 }
 
-// fail answers as f says. It reports false if f leaves the answer to the server.
+// fail sends the response of a failure. It reports false if the request is to
+// be handled as usual.
 func (s *Server) fail(w http.ResponseWriter, f Failure) bool {
 	if f.Status < 200 || f.Status > 999 {
 		f.Status = 0
@@ -133,31 +150,32 @@ func (s *Server) fail(w http.ResponseWriter, f Failure) bool {
 	}
 	switch {
 	case f.Cut && f.Body == "":
-		cut(w, nil)
+		cutConnection(w, nil)
 	case f.Cut:
-		cut(w, fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+		cutConnection(w, fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 			status, http.StatusText(status), http.DetectContentType([]byte(f.Body)), 2*len(f.Body)+1, f.Body))
 	case f.Code != 0:
-		s.refuse(w, status, f.Code)
+		s.writeError(w, status, f.Code)
 	case f.Body != "":
 		w.WriteHeader(status)
 		io.WriteString(w, f.Body)
 	case f.Status != 0:
-		page(w, status)
+		writePage(w, status)
 	default:
 		return false
 	}
 	return true
 }
 
-// cut closes the connection of a call, after sending a part of an answer.
-func cut(w http.ResponseWriter, part []byte) {
+// cutConnection closes the connection of a request, after it has sent a part of
+// a response.
+func cutConnection(w http.ResponseWriter, part []byte) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if errors.Is(err, http.ErrNotSupported) {
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {
-		return // it is gone already
+		return // it is closed already
 	}
 	if len(part) > 0 {
 		_, _ = conn.Write(part)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-func TestFailuresAnswerAsOrdered(t *testing.T) {
+func TestFail_Responses(t *testing.T) {
 	srv := newServer(t)
 	for name, test := range map[string]struct {
 		failure     wxtest.Failure
@@ -24,24 +25,20 @@ func TestFailuresAnswerAsOrdered(t *testing.T) {
 		wantErrcode int
 		wantBody    string // what the body begins with
 	}{
-		"a code":                         {wxtest.Failure{Code: 45009}, 200, 45009, `{"errcode":45009,"errmsg":"reach max api daily quota limit rid: `},
-		"busy":                           {wxtest.Failure{Code: -1}, 200, -1, `{"errcode":-1,"errmsg":"system error rid: `},
-		"a code that has no text":        {wxtest.Failure{Code: 99999}, 200, 99999, `{"errcode":99999,"errmsg":"unknown error rid: `},
-		"a code with a status":           {wxtest.Failure{Code: 45011, Status: 429}, 429, 45011, `{"errcode":45011,`},
-		"a code beats a body":            {wxtest.Failure{Code: 48001, Body: "x"}, 200, 48001, `{"errcode":48001,`},
-		"a status":                       {wxtest.Failure{Status: 502}, 502, 0, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>"},
-		"a status with a body":           {wxtest.Failure{Status: 502, Body: "oh"}, 502, 0, "oh"},
-		"a body":                         {wxtest.Failure{Body: "<html>proxy</html>"}, 200, 0, "<html>proxy</html>"},
-		"the lowest status":              {wxtest.Failure{Status: 200, Body: "oh"}, 200, 0, "oh"},
-		"the highest status":             {wxtest.Failure{Status: 999}, 999, 0, "<html>"},
-		"a status that HTTP has not":     {wxtest.Failure{Status: 1000, Body: "oh"}, 200, 0, "oh"},
-		"an informational status":        {wxtest.Failure{Status: 199, Body: "oh"}, 200, 0, "oh"},
-		"a negative status":              {wxtest.Failure{Status: -1, Code: 40001}, 200, 40001, `{"errcode":40001,`},
-		"a status that allows no body":   {wxtest.Failure{Status: 204, Body: "oh"}, 204, 0, ""},
-		"nothing at all":                 {wxtest.Failure{}, 200, 0, `{"access_token":"`},
-		"a delay alone":                  {wxtest.Failure{Delay: time.Millisecond}, 200, 0, `{"access_token":"`},
-		"a negative delay":               {wxtest.Failure{Delay: -time.Hour, Body: "oh"}, 200, 0, "oh"},
-		"an unusable status and no more": {wxtest.Failure{Status: 42}, 200, 0, `{"access_token":"`},
+		"a code":                           {wxtest.Failure{Code: 45009}, 200, 45009, `{"errcode":45009,"errmsg":"reach max api daily quota limit rid: `},
+		"busy":                             {wxtest.Failure{Code: -1}, 200, -1, `{"errcode":-1,"errmsg":"system error rid: `},
+		"a code that has no text":          {wxtest.Failure{Code: 99999}, 200, 99999, `{"errcode":99999,"errmsg":"unknown error rid: `},
+		"a code with a status":             {wxtest.Failure{Code: 45011, Status: 429}, 429, 45011, `{"errcode":45011,`},
+		"a code and a body":                {wxtest.Failure{Code: 48001, Body: "x"}, 200, 48001, `{"errcode":48001,`},
+		"a status":                         {wxtest.Failure{Status: 502}, 502, 0, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>"},
+		"a status with a body":             {wxtest.Failure{Status: 502, Body: "oh"}, 502, 0, "oh"},
+		"a body":                           {wxtest.Failure{Body: "<html>proxy</html>"}, 200, 0, "<html>proxy</html>"},
+		"the highest status":               {wxtest.Failure{Status: 999}, 999, 0, "<html>"},
+		"a status that HTTP does not have": {wxtest.Failure{Status: 1000, Body: "oh"}, 200, 0, "oh"},
+		"an informational status":          {wxtest.Failure{Status: 199, Body: "oh"}, 200, 0, "oh"},
+		"a status that allows no body":     {wxtest.Failure{Status: 204, Body: "oh"}, 204, 0, ""},
+		"zero":                             {wxtest.Failure{}, 200, 0, `{"access_token":"`},
+		"an unusable status and no more":   {wxtest.Failure{Status: 42}, 200, 0, `{"access_token":"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv.Fail("token", 1, test.failure)
@@ -49,22 +46,22 @@ func TestFailuresAnswerAsOrdered(t *testing.T) {
 			assert.Equal(t, test.wantStatus, r.status)
 			assert.Equal(t, test.wantErrcode, r.Errcode)
 			assert.True(t, strings.HasPrefix(r.body, test.wantBody), r.body)
-			legacyToken(t, srv) // the next call is as usual
+			legacyToken(t, srv) // the next request succeeds
 		})
 	}
 }
 
-func TestOrdersQueueUpForEachEndpoint(t *testing.T) {
+func TestFail_QueuesByEndpoint(t *testing.T) {
 	srv := newServer(t)
-	srv.Fail("token", 2, wxtest.Failure{Code: 45009})
-	srv.Fail("/cgi-bin/stable_token", 1, wxtest.Failure{Code: 50004})
-	srv.Fail("cgi-bin/token", 1, wxtest.Failure{}) // lets one through
+	srv.Fail(wxtest.EndpointToken, 2, wxtest.Failure{Code: 45009})
+	srv.Fail(wxtest.EndpointStableToken, 1, wxtest.Failure{Code: 50004})
+	srv.Fail("cgi-bin/token", 1, wxtest.Failure{}) // lets one request succeed
 	srv.Fail("token/", 1, wxtest.Failure{Code: -1})
 	srv.Fail("token", 0, wxtest.Failure{Code: 48001})
 	srv.Fail("token", -1, wxtest.Failure{Code: 48001})
-	srv.Fail("en", 9, wxtest.Failure{Code: 48001})      // the end of no path at a slash
-	srv.Fail("", 9, wxtest.Failure{Code: 48001})        // names nothing
-	srv.Fail("/", 9, wxtest.Failure{Code: 48001})       // nor does this
+	srv.Fail("en", 9, wxtest.Failure{Code: 48001})      // not a suffix at a slash
+	srv.Fail("", 9, wxtest.Failure{Code: 48001})        // not a path
+	srv.Fail("/", 9, wxtest.Failure{Code: 48001})       // not a path
 	srv.Fail("x/token", 9, wxtest.Failure{Code: 48001}) // another path
 
 	var got []int
@@ -72,12 +69,16 @@ func TestOrdersQueueUpForEachEndpoint(t *testing.T) {
 		got = append(got, send(t, http.MethodGet, legacyURL(srv), "").Errcode)
 	}
 	assert.Equal(t, []int{45009, 45009, 0, -1, 0}, got)
-	stable := srv.URL() + "/cgi-bin/stable_token"
+	srv.Fail("user/info", 1, wxtest.Failure{Code: 48001})
+	info := srv.URL() + "/cgi-bin/user/info"
+	assert.Equal(t, 48001, send(t, http.MethodGet, info, "").Errcode, "another path")
+	assert.Equal(t, 404, send(t, http.MethodGet, info, "").status)
+	stable := srv.URL() + wxtest.EndpointStableToken
 	assert.Equal(t, 50004, send(t, http.MethodPost, stable, "").Errcode)
 	assert.Equal(t, 44002, send(t, http.MethodPost, stable, "").Errcode)
 }
 
-func TestCallsCountsWhateverArrives(t *testing.T) {
+func TestServer_Calls(t *testing.T) {
 	srv := newServer(t)
 	assert.Zero(t, srv.Calls("token"))
 	srv.Fail("token", 1, wxtest.Failure{Status: 500})
@@ -89,25 +90,15 @@ func TestCallsCountsWhateverArrives(t *testing.T) {
 	send(t, http.MethodGet, srv.URL()+"/cgi-bin/user/info", "")
 	imageStatus(t, srv, "x")
 
-	assert.Equal(t, 3, srv.Calls("token"), "not those of stable_token")
-	assert.Equal(t, 2, srv.Calls("stable_token"))
-	assert.Equal(t, 1, srv.Calls("create"))
-	assert.Equal(t, 1, srv.Calls("qrcode/create"))
-	assert.Equal(t, 1, srv.Calls("/cgi-bin/qrcode/create"))
-	assert.Equal(t, 1, srv.Calls("showqrcode"))
-	assert.Equal(t, 1, srv.Calls("user/info"))
-	assert.Zero(t, srv.Calls(""))
-	assert.Zero(t, srv.Calls("cgi-bin"))
+	for endpoint, want := range map[string]int{
+		wxtest.EndpointToken: 3, wxtest.EndpointStableToken: 2, wxtest.EndpointCreate: 1, wxtest.EndpointImage: 1,
+		"token": 3, "stable_token": 2, "create": 1, "qrcode/create": 1, "showqrcode": 1, "user/info": 1, "": 0, "cgi-bin": 0,
+	} {
+		assert.Equal(t, want, srv.Calls(endpoint), endpoint)
+	}
 }
 
-func TestAnyOtherPathMayFailToo(t *testing.T) {
-	srv := newServer(t)
-	srv.Fail("user/info", 1, wxtest.Failure{Code: 48001})
-	assert.Equal(t, 48001, send(t, http.MethodGet, srv.URL()+"/cgi-bin/user/info", "").Errcode)
-	assert.Equal(t, 404, send(t, http.MethodGet, srv.URL()+"/cgi-bin/user/info", "").status)
-}
-
-func TestACutCallHasNoAnswer(t *testing.T) {
+func TestFail_CutWithoutBody(t *testing.T) {
 	srv := newServer(t)
 	for _, failure := range []wxtest.Failure{
 		{Cut: true},
@@ -121,7 +112,7 @@ func TestACutCallHasNoAnswer(t *testing.T) {
 	legacyToken(t, srv)
 }
 
-func TestACutCallWithABodyIsCutWithinTheAnswer(t *testing.T) {
+func TestFail_CutWithBody(t *testing.T) {
 	srv := newServer(t)
 	srv.Fail("token", 1, wxtest.Failure{Cut: true, Body: `{"access_token":"`})
 	srv.Fail("token", 1, wxtest.Failure{Cut: true, Body: "x", Status: 503})
@@ -135,7 +126,7 @@ func TestACutCallWithABodyIsCutWithinTheAnswer(t *testing.T) {
 	assert.Equal(t, 503, r.status)
 }
 
-func TestACutIsNotHiddenByGoOnAConnectionThatWasKept(t *testing.T) {
+func TestFail_CutIsNotRetriedByTransport(t *testing.T) {
 	srv := newServer(t)
 	tokens, err := wxqrcode.NewTokenSource(srv.AppID(), srv.AppSecret(), srv.TokenOptions()...)
 	require.NoError(t, err)
@@ -155,13 +146,13 @@ func TestACutIsNotHiddenByGoOnAConnectionThatWasKept(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// waitForCall returns once a call of the endpoint has arrived.
+// waitForCall returns after a request to the endpoint.
 func waitForCall(t *testing.T, srv *wxtest.Server, endpoint string) {
 	t.Helper()
 	require.Eventually(t, func() bool { return srv.Calls(endpoint) > 0 }, 10*time.Second, time.Millisecond)
 }
 
-func TestADelayedCallCountsAtOnceAndEndsWhenTheClientLeaves(t *testing.T) {
+func TestFail_DelayEndsWithClient(t *testing.T) {
 	for endpoint, call := range map[string]func(context.Context, *wxtest.Server) (reply, error){
 		"token": func(ctx context.Context, srv *wxtest.Server) (reply, error) {
 			return trySend(ctx, http.MethodGet, legacyURL(srv), "")
@@ -182,12 +173,12 @@ func TestADelayedCallCountsAtOnceAndEndsWhenTheClientLeaves(t *testing.T) {
 			waitForCall(t, srv, endpoint)
 			cancel()
 			require.ErrorIs(t, <-done, context.Canceled)
-			srv.Close() // would wait for an hour if the call were still there
+			srv.Close() // would wait for the delay of an hour
 		})
 	}
 }
 
-func TestADelayIsWaitedBeforeTheAnswer(t *testing.T) {
+func TestFail_Delay(t *testing.T) {
 	srv := newServer(t)
 	const delay = 30 * time.Millisecond
 	srv.Fail("token", 1, wxtest.Failure{Delay: delay, Code: -1})
@@ -197,7 +188,7 @@ func TestADelayIsWaitedBeforeTheAnswer(t *testing.T) {
 	assert.GreaterOrEqual(t, time.Since(start), delay)
 }
 
-func TestClientMeetsFailures(t *testing.T) {
+func TestClient_Failures(t *testing.T) {
 	request := wxqrcode.Temporary(wxqrcode.SceneStr("door"), time.Hour)
 	for name, test := range map[string]struct {
 		failure wxtest.Failure
@@ -214,10 +205,10 @@ func TestClientMeetsFailures(t *testing.T) {
 			srv.Fail("qrcode/create", 1, test.failure)
 			_, err := srv.Client().Create(t.Context(), request)
 			require.ErrorIs(t, err, test.want)
-			var refused *wxqrcode.APIError
-			if errors.As(err, &refused) && test.failure.Code != 0 {
-				assert.Equal(t, test.failure.Code, refused.Code)
-				assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$`, refused.RequestID)
+			var apiErr *wxqrcode.APIError
+			if errors.As(err, &apiErr) && test.failure.Code != 0 {
+				assert.Equal(t, test.failure.Code, apiErr.Code)
+				assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$`, apiErr.RequestID)
 			}
 		})
 	}
@@ -225,6 +216,13 @@ func TestClientMeetsFailures(t *testing.T) {
 	srv := newServer(t)
 	srv.Fail("qrcode/create", 1, wxtest.Failure{Cut: true})
 	_, err := srv.Client().Create(t.Context(), request)
-	require.NoError(t, err, "the client tries again")
+	require.NoError(t, err, "the client retries")
 	assert.Equal(t, 2, srv.Calls("qrcode/create"))
+}
+
+func TestFail_CutWithoutHijacker(t *testing.T) {
+	srv := newServer(t)
+	srv.Fail("token", 1, wxtest.Failure{Cut: true})
+	r := httptest.NewRequest(http.MethodGet, "/cgi-bin/token", nil)
+	assert.PanicsWithValue(t, http.ErrAbortHandler, func() { srv.ServeHTTP(httptest.NewRecorder(), r) })
 }

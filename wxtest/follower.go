@@ -2,38 +2,39 @@ package wxtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/message"
 )
 
-// Scan lets somebody scan a code and pushes the event to the account's callback.
-// Whoever is not yet a follower follows, which is a subscribe event with the key
-// "qrscene_" and the scene; a follower's scan is a SCAN event with the scene
-// alone. The follow holds whether or not the push is delivered.
+// Scan makes a user scan a code and pushes the event to the callback. A user
+// who is not a follower becomes one: the event is subscribe, with the key
+// "qrscene_" and the scene. For a follower it is SCAN, with the scene. The user
+// follows whether or not the push is delivered.
 //
-// The error is nil if the callback answered, with whatever status. It wraps
-// [wxqrcode.ErrTicketNotFound] if the server did not make the ticket, its code has
-// died, or it never had one (expire_seconds with a permanent code); the context's
-// error if ctx ended; and the last try's if no try was answered. The [Delivery] is
-// not nil once a push was tried.
+// The error is nil if there was a response, of any status. It wraps
+// [wxqrcode.ErrTicketNotFound] if the ticket is not of this server, has expired
+// or has no code (a permanent action with expire_seconds), the error of ctx if
+// ctx ended, and the error of the last try if no try had a response. The
+// [Delivery] is not nil if a push was sent.
 //
-// An event is dated in whole seconds of the server's clock: to a receiver that
-// tells duplicates, a second scan of a code by the same person in the same second
-// is the first one again.
+// Events are dated in whole seconds, so a second scan of a code by the same
+// user in the same second is a duplicate of the first one.
 //
 // See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_event_pushes.html.
 func (s *Server) Scan(ctx context.Context, t wxqrcode.Ticket, openID string) (*Delivery, error) {
-	d, err := s.happen(ctx, openID, func() (message, error) {
+	d, err := s.pushEvent(ctx, openID, func() ([]message.Element, error) {
 		q, err := s.codes.find(t, s.now())
 		if err != nil {
 			return nil, err
 		}
 		if s.follow(openID) {
-			return newEvent(wxqrcode.EventSubscribe, "qrscene_"+q.scene, q.ticket), nil
+			return newEvent(wxqrcode.EventSubscribe, "qrscene_"+q.Scene, q.Ticket), nil
 		}
-		return newEvent(wxqrcode.EventScan, q.scene, q.ticket), nil
+		return newEvent(wxqrcode.EventScan, q.Scene, q.Ticket), nil
 	})
 	if err != nil {
 		err = fmt.Errorf("wxtest: scan: %w", err)
@@ -41,16 +42,16 @@ func (s *Server) Scan(ctx context.Context, t wxqrcode.Ticket, openID string) (*D
 	return d, err
 }
 
-// Follow makes somebody a follower who came before: no event is pushed, and a
-// [Server.Scan] of theirs is a SCAN. Whoever follows already goes on doing so.
+// Follow makes a user a follower without a push. The next [Server.Scan] of the
+// user is a SCAN. It has no effect on a follower.
 func (s *Server) Follow(openID string) { s.follow(openID) }
 
-// Unfollow lets a follower leave and pushes an unsubscribe event, whose key is
-// empty. It is an error if openID does not follow. The leave holds whether or not
-// the push is delivered. For what is returned see [Server.Scan].
+// Unfollow makes a follower unfollow and pushes an unsubscribe event, whose key
+// is empty. It is an error if openID is not a follower. The user unfollows
+// whether or not the push is delivered. For the results see [Server.Scan].
 func (s *Server) Unfollow(ctx context.Context, openID string) (*Delivery, error) {
-	d, err := s.happen(ctx, openID, func() (message, error) {
-		if !s.leave(openID) {
+	d, err := s.pushEvent(ctx, openID, func() ([]message.Element, error) {
+		if !s.unfollow(openID) {
 			return nil, notFollowing(openID)
 		}
 		return newEvent(wxqrcode.EventUnsubscribe, "", ""), nil
@@ -61,28 +62,25 @@ func (s *Server) Unfollow(ctx context.Context, openID string) (*Delivery, error)
 	return d, err
 }
 
-// maxContent is what a text reply may have. How much a user can write is not
-// documented; the same was chosen here.
+// maxContent is the limit of a text reply, in bytes. The limit of what a user
+// can write is not documented; the same was chosen here.
 const maxContent = 2048
 
-// SendText lets a follower send the account a text message and pushes it: MsgType
-// "text", the Content, and a MsgId in place of an event's fields. The MsgId is a
-// number of 64 bits, another for each message and the same in all tries of one. It
-// is above 2^53, as real ones are: a program that reads JSON numbers into a float64
-// loses its last digits.
+// SendText makes a follower send a text message to the account and pushes it
+// with MsgType "text", Content and MsgId. MsgId is a 64-bit number, unique to
+// the message and the same in all tries. It is above 2^53, like real ones: a
+// program that reads JSON numbers into a float64 loses the last digits.
 //
-// content is 1 to 2,048 bytes of UTF-8 without control characters other than tab
-// and line breaks. Anything else is an error, and so is an openID that does not
-// follow. For what is returned see [Server.Scan].
+// content is 1 to 2,048 bytes. As WeChat does, the server puts it into the
+// CDATA section of Content as it is, "]]>" and control characters included. It
+// is an error if openID is not a follower. For the results see [Server.Scan].
 //
 // See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_standard_messages.html.
 func (s *Server) SendText(ctx context.Context, openID, content string) (*Delivery, error) {
-	d, err := s.happen(ctx, openID, func() (message, error) {
+	d, err := s.pushEvent(ctx, openID, func() ([]message.Element, error) {
 		switch {
 		case content == "" || len(content) > maxContent:
 			return nil, fmt.Errorf("content has %d bytes; it must have 1 to %d", len(content), maxContent)
-		case !fitsXML(content):
-			return nil, errors.New("content must be UTF-8 without control characters: XML cannot hold it")
 		case !s.follows(openID):
 			return nil, notFollowing(openID)
 		}
@@ -94,15 +92,47 @@ func (s *Server) SendText(ctx context.Context, openID, content string) (*Deliver
 	return d, err
 }
 
-func notFollowing(openID string) error {
-	return fmt.Errorf("%q does not follow the account; Scan makes a follower", openID)
+// PushInfo pushes a message of a third-party platform (第三方平台), such as
+// component_verify_ticket with the field ComponentVerifyTicket. It has AppId,
+// CreateTime and InfoType instead of ToUserName, FromUserName and MsgType; the
+// AppId is the server's. For the results see [Server.Scan].
+//
+// See https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/component_verify_ticket.html.
+func (s *Server) PushInfo(ctx context.Context, infoType string, fields map[string]string) (*Delivery, error) {
+	d, err := s.pushInfo(ctx, infoType, fields)
+	if err != nil {
+		err = fmt.Errorf("wxtest: push info: %w", err)
+	}
+	return d, err
 }
 
-// happen lets somebody act, if a message of it could be pushed, and pushes the
-// message. act returns the fields that are the message's own.
-func (s *Server) happen(ctx context.Context, openID string, act func() (message, error)) (*Delivery, error) {
+func (s *Server) pushInfo(ctx context.Context, infoType string, fields map[string]string) (*Delivery, error) {
+	end, err := s.beginPush()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	cb, err := s.currentCallback()
+	if err != nil {
+		return nil, err
+	}
+	appID := message.Text("AppId", s.appID)
+	m := []message.Element{appID, message.Number("CreateTime", s.now().Unix()), message.Text("InfoType", infoType)}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		m = append(m, message.Text(name, fields[name]))
+	}
+	return s.deliver(ctx, push{callback: cb, envelope: appID, message: m})
+}
+
+func notFollowing(openID string) error {
+	return fmt.Errorf("%q is not a follower; Scan or Follow makes one", openID)
+}
+
+// pushEvent calls act, if a message can be pushed, and pushes the message of a
+// user with the fields that act returns.
+func (s *Server) pushEvent(ctx context.Context, openID string, act func() ([]message.Element, error)) (*Delivery, error) {
 	if openID == "" || !fitsXML(openID) {
-		return nil, fmt.Errorf("openid %q must be text, and not empty", openID)
+		return nil, fmt.Errorf("openid %q must be text that XML allows, and not empty", openID)
 	}
 	end, err := s.beginPush()
 	if err != nil {
@@ -117,7 +147,7 @@ func (s *Server) happen(ctx context.Context, openID string, act func() (message,
 	if err != nil {
 		return nil, err
 	}
-	return s.deliver(ctx, push{cb, openID, s.newMessage(openID, own, s.now())})
+	return s.deliver(ctx, push{cb, openID, message.Text("ToUserName", s.account), s.newMessage(openID, own, s.now())})
 }
 
 func (s *Server) follows(openID string) bool {
@@ -126,7 +156,7 @@ func (s *Server) follows(openID string) bool {
 	return s.followers[openID]
 }
 
-// follow makes a follower. It reports false if openID was one.
+// follow makes a user a follower. It reports false if the user was one.
 func (s *Server) follow(openID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,8 +167,8 @@ func (s *Server) follow(openID string) bool {
 	return true
 }
 
-// leave ends a follow. It reports false if there was none.
-func (s *Server) leave(openID string) bool {
+// unfollow reports false if the user was not a follower.
+func (s *Server) unfollow(openID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.followers[openID] {

@@ -1,13 +1,13 @@
 package wxtest_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
-	"encoding/xml"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,10 +21,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/internal/message"
+	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A clock stands still until it is moved.
+// A clock stands still until advance.
 type clock struct {
 	mu sync.Mutex // guards t
 	t  time.Time
@@ -51,14 +53,14 @@ func newServer(t *testing.T, opts ...wxtest.Option) *wxtest.Server {
 	return srv
 }
 
-// newTimedServer returns a server and the clock it goes by.
+// newTimedServer returns a server and its clock.
 func newTimedServer(t *testing.T, opts ...wxtest.Option) (*wxtest.Server, *clock) {
 	t.Helper()
 	c := newClock()
 	return newServer(t, append(opts, wxtest.WithNow(c.now))...), c
 }
 
-// reply is an answer of the API, whatever it is.
+// A reply is any response of the API.
 type reply struct {
 	status int
 	header http.Header
@@ -73,7 +75,7 @@ type reply struct {
 	ExpireSeconds *int `json:"expire_seconds"`
 }
 
-// send makes one call and reads the answer, which may be JSON.
+// send sends a request and reads the response.
 func send(t *testing.T, method, address, body string) reply {
 	t.Helper()
 	r, err := trySend(t.Context(), method, address, body)
@@ -86,7 +88,7 @@ func trySend(ctx context.Context, method, address, body string) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	// No kept connection, whose goroutines would outlive a test.
+	// A connection that is kept alive has goroutines that outlive a test.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
@@ -102,7 +104,7 @@ func trySend(ctx context.Context, method, address, body string) (reply, error) {
 }
 
 func legacyURL(srv *wxtest.Server) string {
-	return srv.URL() + "/cgi-bin/token?grant_type=client_credential&appid=" + srv.AppID() + "&secret=" + srv.AppSecret()
+	return srv.URL() + wxtest.EndpointToken + "?grant_type=client_credential&appid=" + srv.AppID() + "&secret=" + srv.AppSecret()
 }
 
 func legacyToken(t *testing.T, srv *wxtest.Server) reply {
@@ -118,16 +120,16 @@ func stableToken(t *testing.T, srv *wxtest.Server, force bool) reply {
 	if force {
 		body += `,"force_refresh":true`
 	}
-	r := send(t, http.MethodPost, srv.URL()+"/cgi-bin/stable_token", body+"}")
+	r := send(t, http.MethodPost, srv.URL()+wxtest.EndpointStableToken, body+"}")
 	require.Zero(t, r.Errcode, r.body)
 	return r
 }
 
 func createURL(srv *wxtest.Server, token string) string {
-	return srv.URL() + "/cgi-bin/qrcode/create?access_token=" + url.QueryEscape(token)
+	return srv.URL() + wxtest.EndpointCreate + "?access_token=" + url.QueryEscape(token)
 }
 
-// create makes a code with a token of its own.
+// create creates a code.
 func create(t *testing.T, srv *wxtest.Server, body string) reply {
 	t.Helper()
 	return send(t, http.MethodPost, createURL(srv, stableToken(t, srv, false).AccessToken), body)
@@ -135,7 +137,7 @@ func create(t *testing.T, srv *wxtest.Server, body string) reply {
 
 const someCode = `{"action_name":"QR_STR_SCENE","expire_seconds":600,"action_info":{"scene":{"scene_str":"door"}}}`
 
-// checkToken returns the code that a call with the token is refused with.
+// checkToken returns the errcode of a request with a token.
 func checkToken(t *testing.T, srv *wxtest.Server, token string) int {
 	t.Helper()
 	return send(t, http.MethodPost, createURL(srv, token), someCode).Errcode
@@ -143,10 +145,10 @@ func checkToken(t *testing.T, srv *wxtest.Server, token string) int {
 
 func imageStatus(t *testing.T, srv *wxtest.Server, ticket wxqrcode.Ticket) int {
 	t.Helper()
-	return send(t, http.MethodGet, srv.URL()+"/cgi-bin/showqrcode?ticket="+url.QueryEscape(string(ticket)), "").status
+	return send(t, http.MethodGet, srv.URL()+wxtest.EndpointImage+"?ticket="+url.QueryEscape(string(ticket)), "").status
 }
 
-// A pushed is a push as the callback got it.
+// A pushed is a push as the callback received it.
 type pushed struct {
 	method string
 	query  url.Values
@@ -154,8 +156,9 @@ type pushed struct {
 	body   string
 }
 
-// A callback keeps what is pushed to it and answers with handle, or "success".
-type callback struct {
+// A recorder is a callback that keeps its pushes and responds with handle, or
+// with "success".
+type recorder struct {
 	*httptest.Server
 	handle http.HandlerFunc
 
@@ -163,15 +166,15 @@ type callback struct {
 	got []pushed
 }
 
-func newCallback(t *testing.T, handle http.HandlerFunc) *callback {
+func newRecorder(t *testing.T, handle http.HandlerFunc) *recorder {
 	t.Helper()
-	c := &callback{handle: handle}
+	c := &recorder{handle: handle}
 	c.Server = httptest.NewServer(c)
 	t.Cleanup(c.Close)
 	return c
 }
 
-func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	c.mu.Lock()
 	c.got = append(c.got, pushed{r.Method, r.URL.Query(), r.Header, string(body)})
@@ -183,21 +186,45 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "success")
 }
 
-func (c *callback) pushes() []pushed {
+func (c *recorder) pushes() []pushed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.got
 }
 
-// scan scans and returns the event as it was pushed.
-func scan(t *testing.T, srv *wxtest.Server, c *callback, ticket wxqrcode.Ticket, openID string) *wxqrcode.Event {
+const (
+	openID = "o7Lp5t6n59DeX3U0C7Kric9qEx-Q"
+	aesKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+)
+
+var plain = wxtest.CallbackConfig{Token: "token"}
+
+// newScene returns a server with a callback and a code.
+func newScene(t *testing.T, handle http.HandlerFunc, opts ...wxtest.Option) (*wxtest.Server, *recorder, wxqrcode.Ticket) {
+	t.Helper()
+	srv := newServer(t, opts...)
+	c := newRecorder(t, handle)
+	srv.SetCallback(c.URL, plain)
+	return srv, c, create(t, srv, someCode).Ticket
+}
+
+// scan scans and returns the event that was pushed.
+func scan(t *testing.T, srv *wxtest.Server, c *recorder, ticket wxqrcode.Ticket, openID string) *wxqrcode.Event {
 	t.Helper()
 	before := len(c.pushes())
 	d, err := srv.Scan(t.Context(), ticket, openID)
 	require.NoError(t, err)
-	require.Equal(t, &wxtest.Delivery{Status: 200, Body: []byte("success"), Tries: 1}, d)
+	assertDelivery(t, http.StatusOK, "success", 1, d)
 	require.Len(t, c.pushes(), before+1)
 	return parse(t, c.pushes()[before].body)
+}
+
+func assertDelivery(t *testing.T, status int, body string, tries int, d *wxtest.Delivery) {
+	t.Helper()
+	require.NotNil(t, d)
+	assert.Equal(t, status, d.Status)
+	assert.Equal(t, body, string(d.Body))
+	assert.Equal(t, tries, d.Tries)
 }
 
 func parse(t *testing.T, body string) *wxqrcode.Event {
@@ -207,73 +234,88 @@ func parse(t *testing.T, body string) *wxqrcode.Event {
 	return e
 }
 
-// sceneOf returns the scene that a code's event carries.
+// sceneOf returns the scene that the event of a code carries.
 func sceneOf(t *testing.T, srv *wxtest.Server, ticket wxqrcode.Ticket) string {
 	t.Helper()
-	c := newCallback(t, nil)
-	srv.SetCallback(c.URL, wxtest.CallbackConfig{Token: "token"})
-	key, ok := scan(t, srv, c, ticket, "o-scanner").Scene()
+	c := newRecorder(t, nil)
+	srv.SetCallback(c.URL, plain)
+	key, ok := scan(t, srv, c, ticket, "o-scanner").SceneKey()
 	assert.True(t, ok)
 	return key
 }
 
-const aesKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
-
-// openEnvelope decrypts as the documents say, with nothing of the library's.
-func openEnvelope(t *testing.T, encrypt string) (message, appID string) {
+// crypt encrypts or decrypts as WeChat documents it, without package wxcrypt.
+func crypt(t *testing.T, mode func(cipher.Block, []byte) cipher.BlockMode, text []byte) []byte {
 	t.Helper()
 	key, err := base64.StdEncoding.DecodeString(aesKey + "=")
 	require.NoError(t, err)
-	b, err := base64.StdEncoding.DecodeString(encrypt)
-	require.NoError(t, err)
 	block, err := aes.NewCipher(key)
 	require.NoError(t, err)
+	out := make([]byte, len(text))
+	mode(block, key[:16]).CryptBlocks(out, text)
+	return out
+}
+
+// encrypt pads a message to a multiple of block bytes and encrypts it.
+func encrypt(t *testing.T, message, appID string, block int) string {
+	t.Helper()
+	b := binary.BigEndian.AppendUint32(make([]byte, 16), uint32(len(message)))
+	b = append(b, message+appID...)
+	padding := block - len(b)%block
+	b = append(b, bytes.Repeat([]byte{byte(padding)}, padding)...)
+	return base64.StdEncoding.EncodeToString(crypt(t, cipher.NewCBCEncrypter, b))
+}
+
+func decrypt(t *testing.T, encrypted string) (message, appID string) {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(encrypted)
+	require.NoError(t, err)
 	require.Zero(t, len(b)%32)
-	cipher.NewCBCDecrypter(block, key[:16]).CryptBlocks(b, b)
+	b = crypt(t, cipher.NewCBCDecrypter, b)
 	b = b[16 : len(b)-int(b[len(b)-1])]
 	n := binary.BigEndian.Uint32(b)
 	return string(b[4 : 4+n]), string(b[4+n:])
 }
 
-// encryptOf returns the Encrypt field of a push.
-func encryptOf(t *testing.T, p pushed, asJSON bool) string {
+// openPush returns the message of a push, after it has checked the query, and
+// the fields of the body.
+func openPush(t *testing.T, srv *wxtest.Server, p pushed, cfg wxtest.CallbackConfig) (text string, fields map[string]string) {
 	t.Helper()
-	var envelope struct{ Encrypt string }
-	unmarshal := xml.Unmarshal
-	if asJSON {
-		unmarshal = json.Unmarshal
+	assert.Equal(t, http.MethodPost, p.method)
+	fields = map[string]string{}
+	r := message.NewReader(p.body)
+	for r.Next() {
+		fields[r.Field().Name], _ = r.Field().Text()
 	}
-	require.NoError(t, unmarshal([]byte(p.body), &envelope), p.body)
-	return envelope.Encrypt
+	require.NoError(t, r.Err(), p.body)
+	q := p.query
+	encrypted, sealed := fields["Encrypt"]
+	assert.Equal(t, sealed, q.Has("encrypt_type"))
+	assert.Equal(t, sealed, q.Has("msg_signature"))
+	if cfg.Mode == wxtest.CloudHosting {
+		assert.Empty(t, q)
+		assert.NotEmpty(t, p.header.Get("X-WX-SOURCE"))
+		return p.body, fields
+	}
+	assert.Equal(t, wxcrypt.Sign(cfg.Token, q.Get("timestamp"), q.Get("nonce"), nil), q.Get("signature"))
+	assert.Empty(t, p.header.Get("X-WX-SOURCE"))
+	if !sealed {
+		return p.body, fields
+	}
+	assert.Equal(t, "aes", q.Get("encrypt_type"))
+	assert.Equal(t, wxcrypt.Sign(cfg.Token, q.Get("timestamp"), q.Get("nonce"), []byte(encrypted)), q.Get("msg_signature"))
+	text, appID := decrypt(t, encrypted)
+	assert.Equal(t, srv.AppID(), appID)
+	return text, fields
 }
 
-// openPush returns the message of a push, and its Encrypt field if the mode has
-// one.
-func openPush(t *testing.T, p pushed, cfg wxtest.CallbackConfig) (message, encrypt string) {
-	t.Helper()
-	if cfg.Mode == wxtest.Plain {
-		return p.body, ""
+// cutConnection closes the connection without a response.
+func cutConnection(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		conn.Close()
 	}
-	encrypt = encryptOf(t, p, cfg.JSON)
-	message, _ = openEnvelope(t, encrypt)
-	return message, encrypt
 }
 
-// fieldNames returns the names of a message's fields, in their order.
-func fieldNames(t *testing.T, body string) (names []string) {
-	t.Helper()
-	d := xml.NewDecoder(strings.NewReader(body))
-	for depth := 0; ; {
-		switch tok, err := d.Token(); tok := tok.(type) {
-		case xml.StartElement:
-			if depth++; depth == 2 {
-				names = append(names, tok.Name.Local)
-			}
-		case xml.EndElement:
-			depth--
-		case nil:
-			require.ErrorIs(t, err, io.EOF)
-			return names
-		}
-	}
-}
+// block waits until the client disconnects.
+func block(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }

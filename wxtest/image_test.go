@@ -6,41 +6,50 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-func TestShowQRCodeServesAPictureAsWeChatDoes(t *testing.T) {
-	srv := newServer(t)
+func TestShowQRCode_Image(t *testing.T) {
+	srv, clock := newTimedServer(t)
 	code := create(t, srv, someCode)
 	address := srv.URL() + "/cgi-bin/showqrcode?ticket=" + url.QueryEscape(string(code.Ticket))
 	r := send(t, http.MethodGet, address, "")
 	assert.Equal(t, 200, r.status)
-	assert.Equal(t, "image/jpg", r.header.Get("Content-Type"))
-	assert.Equal(t, "max-age=604800", r.header.Get("Cache-Control"))
-	assert.Equal(t, strconv.Itoa(len(r.body)), r.header.Get("Content-Length"))
+	date := func(d time.Duration) string { return clock.now().Add(d).Format(http.TimeFormat) }
+	r.header.Del("Connection") // closed by the client of the test
+	assert.Equal(t, http.Header{
+		"Accept-Ranges":  {"bytes"},
+		"Cache-Control":  {"max-age=604800"},
+		"Content-Length": {strconv.Itoa(len(r.body))},
+		"Content-Type":   {"image/jpg"},
+		"Date":           {date(0)},
+		"Expires":        {date(7 * 24 * time.Hour)},
+		"Server":         {"nginx/1.4.1"},
+	}, r.header)
 
-	picture, err := jpeg.Decode(bytes.NewReader([]byte(r.body)))
+	img, err := jpeg.Decode(bytes.NewReader([]byte(r.body)))
 	require.NoError(t, err)
-	assert.Equal(t, 430, picture.Bounds().Dx())
-	assert.Equal(t, 430, picture.Bounds().Dy())
+	assert.Equal(t, 430, img.Bounds().Dx())
+	assert.Equal(t, 430, img.Bounds().Dy())
 
 	head := send(t, http.MethodHead, address, "")
 	assert.Equal(t, 200, head.status)
 	assert.Empty(t, head.body)
 }
 
-func TestShowQRCodeAnswers404WithAPage(t *testing.T) {
+func TestShowQRCode_NotFound(t *testing.T) {
 	srv := newServer(t)
 	code := create(t, srv, someCode)
-	// Every ticket of the server has a + and a /, so escaping it twice changes it.
+	// Every ticket contains + and /, so escaping it twice changes it.
 	good := url.QueryEscape(string(code.Ticket))
-	show := srv.URL() + "/cgi-bin/showqrcode"
+	show := srv.URL() + wxtest.EndpointImage
 	for name, test := range map[string]struct{ method, address string }{
 		"no ticket":              {"GET", show},
 		"an empty ticket":        {"GET", show + "?ticket="},
@@ -50,7 +59,7 @@ func TestShowQRCodeAnswers404WithAPage(t *testing.T) {
 		"POST":                   {"POST", show + "?ticket=" + good},
 		"another path":           {"GET", srv.URL() + "/cgi-bin/user/info"},
 		"the root":               {"GET", srv.URL() + "/"},
-		"a path that goes on":    {"GET", show + "/?ticket=" + good},
+		"a longer path":          {"GET", show + "/?ticket=" + good},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := send(t, test.method, test.address, "")
@@ -61,27 +70,24 @@ func TestShowQRCodeAnswers404WithAPage(t *testing.T) {
 	}
 }
 
-func TestEveryTicketMustBeEscaped(t *testing.T) {
-	srv := newServer(t)
-	for range 100 {
-		code := create(t, srv, someCode)
-		assert.Contains(t, code.Ticket, "+/")
-		assert.Equal(t, 404, send(t, http.MethodGet, srv.URL()+"/cgi-bin/showqrcode?ticket="+string(code.Ticket), "").status)
-		assert.Equal(t, 200, imageStatus(t, srv, code.Ticket))
+func TestTicket_Characters(t *testing.T) {
+	for _, test := range []struct {
+		name            string
+		opts            []wxtest.Option
+		statusUnescaped int
+	}{
+		{"contains + and /", nil, 404},
+		{"realistic", []wxtest.Option{wxtest.WithRealisticTickets()}, 200},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			srv := newServer(t, test.opts...)
+			for range 100 {
+				code := create(t, srv, someCode)
+				assert.Equal(t, test.opts == nil, strings.Contains(string(code.Ticket), "+/"))
+				assert.Equal(t, test.opts == nil, strings.ContainsAny(string(code.Ticket), "+/"))
+				assert.Equal(t, test.statusUnescaped, send(t, http.MethodGet, srv.URL()+"/cgi-bin/showqrcode?ticket="+string(code.Ticket), "").status)
+				assert.Equal(t, 200, imageStatus(t, srv, code.Ticket))
+			}
+		})
 	}
-}
-
-func TestClientFetchesPicturesAndMissesThem(t *testing.T) {
-	srv, clock := newTimedServer(t)
-	client := srv.Client()
-	code, err := client.Create(t.Context(), wxqrcode.Temporary(wxqrcode.SceneID(7), time.Hour))
-	require.NoError(t, err)
-	picture, err := client.Image(t.Context(), code.Ticket)
-	require.NoError(t, err)
-	assert.NotEmpty(t, picture.Data)
-	assert.Equal(t, srv.URL()+"/cgi-bin/showqrcode?ticket="+url.QueryEscape(string(code.Ticket)), client.ImageURL(code.Ticket))
-
-	clock.advance(time.Hour)
-	_, err = client.Image(t.Context(), code.Ticket)
-	assert.ErrorIs(t, err, wxqrcode.ErrTicketNotFound)
 }

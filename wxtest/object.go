@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// An object is a JSON object of a request. Unlike a struct of encoding/json it
-// matches names exactly, as WeChat does: a Go program that forgot its json tags
-// must fail here too. Members that are null are left out.
+// An object is a JSON object of a request. Unlike encoding/json it matches
+// names exactly, as WeChat does: the request of a Go program without json tags
+// must fail. Members that are null are left out.
 type object map[string]json.RawMessage
 
 func parseObject(text []byte) (o object, ok bool) {
@@ -25,7 +25,7 @@ func parseObject(text []byte) (o object, ok bool) {
 	return o, true
 }
 
-// parsePosted reads the body of a call that must be a POST of a JSON object.
+// parsePosted reads the body of a request that must be a POST of a JSON object.
 func parsePosted(r *http.Request, body []byte) (o object, errcode int) {
 	switch {
 	case r.Method != http.MethodPost:
@@ -42,10 +42,10 @@ func parsePosted(r *http.Request, body []byte) (o object, errcode int) {
 	return o, 0
 }
 
-// has reports whether the object has a member of that name.
+// has reports whether the object has a member.
 func (o object) has(name string) bool { return o[name] != nil }
 
-// text returns a member that is a string, else "".
+// text returns a member that is a string, or "".
 func (o object) text(name string) string {
 	var s string
 	if !o.has(name) || json.Unmarshal(o[name], &s) != nil {

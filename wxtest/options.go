@@ -2,15 +2,14 @@ package wxtest
 
 import "time"
 
-// An Option changes what [NewServer] starts. A nil Option is ignored.
+// An Option configures [NewServer]. A nil Option is ignored.
 type Option func(*config)
 
-// WithTokenLifetime sets how long access tokens live; the default, and what
-// WeChat does, is 7,200 s. The time that an old and a new token overlap is 5
-// minutes, or a fifth of a lifetime that is short, so that who renews an old token in
-// time gets another one, as at WeChat. An answer's expires_in is in whole seconds,
-// rounded down, and at least 1, so a token that lives for less than a second dies
-// before it says. A lifetime that is not positive keeps the default.
+// WithTokenLifetime sets the lifetime of access tokens. The default is that of
+// WeChat, 7,200 s. An old and a new token overlap for 5 minutes, or for a fifth
+// of a shorter lifetime. expires_in has whole seconds, rounded down, and is at
+// least 1, so a token with a lifetime of less than a second expires earlier
+// than expires_in says. A lifetime that is not positive means the default.
 func WithTokenLifetime(d time.Duration) Option {
 	return func(c *config) {
 		if d > 0 {
@@ -19,10 +18,10 @@ func WithTokenLifetime(d time.Duration) Option {
 	}
 }
 
-// WithPushTimeout sets how long one try of a push, or [Server.VerifyCallback], may
-// take, connecting and the whole answer together, in real time. The default is 5 s,
-// which WeChat gives to each of the two. A time-out that is not positive keeps the
-// default.
+// WithPushTimeout sets the timeout of one try of a push, and of
+// [Server.VerifyCallback]: for connecting and the whole response together, in
+// real time. The default is 5 s; WeChat allows 5 s for each of the two. A
+// timeout that is not positive means the default.
 func WithPushTimeout(d time.Duration) Option {
 	return func(c *config) {
 		if d > 0 {
@@ -31,10 +30,10 @@ func WithPushTimeout(d time.Duration) Option {
 	}
 }
 
-// WithNow sets the server's clock. It is read for the life of tokens and codes,
-// for the dates in tickets and messages, for the timestamps of pushes and for the
-// request ids of errors. now is called from several goroutines at once. Nil keeps
-// the default, [time.Now].
+// WithNow sets the clock of the server. It decides when tokens and codes
+// expire, and dates tickets, messages, the timestamps of pushes, request IDs
+// and the headers of images. now must be safe for concurrent use. Nil means
+// [time.Now].
 func WithNow(now func() time.Time) Option {
 	return func(c *config) {
 		if now != nil {
@@ -43,19 +42,32 @@ func WithNow(now func() time.Time) Option {
 	}
 }
 
-// WithRetryStatus makes the server push again after an answer with a status other
-// than 200, as it does after no answer. WeChat does not document which of the two
-// it does; without this option any answer is final.
+// WithRetryStatus makes the server push again after a response with a status
+// other than 200, as it does after no response. WeChat does not document what
+// it does; without this option any response is final.
 func WithRetryStatus() Option {
 	return func(c *config) { c.retryStatus = true }
 }
 
-// WithFreshRetries gives each repeat of a push a timestamp, nonce and signature of
-// its own and, in compatible and secure mode, encrypts it anew. The message stays
+// WithFreshRetries signs each redelivery of a push with a new timestamp and
+// nonce and, in compatible and secure mode, encrypts it again. The message is
 // the same, CreateTime included. WeChat does not document whether it does that;
-// without this option the very same bytes go again.
+// without this option the same bytes are sent again.
 func WithFreshRetries() Option {
 	return func(c *config) { c.freshRetries = true }
+}
+
+// WithJSON makes [Server.Connect] push JSON instead of XML, as test accounts
+// do.
+func WithJSON() Option {
+	return func(c *config) { c.json = true }
+}
+
+// WithRealisticTickets makes tickets without "+" and "/", like 42 public
+// tickets since 2017. By default every ticket contains both, so that a program
+// that does not escape tickets fails at once.
+func WithRealisticTickets() Option {
+	return func(c *config) { c.realTickets = true }
 }
 
 // config is what options set.
@@ -65,6 +77,8 @@ type config struct {
 	now           func() time.Time
 	retryStatus   bool
 	freshRetries  bool
+	json          bool
+	realTickets   bool
 }
 
 func defaultConfig() config {

@@ -7,7 +7,8 @@ import (
 	"strconv"
 )
 
-// urlSafe has 64 characters, so a random byte's low six bits pick one evenly.
+// urlSafe has 64 characters, so that a random byte modulo 64 chooses each with
+// the same probability.
 const urlSafe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 func randomBytes(n int) []byte {
@@ -29,8 +30,8 @@ func randomText(n int) string {
 func randomHex(n int) string { return hex.EncodeToString(randomBytes(n / 2)) }
 
 // randomNumber returns a number of 19 digits, from 2^62 to 2^63-1.
-func randomNumber() string {
-	return strconv.FormatUint(1<<62|binary.NativeEndian.Uint64(randomBytes(8))>>2, 10)
+func randomNumber() int64 {
+	return 1<<62 | int64(binary.NativeEndian.Uint64(randomBytes(8))>>2)
 }
 
 // randomNonce returns the nonce of a push: up to ten digits.

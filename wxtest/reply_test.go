@@ -1,8 +1,9 @@
 package wxtest_test
 
 import (
-	"encoding/json"
+	"crypto/aes"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,118 +11,190 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-0142d113/wxqrcode/internal/message"
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// replyXML and replyJSON are replies of the account to somebody.
-func replyXML(account, to string) string {
-	return "<xml><ToUserName>" + to + "</ToUserName><FromUserName>" + account + "</FromUserName><CreateTime>1</CreateTime><MsgType>text</MsgType><Content>hi</Content></xml>"
+// A replier makes replies of an account to a follower.
+type replier struct {
+	*testing.T
+	srv     *wxtest.Server
+	account string
 }
 
-func replyJSON(account, to string) string {
-	return `{"ToUserName":"` + to + `","FromUserName":"` + account + `","CreateTime":1,"MsgType":"text","Content":"hi"}`
-}
-
-// sealReply makes the envelope of a reply.
-func sealReply(t *testing.T, message, appID, token string, asJSON bool) string {
+func newReplier(t *testing.T) *replier {
 	t.Helper()
-	key, err := wxcrypt.ParseKey(aesKey)
-	require.NoError(t, err)
-	encrypt, err := key.Seal([]byte(message), appID)
-	require.NoError(t, err)
-	signature := wxcrypt.Signature(token, "1714112445", "nonce", encrypt)
-	if asJSON {
-		b, err := json.Marshal(map[string]any{"Encrypt": encrypt, "MsgSignature": signature, "TimeStamp": 1714112445, "Nonce": "nonce"})
-		require.NoError(t, err)
-		return string(b)
-	}
-	return fmt.Sprintf("<xml><Encrypt><![CDATA[%s]]></Encrypt><MsgSignature>%s</MsgSignature><TimeStamp>1714112445</TimeStamp><Nonce>nonce</Nonce></xml>", encrypt, signature)
+	srv, c, ticket := newScene(t, nil)
+	return &replier{t, srv, scan(t, srv, c, ticket, openID).ToUserName}
 }
 
-func TestAReplyIsWhatTheFollowerGets(t *testing.T) {
-	srv, c, ticket := newScene(t, nil)
-	account := scan(t, srv, c, ticket, openID).ToUserName
-	const token = "token"
-	asXML, asJSON := replyXML(account, openID), replyJSON(account, openID)
-	seal := func(message string) string { return sealReply(t, message, srv.AppID(), token, message[0] == '{') }
-	plain, compatible, secure := wxtest.CallbackConfig{Mode: wxtest.Plain}, wxtest.CallbackConfig{Mode: wxtest.Compatible}, wxtest.CallbackConfig{Mode: wxtest.Secure}
-	pushJSON := func(cfg wxtest.CallbackConfig) wxtest.CallbackConfig {
-		cfg.JSON = true
-		return cfg
-	}
-	for name, tt := range map[string]struct {
-		cfg    wxtest.CallbackConfig
-		status int
-		body   string
-		want   string // nothing to say if empty
-		err    string
+// push pushes a text of the follower and responds with status and body.
+func (r *replier) push(cfg wxtest.CallbackConfig, status int, body string) *wxtest.Delivery {
+	r.Helper()
+	c := newRecorder(r.T, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	})
+	cfg.Token, cfg.EncodingAESKey = "token", aesKey
+	r.srv.SetCallback(c.URL, cfg)
+	d, err := r.srv.SendText(r.Context(), openID, "hello")
+	require.NoError(r, err)
+	return d
+}
+
+func (r *replier) xml(content string) string {
+	return "<xml><ToUserName>" + openID + "</ToUserName><FromUserName>" + r.account +
+		"</FromUserName><CreateTime>1714112445</CreateTime><MsgType>text</MsgType><Content>" + content + "</Content></xml>"
+}
+
+func (r *replier) json() string {
+	return `{"ToUserName":"` + openID + `","FromUserName":"` + r.account + `","CreateTime":1714112445,"MsgType":"text","Content":"hi"}`
+}
+
+// envelope returns the envelope of an Encrypt text.
+func envelope(encrypted, token string, asJSON bool) string {
+	signature := wxcrypt.Sign(token, "1714112445", "nonce", []byte(encrypted))
+	return string(message.Write(asJSON, message.Text("Encrypt", encrypted), message.Text("MsgSignature", signature),
+		message.Number("TimeStamp", 1714112445), message.Text("Nonce", "nonce")))
+}
+
+// seal returns the envelope of a reply.
+func (r *replier) seal(reply string) string {
+	r.Helper()
+	return envelope(encrypt(r.T, reply, r.srv.AppID(), 32), "token", message.IsJSON(reply))
+}
+
+func TestReply(t *testing.T) {
+	r := newReplier(t)
+	asXML, asJSON := r.xml("hi"), r.json()
+	for _, tt := range []struct {
+		name string
+		mode wxtest.Mode
+		json bool
+		body string
+		want string // no reply if empty
 	}{
-		"success":                   {secure, 200, "success", "", ""},
-		"nothing":                   {plain, 200, "", "", ""},
-		"in the clear":              {plain, 200, asXML, asXML, ""},
-		"in the clear, JSON":        {pushJSON(plain), 200, asJSON, asJSON, ""},
-		"in the clear, compatible":  {compatible, 200, asXML, asXML, ""},
-		"sealed, compatible":        {compatible, 200, seal(asXML), asXML, ""},
-		"sealed":                    {secure, 200, seal(asXML), asXML, ""},
-		"sealed, JSON":              {pushJSON(secure), 200, seal(asJSON), asJSON, ""},
-		"a status":                  {plain, 500, asXML, "", "the answer has status 500, not 200"},
-		"a page":                    {plain, 200, "<html>", "", "the answer is neither XML nor JSON, nor success"},
-		"Success":                   {plain, 200, "Success", "", "the answer is neither XML nor JSON, nor success"},
-		"half of JSON":              {plain, 200, asJSON[:9], "", "the answer is neither XML nor JSON, nor success"},
-		"in the clear, secure":      {secure, 200, asXML, "", "the answer is in the clear, in secure mode"},
-		"sealed, plain":             {plain, 200, seal(asXML), "", "the answer is encrypted, in plain mode"},
-		"signed with another token": {secure, 200, sealReply(t, asXML, srv.AppID(), "another", false), "", "the answer's MsgSignature is wrong"},
-		"for another account":       {secure, 200, sealReply(t, asXML, "wx0", token, false), "", "it is for another appid"},
-		"sealed, but no message":    {secure, 200, seal("<xml></xml>"), "", "ToUserName is missing"},
-		"no message":                {plain, 200, strings.Replace(asXML, "MsgType", "MsgKind", 2), "", "MsgType is missing"},
-		"an altered envelope":       {secure, 200, strings.Replace(seal(asXML), "nonce", "nonsense", 1), "", "the answer's MsgSignature is wrong"},
-		"the names the wrong way":   {plain, 200, replyXML(openID, account), "", "FromUserName is \"" + openID + "\"; it must be the account"},
-		"to somebody else":          {secure, 200, seal(replyXML(account, "o-nobody")), "", "ToUserName is \"o-nobody\", which is no follower's OpenID"},
-		"JSON to XML":               {plain, 200, asJSON, "", "not of one format"},
-		"XML to JSON":               {pushJSON(secure), 200, seal(asXML), "", "not of one format"},
+		{"success", wxtest.Secure, false, "success", ""},
+		{"empty", wxtest.Plain, false, "", ""},
+		{"XML", wxtest.Plain, false, asXML, asXML},
+		{"JSON", wxtest.Plain, true, asJSON, asJSON},
+		{"cloud hosting", wxtest.CloudHosting, true, asJSON, asJSON},
+		{"compatible, plaintext", wxtest.Compatible, false, asXML, asXML},
+		{"compatible, encrypted", wxtest.Compatible, false, r.seal(asXML), asXML},
+		{"secure", wxtest.Secure, false, r.seal(asXML), asXML},
+		{"secure, JSON", wxtest.Secure, true, r.seal(asJSON), asJSON},
+		{"the first of two fields", wxtest.Plain, false, strings.Replace(asXML, "<MsgType>", "<ToUserName>o-x</ToUserName><MsgType>", 1),
+			strings.Replace(asXML, "<MsgType>", "<ToUserName>o-x</ToUserName><MsgType>", 1)},
 	} {
-		t.Run(name, func(t *testing.T) {
-			tt.cfg.Token, tt.cfg.EncodingAESKey = token, aesKey
-			srv.SetCallback(c.URL, tt.cfg)
-			got, err := srv.Reply(&wxtest.Delivery{Status: tt.status, Body: []byte(tt.body), Tries: 1})
-			if tt.err != "" {
-				assert.ErrorContains(t, err, "wxtest: reply: ")
-				assert.ErrorContains(t, err, tt.err)
-				assert.Nil(t, got)
-				return
-			}
+		t.Run(tt.name, func(t *testing.T) {
+			d := r.push(wxtest.CallbackConfig{Mode: tt.mode, JSON: tt.json}, http.StatusOK, tt.body)
+			got, err := d.Reply()
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, string(got))
 			assert.Equal(t, tt.want == "", got == nil)
+			assert.Empty(t, d.Warnings())
 		})
 	}
 }
 
-func TestRandomCallbackConfigsWork(t *testing.T) {
-	seen := map[string]bool{}
-	for _, mode := range []wxtest.Mode{wxtest.Plain, wxtest.Compatible, wxtest.Secure} {
-		cfg := wxtest.RandomCallbackConfig(mode)
-		assert.Equal(t, mode, cfg.Mode)
-		assert.False(t, cfg.JSON)
-		assert.Regexp(t, `^[A-Z2-7]{26}$`, cfg.Token)
-		_, err := wxcrypt.ParseKey(cfg.EncodingAESKey)
-		assert.NoError(t, err)
-		seen[cfg.Token], seen[cfg.EncodingAESKey] = true, true
-
-		srv, c, ticket := newScene(t, nil)
-		srv.SetCallback(c.URL, cfg)
-		_, err = srv.Scan(t.Context(), ticket, openID)
-		assert.NoError(t, err)
+func TestReply_Warnings(t *testing.T) {
+	r := newReplier(t)
+	edit := func(s, old, replacement string) string {
+		require.Contains(t, s, old)
+		return strings.Replace(s, old, replacement, 1)
 	}
-	assert.Len(t, seen, 6)
+	const created, date, milliseconds = "1714112445", "2024-04-26T14:20:45+08:00", "1714112445000"
+	const createTime, notXML = "CreateTime is %q instead of a Unix time in seconds", "the reply is not well-formed XML: "
+	const padding = "the encrypted reply is padded to a multiple of 16 bytes instead of 32"
+
+	// Padded to a multiple of 16 that is not one of 32.
+	reply := r.xml("hi")
+	for (16+4+len(reply)+len(r.srv.AppID()))%32 >= 16 {
+		reply += "\n"
+	}
+	short := envelope(encrypt(t, reply, r.srv.AppID(), aes.BlockSize), "token", false)
+
+	for _, tt := range []struct {
+		name string
+		mode wxtest.Mode
+		json bool
+		body string
+		want []string
+	}{
+		{"a date", wxtest.Plain, false, edit(r.xml("hi"), created, "<![CDATA["+date+"]]>"), []string{fmt.Sprintf(createTime, date)}},
+		{"a quoted date", wxtest.Plain, false, edit(r.xml("hi"), created, `"`+date+`"`), []string{fmt.Sprintf(createTime, `"`+date+`"`)}},
+		{"a date in JSON", wxtest.Plain, true, edit(r.json(), created, `"`+date+`"`), []string{fmt.Sprintf(createTime, date)}},
+		{"milliseconds", wxtest.Plain, false, edit(r.xml("hi"), created, milliseconds), []string{fmt.Sprintf(createTime, milliseconds)}},
+		{"milliseconds in JSON", wxtest.Secure, true, r.seal(edit(r.json(), created, milliseconds)), []string{fmt.Sprintf(createTime, milliseconds)}},
+		{"padding", wxtest.Secure, false, short, []string{padding}},
+		{"unsplit", wxtest.Plain, false, r.xml("<![CDATA[a]]>b]]>"), []string{notXML}},
+		{"unsplit and encrypted", wxtest.Secure, false, r.seal(r.xml("<![CDATA[a]]>b]]>")), []string{notXML}},
+		{"two", wxtest.Plain, false, edit(r.xml("<![CDATA[]]>]]>"), created, milliseconds), []string{fmt.Sprintf(createTime, milliseconds), notXML}},
+		{"none", wxtest.Plain, false, r.xml("<![CDATA[a]]]]><![CDATA[>b]]>"), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := r.push(wxtest.CallbackConfig{Mode: tt.mode, JSON: tt.json}, http.StatusOK, tt.body)
+			got, err := d.Reply()
+			require.NoError(t, err)
+			assert.Equal(t, openID, message.Find(string(got), "ToUserName"))
+			require.Len(t, d.Warnings(), len(tt.want))
+			for i, want := range tt.want {
+				assert.Contains(t, d.Warnings()[i], want)
+			}
+		})
+	}
 }
 
-func TestAReplyNeedsACallbackAndADelivery(t *testing.T) {
-	srv := newServer(t)
-	_, err := srv.Reply(&wxtest.Delivery{Status: http.StatusOK})
-	assert.ErrorContains(t, err, "no callback is set")
-	srv.SetCallback("http://127.0.0.1:1/", wxtest.CallbackConfig{Token: "token"})
-	_, err = srv.Reply(nil)
-	assert.EqualError(t, err, "wxtest: reply: there is no delivery")
+func TestReply_Errors(t *testing.T) {
+	r := newReplier(t)
+	asXML, asJSON := r.xml("hi"), r.json()
+	without := func(name string) string { return strings.ReplaceAll(asXML, name, "X") }
+	swapped := strings.NewReplacer(openID, r.account, r.account, openID).Replace(asXML)
+	const notMessage = "the response is not a message"
+	for _, tt := range []struct {
+		name   string
+		mode   wxtest.Mode
+		json   bool
+		status int
+		body   string
+		want   string
+	}{
+		{"status 500", wxtest.Plain, false, 500, asXML, "the response has status 500; it must have 200"},
+		{"status 201", wxtest.Plain, false, 201, "success", "the response has status 201; it must have 200"},
+		{"a page", wxtest.Plain, false, 200, "<html></html>", notMessage},
+		{"Success", wxtest.Plain, false, 200, "Success", notMessage},
+		{"half of JSON", wxtest.Plain, true, 200, asJSON[:9], notMessage},
+		{"half of XML", wxtest.Plain, false, 200, asXML[:len(asXML)-3], notMessage},
+		{"plaintext in secure mode", wxtest.Secure, false, 200, asXML, "the response is in plaintext; in secure mode it must be encrypted"},
+		{"encrypted in plain mode", wxtest.Plain, false, 200, r.seal(asXML), "the response is encrypted; in plain mode it must be in plaintext"},
+		{"encrypted in cloud hosting", wxtest.CloudHosting, false, 200, r.seal(asXML), "in cloud hosting mode it must be in plaintext"},
+		{"another token", wxtest.Secure, false, 200, envelope(encrypt(t, asXML, r.srv.AppID(), 32), "another", false), "the MsgSignature of the response is wrong"},
+		{"another nonce", wxtest.Secure, false, 200, strings.Replace(r.seal(asXML), "[nonce]", "[other]", 1), "the MsgSignature of the response is wrong"},
+		{"another account", wxtest.Secure, false, 200, envelope(encrypt(t, asXML, "wx0", 32), "token", false), "it is not for the AppID"},
+		{"not encrypted with AES", wxtest.Secure, false, 200, envelope("QUFB", "token", false), "it must hold a multiple of 32"},
+		{"no message in the envelope", wxtest.Secure, false, 200, r.seal("hello"), notMessage},
+		{"no fields", wxtest.Secure, false, 200, r.seal("<xml></xml>"), "the reply has no ToUserName"},
+		{"no FromUserName", wxtest.Plain, false, 200, without("FromUserName"), "the reply has no FromUserName"},
+		{"no CreateTime", wxtest.Plain, false, 200, without("CreateTime"), "the reply has no CreateTime"},
+		{"no MsgType", wxtest.Plain, false, 200, without("MsgType"), "the reply has no MsgType"},
+		{"the users swapped", wxtest.Plain, false, 200, swapped, `FromUserName is "` + openID + `"; it must be the account, "` + r.account + `"`},
+		{"not to a follower", wxtest.Secure, false, 200, r.seal(strings.Replace(asXML, openID, "o-x", 1)), `ToUserName is "o-x", which is not the OpenID of a follower`},
+		{"JSON to XML", wxtest.Plain, false, 200, asJSON, "different formats"},
+		{"XML to JSON", wxtest.Secure, true, 200, r.seal(asXML), "different formats"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := r.push(wxtest.CallbackConfig{Mode: tt.mode, JSON: tt.json}, tt.status, tt.body)
+			got, err := d.Reply()
+			require.ErrorContains(t, err, tt.want)
+			assert.True(t, strings.HasPrefix(err.Error(), "wxtest: reply: "), err)
+			assert.Nil(t, got)
+			assert.Empty(t, d.Warnings())
+		})
+	}
+	for _, d := range []*wxtest.Delivery{nil, {}, {Tries: 3}} {
+		_, err := d.Reply()
+		assert.EqualError(t, err, "wxtest: reply: there is no response")
+		assert.Empty(t, d.Warnings())
+	}
 }

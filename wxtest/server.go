@@ -1,40 +1,57 @@
-// Package wxtest is a WeChat in a process: a real HTTP server on loopback that
-// hands out access tokens, makes QR codes, serves their pictures and pushes the
-// events of scans, the way the real servers do, traps included. Use it in tests
-// of programs that use package wxqrcode, and to try things out without an
-// account.
+// Package wxtest is a WeChat simulator: a real HTTP server on loopback that
+// issues access tokens, creates QR codes, serves their images and pushes the
+// events of scans, as the real servers do, traps included. Use it in tests of
+// programs that use package wxqrcode, and to try things out without an account.
 //
 //	srv := wxtest.NewServer()
 //	defer srv.Close()
-//	srv.SetCallback(myCallbackURL, wxtest.CallbackConfig{Token: "token"})
-//
+//	cfg := srv.CallbackConfig(wxtest.Secure) // a callback.Config with new secrets
+//	cfg.OnEvent = onEvent                    // under test
+//	handler, err := callback.New(cfg)
+//	// …
+//	err = srv.Connect(handler) // verifies the URL, as WeChat does
+//	// …
 //	code, err := srv.Client().Create(ctx, wxqrcode.Temporary(wxqrcode.SceneStr("desk-7"), time.Hour))
 //	// …
-//	delivery, err := srv.Scan(ctx, code.Ticket, "o-visitor") // your handler has had the event
+//	delivery, err := srv.Scan(ctx, code.Ticket, "o-visitor") // onEvent has returned
+//	// …
+//	reply, err := delivery.Reply() // what the user receives, decrypted
 //
-// # What is imitated
+// # What is simulated
 //
-// GET /cgi-bin/token and POST /cgi-bin/stable_token, two families of tokens that
-// are independent of each other; POST /cgi-bin/qrcode/create with its checks and
-// with what it wrongly lets pass; GET /cgi-bin/showqrcode; the check of the
-// account's callback URL; and pushes of events and texts to it in plain, compatible
-// and secure mode, repeated as WeChat repeats them. Where WeChat documents nothing, the server does what public reports
-// tell; comments in the code name what had to be chosen because nobody tells.
+//   - GET /cgi-bin/token and POST /cgi-bin/stable_token, whose tokens are
+//     independent of each other.
+//   - POST /cgi-bin/qrcode/create with its checks, and with the mistakes that it
+//     accepts.
+//   - GET /cgi-bin/showqrcode.
+//   - Verification of the callback URL, and pushes of events and texts in plain,
+//     compatible and secure mode ([Mode]), with redeliveries.
+//   - Pushes of WeChat cloud hosting (微信云托管), in the mode [CloudHosting].
+//   - Pushes of a third-party platform (第三方平台), such as
+//     component_verify_ticket, with [Server.PushInfo].
 //
-// qrcode/create gives a code that looks good, and an event that does not, for a
-// scene_id directly under action_info ("0"), a scene_id above 32 bits
-// ("4294967295", or "0" above 64) and a \uXXXX escape in a scene_str (the six
-// characters). With a permanent code and expire_seconds it gives a ticket without a
-// picture. Without expire_seconds a temporary code dies after 60 s.
+// Where WeChat documents nothing, the server does what public reports describe.
+// Comments in the code name what had to be chosen.
 //
-// Quotas of calls (a day's, a minute's) are not imitated: make a call fail with
-// 45009 or 45011 by [Server.Fail]. The limit of 100,000 permanent codes is, and so
-// is that of 20 forced refreshes of a token a day.
+// qrcode/create returns a code that looks good, and whose events do not carry
+// the requested scene, for a scene_id directly under action_info ("0"), a
+// scene_id above 32 bits ("4294967295", or "0" above 64) and a \uXXXX escape in
+// a scene_str (the six characters). For a permanent action with expire_seconds
+// it returns a ticket without an image. Without expire_seconds a temporary code
+// expires after 60 s.
+//
+// A ticket contains "+" and "/" on purpose, although 42 public tickets since
+// 2017 contain neither: a program that does not escape tickets fails at once.
+// See [WithRealisticTickets].
+//
+// The limits of requests by day and by minute are not simulated: use
+// [Server.Fail] with 45009 or 45011. The limit of 100,000 permanent codes is,
+// and that of 20 force refreshes of a token a day too.
 //
 // # Time
 //
-// Everything the server dates or lets expire goes by the clock of [WithNow], so
-// that a test can jump ahead. A [Failure]'s Delay and the time-out of a push
+// The clock of [WithNow] dates everything and decides what has expired, so that
+// a test can move ahead. The Delay of a [Failure] and the timeout of a push
 // ([WithPushTimeout]) are real time. The server has real sockets, which
 // [testing/synctest] cannot wait for: do not start one inside a bubble.
 package wxtest
@@ -51,36 +68,39 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// maxBody bounds what the server reads: the body of a call, and of a callback's
-// answer.
+// maxBody is the limit of what the server reads, in bytes: the body of a
+// request, and of a response to a push.
 const maxBody = 1 << 20
 
-// A Server is a WeChat with one account. Make one with [NewServer] and [Server.Close]
-// it. Its methods are safe for concurrent use.
+// A Server simulates WeChat with one account. Make one with [NewServer] and
+// close it with [Server.Close]. Its methods are safe for concurrent use. fmt
+// prints it redacted.
 type Server struct {
 	config
 	appID, appSecret string
-	account          string // the gh_… that pushes are addressed to
+	account          string // ToUserName of pushes: gh_…
 
 	http    *httptest.Server
-	client  *http.Client // for those who call the server
-	pusher  *http.Client // for what the server calls
+	client  *http.Client // for clients of the server
+	pusher  *http.Client // for pushes
 	closing context.Context
 	close   context.CancelFunc
 
-	tokens  *tokens
-	codes   *codes
-	traffic traffic
+	tokens *tokens
+	codes  *codes
+	faults faultInjector
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	closed    bool
-	pushes    sync.WaitGroup // pushes under way; Add only under mu and before closed
-	callback  callback
+	pushes    sync.WaitGroup // pushes in flight; Add only under mu and before closed
+	callback  accountCallback
+	pending   *pendingCallback   // of CallbackConfig, for Connect
+	served    []*httptest.Server // by Connect
 	followers map[string]bool
 }
 
-// NewServer starts a server with an account of its own, whose AppID, AppSecret
-// and name are random. It panics if no port can be had on loopback, as
+// NewServer starts a server with a new account, whose AppID, AppSecret and name
+// are random. It panics if it cannot listen on loopback, as
 // [httptest.NewServer] does.
 func NewServer(opts ...Option) *Server {
 	s := &Server{
@@ -89,7 +109,6 @@ func NewServer(opts ...Option) *Server {
 		appSecret: randomHex(32),
 		account:   "gh_" + randomHex(12),
 		client:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
-		codes:     newCodes(),
 		followers: make(map[string]bool),
 	}
 	for _, o := range opts {
@@ -99,15 +118,16 @@ func NewServer(opts ...Option) *Server {
 	}
 	s.pusher = newPusher(s.pushTimeout)
 	s.tokens = newTokens(s.tokenLifetime)
+	s.codes = newCodes(s.realTickets)
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.http = httptest.NewServer(s)
 	return s
 }
 
-// Close stops the server: delays ordered with [Server.Fail] and pushes under way
-// end at once, a [Server.Scan] among them with an error that wraps
-// [http.ErrServerClosed]. It waits until all calls have returned and leaves no
-// goroutine behind. Further calls to Close do nothing.
+// Close stops the server and the handlers of [Server.Connect]. Delays of
+// [Server.Fail] and pushes in flight end at once; the error of the pushes wraps
+// [http.ErrServerClosed]. Close waits until all requests have ended and leaves
+// no goroutine behind. Further calls of Close have no effect.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -115,21 +135,24 @@ func (s *Server) Close() {
 
 	s.close()
 	s.pushes.Wait()
+	for _, served := range s.served {
+		served.Close()
+	}
 	s.http.Close()
 	s.client.CloseIdleConnections()
 }
 
-// URL returns the server's scheme and host, such as "http://127.0.0.1:41234". It
-// is both the API's and the images'.
+// URL returns the scheme and host of the server, such as
+// "http://127.0.0.1:41234", for the API and for images.
 func (s *Server) URL() string { return s.http.URL }
 
-// AppID returns the account's AppID: "wx" and 16 hexadecimal digits.
+// AppID returns the AppID of the account: "wx" and 16 hexadecimal digits.
 func (s *Server) AppID() string { return s.appID }
 
-// AppSecret returns the account's secret: 32 hexadecimal digits.
+// AppSecret returns the secret of the account: 32 hexadecimal digits.
 func (s *Server) AppSecret() string { return s.appSecret }
 
-// ClientOptions returns what makes a [wxqrcode.Client] talk to this server: its
+// ClientOptions returns the options of a [wxqrcode.Client] of this server: its
 // URL for the API and for images, and an HTTP client whose connections end with
 // the server.
 func (s *Server) ClientOptions() []wxqrcode.ClientOption {
@@ -140,8 +163,8 @@ func (s *Server) ClientOptions() []wxqrcode.ClientOption {
 	}
 }
 
-// TokenOptions returns what makes a [wxqrcode.TokenSource] talk to this server.
-// Give it the server's AppID and AppSecret too.
+// TokenOptions returns the options of a [wxqrcode.TokenSource] of this server.
+// It needs the AppID and the AppSecret of the server too.
 func (s *Server) TokenOptions() []wxqrcode.TokenOption {
 	return []wxqrcode.TokenOption{
 		wxqrcode.WithAPIURL(s.URL()),
@@ -149,11 +172,11 @@ func (s *Server) TokenOptions() []wxqrcode.TokenOption {
 	}
 }
 
-// Client returns a new client of this server, with a token source of its own.
+// Client returns a new client of this server, with a new token source.
 func (s *Server) Client() *wxqrcode.Client {
 	tokens, err := wxqrcode.NewTokenSource(s.appID, s.appSecret, s.TokenOptions()...)
 	if err != nil {
-		panic("wxtest: token source: " + err.Error()) // our own options are always good
+		panic("wxtest: token source: " + err.Error()) // the options of this package are valid
 	}
 	client, err := wxqrcode.NewClient(tokens, s.ClientOptions()...)
 	if err != nil {
@@ -162,48 +185,49 @@ func (s *Server) Client() *wxqrcode.Client {
 	return client
 }
 
-// Format prints the server without its secret and its tokens.
+// Format prints the server redacted, for every verb of fmt.
 func (s *Server) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "wxtest.Server(%s %s)", s.appID, s.URL())
 }
 
-// ServeHTTP answers one call: as ordered with [Server.Fail], else as WeChat would. A
-// program may so serve the same WeChat at an address of its own, beside [Server.URL].
-// A [Failure] that cuts the connection is a panic with [http.ErrAbortHandler] where
-// the connection cannot be taken over, as in HTTP/2.
+// ServeHTTP handles a request: with a failure of [Server.Fail], or as WeChat
+// does. A program can serve the simulator at another address than [Server.URL]
+// with it. Where the connection cannot be hijacked, as in HTTP/2, a [Failure]
+// with Cut panics with [http.ErrAbortHandler].
 //
-// [Server.Close] ends the delays of such calls, and does not wait for them: that is
-// for the server which they came by.
+// [Server.Close] ends the delays of such requests and does not wait for the
+// requests.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	failure, cutAhead := s.traffic.arrive(r.URL.Path)
-	if cutAhead {
+	failure, cutQueued := s.faults.next(r.URL.Path)
+	if cutQueued {
 		w.Header().Set("Connection", "close") // see Fail
 	}
-	// The whole body at once: only then does net/http notice a client that leaves.
+	// net/http notices that a client disconnects only after the whole body is
+	// read.
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil || !s.wait(r.Context(), failure.Delay) {
-		cut(w, nil)
+		cutConnection(w, nil)
 		return
 	}
 	if s.fail(w, failure) {
 		return
 	}
 	switch r.URL.Path {
-	case "/cgi-bin/token":
-		s.api(w, r, body, s.legacyToken)
-	case "/cgi-bin/stable_token":
-		s.api(w, r, body, s.stableToken)
-	case "/cgi-bin/qrcode/create":
-		s.api(w, r, body, s.create)
-	case "/cgi-bin/showqrcode":
+	case EndpointToken:
+		s.serveAPI(w, r, body, s.legacyToken)
+	case EndpointStableToken:
+		s.serveAPI(w, r, body, s.stableToken)
+	case EndpointCreate:
+		s.serveAPI(w, r, body, s.create)
+	case EndpointImage:
 		s.showQRCode(w, r)
 	default:
-		page(w, http.StatusNotFound)
+		writePage(w, http.StatusNotFound)
 	}
 }
 
 // wait returns after d of real time. It reports false, at once, if the client
-// leaves or the server closes.
+// disconnects or the server closes.
 func (s *Server) wait(client context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true

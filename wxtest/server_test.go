@@ -3,6 +3,7 @@ package wxtest_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-func TestEachServerHasAnAccountOfItsOwn(t *testing.T) {
+func TestNewServer_HasNewAccount(t *testing.T) {
 	a, b := newServer(t), newServer(t)
 	assert.Regexp(t, `^http://127\.0\.0\.1:\d+$`, a.URL())
 	assert.Regexp(t, `^wx[0-9a-f]{16}$`, a.AppID())
@@ -26,7 +27,7 @@ func TestEachServerHasAnAccountOfItsOwn(t *testing.T) {
 	assert.NotEqual(t, a.AppSecret(), b.AppSecret())
 }
 
-func TestEachClientHasATokenSourceOfItsOwn(t *testing.T) {
+func TestServer_ClientHasNewTokenSource(t *testing.T) {
 	srv := newServer(t)
 	request := wxqrcode.Permanent(wxqrcode.SceneID(1))
 	for range 2 {
@@ -40,9 +41,9 @@ func TestEachClientHasATokenSourceOfItsOwn(t *testing.T) {
 	assert.Equal(t, 4, srv.Calls("qrcode/create"))
 }
 
-func TestManyUseTheServerAtOnce(t *testing.T) {
+func TestServer_ConcurrentUse(t *testing.T) {
 	srv := newServer(t)
-	c := newCallback(t, nil)
+	c := newRecorder(t, nil)
 	client := srv.Client()
 	var wg sync.WaitGroup
 	for i := range 40 {
@@ -69,10 +70,10 @@ func TestManyUseTheServerAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-func TestCloseLeavesNoGoroutineBehind(t *testing.T) {
+func TestClose_LeavesNoGoroutine(t *testing.T) {
 	leak.Check(t)
 	srv := wxtest.NewServer()
-	c := newCallback(t, nil)
+	c := newRecorder(t, nil)
 	srv.SetCallback(c.URL, wxtest.CallbackConfig{Token: "token"})
 	client := srv.Client()
 	var wg sync.WaitGroup
@@ -87,11 +88,11 @@ func TestCloseLeavesNoGoroutineBehind(t *testing.T) {
 	}
 	wg.Wait()
 	srv.Close()
-	srv.Close() // once more does nothing
+	srv.Close() // no effect
 	c.Close()
 }
 
-func TestCloseEndsADelay(t *testing.T) {
+func TestClose_EndsDelay(t *testing.T) {
 	leak.Check(t)
 	srv := wxtest.NewServer()
 	srv.Fail("token", 1, wxtest.Failure{Delay: time.Hour, Code: -1})
@@ -102,10 +103,10 @@ func TestCloseEndsADelay(t *testing.T) {
 	}()
 	waitForCall(t, srv, "token")
 	srv.Close()
-	assert.Error(t, <-done, "no answer, not even the one that was ordered")
+	assert.Error(t, <-done, "no response, not even the injected one")
 }
 
-func TestCloseEndsAPush(t *testing.T) {
+func TestClose_EndsPush(t *testing.T) {
 	leak.Check(t)
 	entered := make(chan struct{})
 	srv, c, ticket := newScene(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -126,20 +127,24 @@ func TestCloseEndsAPush(t *testing.T) {
 	srv.Close()
 	got := <-done
 	require.ErrorIs(t, got.err, http.ErrServerClosed)
-	assert.Equal(t, &wxtest.Delivery{Tries: 1}, got.delivery)
+	assertDelivery(t, 0, "", 1, got.delivery)
 	assert.Len(t, c.pushes(), 1)
 	c.Close()
 }
 
-func TestACallbackMayCloseTheServer(t *testing.T) {
+func TestClose_InCallback(t *testing.T) {
 	leak.Check(t)
 	var srv *wxtest.Server
 	closed := make(chan struct{})
-	var c *callback
+	var c *recorder
 	var ticket wxqrcode.Ticket
-	srv, c, ticket = newScene(t, func(http.ResponseWriter, *http.Request) {
-		srv.Close()
-		close(closed)
+	srv, c, ticket = newScene(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("openid") == openID {
+			_, err := srv.Scan(r.Context(), ticket, "o-another")
+			assert.NoError(t, err)
+			srv.Close()
+			close(closed)
+		}
 	})
 	_, err := srv.Scan(t.Context(), ticket, openID)
 	require.ErrorIs(t, err, http.ErrServerClosed)
@@ -147,7 +152,7 @@ func TestACallbackMayCloseTheServer(t *testing.T) {
 	c.Close()
 }
 
-func TestAClosedServerDoesNothingMore(t *testing.T) {
+func TestClose_EndsService(t *testing.T) {
 	srv, _, ticket := newScene(t, nil)
 	srv.Close()
 	d, err := srv.Scan(t.Context(), ticket, openID)
@@ -166,12 +171,29 @@ func TestAClosedServerDoesNothingMore(t *testing.T) {
 	assert.Equal(t, 1, srv.Calls("qrcode/create"))
 }
 
-func TestNothingPrintsASecret(t *testing.T) {
+func TestServer_FormatIsRedacted(t *testing.T) {
 	srv := wxtest.NewServer()
 	defer srv.Close()
 	cfg := wxtest.CallbackConfig{Token: "callback-token", EncodingAESKey: "encoding-aes-key", Mode: wxtest.Secure, JSON: true}
+	assert.Equal(t, "Mode(4)", wxtest.Mode(4).String())
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
 		assert.Equal(t, "wxtest.Server("+srv.AppID()+" "+srv.URL()+")", fmt.Sprintf(verb, srv))
 		assert.Equal(t, "wxtest.CallbackConfig(mode secure, json true)", fmt.Sprintf(verb, cfg))
 	}
+}
+
+func TestServer_ServeHTTP(t *testing.T) {
+	srv := newServer(t)
+	elsewhere := httptest.NewServer(srv)
+	defer elsewhere.Close()
+	tokens, err := wxqrcode.NewTokenSource(srv.AppID(), srv.AppSecret(), wxqrcode.WithAPIURL(elsewhere.URL))
+	require.NoError(t, err)
+	client, err := wxqrcode.NewClient(tokens, wxqrcode.WithAPIURL(elsewhere.URL), wxqrcode.WithImageURL(elsewhere.URL))
+	require.NoError(t, err)
+	code, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneStr("poster")))
+	require.NoError(t, err)
+	_, err = client.Image(t.Context(), code.Ticket)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, imageStatus(t, srv, code.Ticket), "the same codes at its own URL")
+	assert.Equal(t, 1, srv.Calls("qrcode/create"))
 }

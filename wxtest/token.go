@@ -8,30 +8,33 @@ import (
 	"time"
 )
 
-// Tokens, by https://developers.weixin.qq.com/doc/service/api/base/api_getaccesstoken.html
-// and https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.html.
+// Limits of tokens. See
+// https://developers.weixin.qq.com/doc/service/api/base/api_getaccesstoken.html
+// and
+// https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.html.
 // Not documented, and chosen here: the day of the limit on force_refresh is the
-// last 24 hours, a forced refresh beyond a limit changes no count, and what a
-// token cannot be (its length, its characters) is 40014.
+// last 24 hours, a force refresh that exceeds a limit does not count, and a
+// token with a wrong length or a wrong character is 40014.
 const (
 	minTokenLength = 136
 	maxTokenLength = 157
-	maxOverlap     = 5 * time.Minute // for which an old and a new token live side by side,
-	overlapPart    = 5               // or this part of their life, if that is less
-	maxForced      = 20              // forced refreshes in a day
-	forcedDay      = 24 * time.Hour
-	minForcedApart = 30 * time.Second
+	maxOverlap     = 5 * time.Minute // both the old and the new token are valid
+	overlapDivisor = 5               // of the lifetime, if that is less than maxOverlap
+
+	maxForced        = 20 // force refreshes in forcedPeriod
+	forcedPeriod     = 24 * time.Hour
+	minForceInterval = 30 * time.Second
 )
 
-// A tokenAnswer is what both token endpoints answer.
-type tokenAnswer struct {
+// A tokenResponse is the response of both token endpoints.
+type tokenResponse struct {
 	AccessToken string `json:"access_token"`
 	ExpiresIn   int64  `json:"expires_in"`
 }
 
-// RevokeTokens makes all live tokens of both endpoints invalid at once (40001).
-// The next fetch gives a new one. That is what callers meet when another program
-// has forced a refresh, or more than 5 minutes after it fetched a legacy token.
+// RevokeTokens invalidates all tokens of both endpoints at once (40001). The
+// next fetch returns a new one. That happens to a program when another one
+// forces a refresh, or 5 minutes after another one fetched a legacy token.
 func (s *Server) RevokeTokens() { s.tokens.revoke(s.now()) }
 
 // legacyToken is GET /cgi-bin/token.
@@ -62,8 +65,8 @@ func (s *Server) stableToken(r *http.Request, body []byte) (any, int) {
 	return s.tokens.fetchStable(s.now(), force), 0
 }
 
-// checkCredentials returns 0 or the code of the first fault. The two endpoints
-// differ in the code for a wrong secret.
+// checkCredentials returns 0 or the errcode of the first mistake. The two
+// endpoints differ in the errcode of a wrong secret.
 func (s *Server) checkCredentials(grantType, appID, secret string, wrongSecret int) (errcode int) {
 	switch {
 	case grantType != "client_credential":
@@ -80,87 +83,89 @@ func (s *Server) checkCredentials(grantType, appID, secret string, wrongSecret i
 	return 0
 }
 
-// tokens are the account's access tokens: two families, one an endpoint, that
-// know nothing of each other.
+// tokens are the access tokens of the account. Those of the two endpoints are
+// independent of each other.
 type tokens struct {
 	lifetime time.Duration
 	overlap  time.Duration
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	issued map[string]*token
 	legacy *token
 	stable *token
-	forced []time.Time // the forced refreshes of the last day, oldest first
+	forced []time.Time // force refreshes in the last forcedPeriod, oldest first
 }
 
-// A token dies at its end, or before that once it was replaced or killed.
+// A token is valid until it expires, or until it was replaced or revoked.
 type token struct {
-	value string
-	end   time.Time
-	cut   time.Time // when it becomes invalid before its end; the end itself if it does not
+	value      string
+	expiresAt  time.Time
+	validUntil time.Time // expiresAt, or before that if it was replaced or revoked
 }
 
 func newTokens(lifetime time.Duration) *tokens {
-	return &tokens{lifetime: lifetime, overlap: min(maxOverlap, lifetime/overlapPart), issued: make(map[string]*token)}
+	return &tokens{lifetime: lifetime, overlap: min(maxOverlap, lifetime/overlapDivisor), issued: make(map[string]*token)}
 }
 
-// fetchLegacy makes a new token. The one before it stays valid for the overlap.
-func (t *tokens) fetchLegacy(now time.Time) tokenAnswer {
+// fetchLegacy returns a new token. The previous one stays valid for the
+// overlap.
+func (t *tokens) fetchLegacy(now time.Time) tokenResponse {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.legacy.dieAt(now.Add(t.overlap))
+	t.legacy.expireAt(now.Add(t.overlap))
 	t.legacy = t.issue(now)
-	return t.legacy.answer(now)
+	return t.legacy.response(now)
 }
 
-// fetchStable returns the current token until the overlap before its end, then a
-// new one beside which the old lives on to its end. A forced refresh kills it
-// instead, within the limits; beyond them nothing is refreshed.
-func (t *tokens) fetchStable(now time.Time, force bool) tokenAnswer {
+// fetchStable returns the current token until the overlap before it expires,
+// then a new one; the old one stays valid until it expires. Within the limits,
+// a force refresh invalidates the current token at once; otherwise it has no
+// effect.
+func (t *tokens) fetchStable(now time.Time, force bool) tokenResponse {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case force && t.mayForce(now):
 		t.forced = append(t.forced, now)
-		t.stable.dieAt(now)
+		t.stable.expireAt(now)
 		t.stable = t.issue(now)
-	case t.stable.check(now) != 0 || !now.Before(t.stable.end.Add(-t.overlap)):
+	case t.stable.check(now) != 0 || !now.Before(t.stable.expiresAt.Add(-t.overlap)):
 		t.stable = t.issue(now)
 	}
-	return t.stable.answer(now)
+	return t.stable.response(now)
 }
 
-// mayForce reports whether a refresh may be forced. The caller holds mu.
+// mayForce reports whether the limits allow a force refresh. The caller holds
+// mu.
 func (t *tokens) mayForce(now time.Time) bool {
-	for len(t.forced) > 0 && !now.Before(t.forced[0].Add(forcedDay)) {
+	for len(t.forced) > 0 && !now.Before(t.forced[0].Add(forcedPeriod)) {
 		t.forced = t.forced[1:]
 	}
 	n := len(t.forced)
-	return n < maxForced && (n == 0 || !now.Before(t.forced[n-1].Add(minForcedApart)))
+	return n < maxForced && (n == 0 || !now.Before(t.forced[n-1].Add(minForceInterval)))
 }
 
-// issue makes a token. The caller holds mu.
+// issue returns a new token. The caller holds mu.
 func (t *tokens) issue(now time.Time) *token {
 	spread := randomBytes(1)[0] % (maxTokenLength - minTokenLength + 1)
-	end := now.Add(t.lifetime)
-	k := &token{value: randomText(minTokenLength + int(spread)), end: end, cut: end}
+	expiresAt := now.Add(t.lifetime)
+	k := &token{value: randomText(minTokenLength + int(spread)), expiresAt: expiresAt, validUntil: expiresAt}
 	t.issued[k.value] = k
 	return k
 }
 
-// revoke kills every live token.
+// revoke invalidates every token that is valid.
 func (t *tokens) revoke(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, k := range t.issued {
 		if k.check(now) == 0 {
-			k.dieAt(now)
+			k.expireAt(now)
 		}
 	}
 }
 
-// check returns 0 for a token that may be used, else the code that a call with it
-// is refused with.
+// check returns 0 for a valid token, or the errcode of a request with it.
 func (t *tokens) check(value string, now time.Time) (errcode int) {
 	if value == "" {
 		return errcodeNoToken
@@ -173,10 +178,10 @@ func (t *tokens) check(value string, now time.Time) (errcode int) {
 	return t.issued[value].check(now)
 }
 
-// dieAt shortens the token's life, never lengthens it. There need be no token.
-func (k *token) dieAt(at time.Time) {
-	if k != nil && at.Before(k.cut) {
-		k.cut = at
+// expireAt makes the token invalid at a time before it expires. k can be nil.
+func (k *token) expireAt(at time.Time) {
+	if k != nil && at.Before(k.validUntil) {
+		k.validUntil = at
 	}
 }
 
@@ -184,14 +189,14 @@ func (k *token) check(now time.Time) (errcode int) {
 	switch {
 	case k == nil:
 		return errcodeInvalidCredential
-	case now.Before(k.cut):
+	case now.Before(k.validUntil):
 		return 0
-	case k.cut.Before(k.end):
+	case k.validUntil.Before(k.expiresAt):
 		return errcodeInvalidCredential
 	}
 	return errcodeTokenExpired
 }
 
-func (k *token) answer(now time.Time) tokenAnswer {
-	return tokenAnswer{AccessToken: k.value, ExpiresIn: max(1, int64(k.end.Sub(now)/time.Second))}
+func (k *token) response(now time.Time) tokenResponse {
+	return tokenResponse{AccessToken: k.value, ExpiresIn: max(1, int64(k.expiresAt.Sub(now)/time.Second))}
 }

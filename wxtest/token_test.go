@@ -15,14 +15,14 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// What checkToken gives.
+// Results of checkToken.
 const (
 	valid   = 0
 	invalid = 40001
 	expired = 42001
 )
 
-func TestTokensLookLikeWeChats(t *testing.T) {
+func TestToken_Format(t *testing.T) {
 	srv := newServer(t)
 	for range 50 {
 		r := legacyToken(t, srv)
@@ -33,7 +33,7 @@ func TestTokensLookLikeWeChats(t *testing.T) {
 	}
 }
 
-func TestLegacyCallMakesANewTokenAndTheOldOneLivesFiveMinutesMore(t *testing.T) {
+func TestLegacyToken_OldTokenIsValidForFiveMinutes(t *testing.T) {
 	srv, clock := newTimedServer(t)
 	first := legacyToken(t, srv).AccessToken
 	clock.advance(time.Hour)
@@ -42,15 +42,16 @@ func TestLegacyCallMakesANewTokenAndTheOldOneLivesFiveMinutesMore(t *testing.T) 
 
 	clock.advance(5*time.Minute - 1)
 	assert.Equal(t, valid, checkToken(t, srv, first), "within the overlap")
+	third := legacyToken(t, srv).AccessToken
 	clock.advance(1)
-	assert.Equal(t, invalid, checkToken(t, srv, first), "past the overlap")
+	assert.Equal(t, invalid, checkToken(t, srv, first), "a third token does not prolong the overlap")
 	assert.Equal(t, valid, checkToken(t, srv, second))
 	clock.advance(2 * time.Hour)
 	assert.Equal(t, invalid, checkToken(t, srv, first), "it was replaced, not expired")
-	assert.Equal(t, expired, checkToken(t, srv, second))
+	assert.Equal(t, expired, checkToken(t, srv, third))
 }
 
-func TestOverlapNeverOutlastsTheLegacyTokensOwnEnd(t *testing.T) {
+func TestLegacyToken_OverlapEndsWithLifetime(t *testing.T) {
 	srv, clock := newTimedServer(t)
 	first := legacyToken(t, srv).AccessToken
 	clock.advance(2*time.Hour - time.Minute)
@@ -61,17 +62,7 @@ func TestOverlapNeverOutlastsTheLegacyTokensOwnEnd(t *testing.T) {
 	assert.Equal(t, expired, checkToken(t, srv, first))
 }
 
-func TestAThirdLegacyTokenDoesNotProlongTheFirst(t *testing.T) {
-	srv, clock := newTimedServer(t)
-	first := legacyToken(t, srv).AccessToken
-	legacyToken(t, srv)
-	clock.advance(4 * time.Minute)
-	legacyToken(t, srv)
-	clock.advance(time.Minute)
-	assert.Equal(t, invalid, checkToken(t, srv, first))
-}
-
-func TestStableTokenIsTheSameUntilFiveMinutesBeforeItsEnd(t *testing.T) {
+func TestStableToken_SameUntilFiveMinutesBeforeExpiry(t *testing.T) {
 	srv, clock := newTimedServer(t)
 	first := stableToken(t, srv, false)
 	assert.Equal(t, 7200, first.ExpiresIn)
@@ -79,7 +70,7 @@ func TestStableTokenIsTheSameUntilFiveMinutesBeforeItsEnd(t *testing.T) {
 	clock.advance(115*time.Minute - 1)
 	same := stableToken(t, srv, false)
 	assert.Equal(t, first.AccessToken, same.AccessToken)
-	assert.Equal(t, 300, same.ExpiresIn, "whole seconds that are left")
+	assert.Equal(t, 300, same.ExpiresIn, "the rest of the lifetime, in whole seconds")
 
 	clock.advance(1)
 	second := stableToken(t, srv, false)
@@ -94,7 +85,7 @@ func TestStableTokenIsTheSameUntilFiveMinutesBeforeItsEnd(t *testing.T) {
 	assert.Equal(t, valid, checkToken(t, srv, second.AccessToken))
 }
 
-func TestForceRefreshKillsTheOldTokenAtOnce(t *testing.T) {
+func TestStableToken_ForceRefreshInvalidatesOldToken(t *testing.T) {
 	srv, clock := newTimedServer(t)
 	first := stableToken(t, srv, false).AccessToken
 	second := stableToken(t, srv, true).AccessToken
@@ -110,7 +101,7 @@ func TestForceRefreshKillsTheOldTokenAtOnce(t *testing.T) {
 	assert.Equal(t, invalid, checkToken(t, srv, second))
 }
 
-func TestForceRefreshIsLimitedToTwentyADay(t *testing.T) {
+func TestStableToken_TwentyForceRefreshesADay(t *testing.T) {
 	srv, clock := newTimedServer(t)
 	seen := map[string]bool{stableToken(t, srv, false).AccessToken: true}
 	last := ""
@@ -130,29 +121,29 @@ func TestForceRefreshIsLimitedToTwentyADay(t *testing.T) {
 	assert.NotEqual(t, current, stableToken(t, srv, true).AccessToken, "24 hours after the first")
 }
 
-func TestTheTwoFamiliesOfTokensAreIndependent(t *testing.T) {
+func TestToken_EndpointsAreIndependent(t *testing.T) {
 	srv, clock := newTimedServer(t)
 	stable := stableToken(t, srv, false).AccessToken
 	legacy := legacyToken(t, srv).AccessToken
 	legacyToken(t, srv)
 	stableToken(t, srv, true)
-	assert.Equal(t, valid, checkToken(t, srv, legacy), "force_refresh is for stable tokens alone")
+	assert.Equal(t, valid, checkToken(t, srv, legacy), "force_refresh affects stable tokens only")
 	clock.advance(10 * time.Minute)
 	assert.Equal(t, invalid, checkToken(t, srv, legacy))
 	assert.Equal(t, invalid, checkToken(t, srv, stable))
 	stable = stableToken(t, srv, false).AccessToken
 	legacyToken(t, srv)
 	clock.advance(10 * time.Minute)
-	assert.Equal(t, valid, checkToken(t, srv, stable), "a legacy token replaces no stable one")
+	assert.Equal(t, valid, checkToken(t, srv, stable), "a legacy token does not replace a stable one")
 }
 
-func TestTheOverlapIsFiveMinutesOrAFifthOfALife(t *testing.T) {
-	for life, overlap := range map[time.Duration]time.Duration{
+func TestWithTokenLifetime_Overlap(t *testing.T) {
+	for lifetime, overlap := range map[time.Duration]time.Duration{
 		5 * time.Second: time.Second, 25 * time.Minute: 5 * time.Minute, time.Hour: 5 * time.Minute, 2 * time.Hour: 5 * time.Minute,
 	} {
-		srv, clock := newTimedServer(t, wxtest.WithTokenLifetime(life))
+		srv, clock := newTimedServer(t, wxtest.WithTokenLifetime(lifetime))
 		legacy := legacyToken(t, srv)
-		assert.InDelta(t, life.Seconds(), legacy.ExpiresIn, 0)
+		assert.InDelta(t, lifetime.Seconds(), legacy.ExpiresIn, 0)
 		stable := stableToken(t, srv, false).AccessToken
 		legacyToken(t, srv)
 		clock.advance(overlap - 1)
@@ -160,14 +151,14 @@ func TestTheOverlapIsFiveMinutesOrAFifthOfALife(t *testing.T) {
 		clock.advance(1)
 		assert.Equal(t, invalid, checkToken(t, srv, legacy.AccessToken))
 
-		clock.advance(life - 2*overlap - 1)
+		clock.advance(lifetime - 2*overlap - 1)
 		assert.Equal(t, stable, stableToken(t, srv, false).AccessToken)
 		clock.advance(1)
 		assert.NotEqual(t, stable, stableToken(t, srv, false).AccessToken)
 	}
 }
 
-func TestExpiresInIsAtLeastOneSecond(t *testing.T) {
+func TestToken_ExpiresInIsAtLeastOneSecond(t *testing.T) {
 	srv, clock := newTimedServer(t, wxtest.WithTokenLifetime(time.Millisecond))
 	r := legacyToken(t, srv)
 	assert.Equal(t, 1, r.ExpiresIn)
@@ -175,7 +166,7 @@ func TestExpiresInIsAtLeastOneSecond(t *testing.T) {
 	assert.Equal(t, expired, checkToken(t, srv, r.AccessToken))
 }
 
-func TestNonsenseOptionsKeepTheDefaults(t *testing.T) {
+func TestNewServer_InvalidOptionsMeanDefaults(t *testing.T) {
 	srv := newServer(t, nil, wxtest.WithTokenLifetime(0), wxtest.WithTokenLifetime(-time.Second),
 		wxtest.WithPushTimeout(0), wxtest.WithPushTimeout(-time.Second), wxtest.WithNow(nil))
 	assert.Equal(t, 7200, legacyToken(t, srv).ExpiresIn)
@@ -183,11 +174,10 @@ func TestNonsenseOptionsKeepTheDefaults(t *testing.T) {
 	info, err := code.Ticket.Inspect()
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now(), info.CreatedAt, time.Minute)
-	scanned := sceneOf(t, srv, code.Ticket) // a push time-out of nothing would fail it
-	assert.Equal(t, "door", scanned)
+	assert.Equal(t, "door", sceneOf(t, srv, code.Ticket), "the push does not time out")
 }
 
-func TestRevokeTokensKillsBothFamiliesAtOnce(t *testing.T) {
+func TestServer_RevokeTokens(t *testing.T) {
 	srv, clock := newTimedServer(t)
 	replaced := legacyToken(t, srv).AccessToken
 	legacy := legacyToken(t, srv).AccessToken
@@ -203,11 +193,11 @@ func TestRevokeTokensKillsBothFamiliesAtOnce(t *testing.T) {
 
 	clock.advance(3 * time.Hour)
 	srv.RevokeTokens()
-	assert.Equal(t, invalid, checkToken(t, srv, stable), "revoked while it lived")
-	assert.Equal(t, expired, checkToken(t, srv, newStable), "dead before the second revocation")
+	assert.Equal(t, invalid, checkToken(t, srv, stable), "revoked before it expired")
+	assert.Equal(t, expired, checkToken(t, srv, newStable), "expired before the second revocation")
 }
 
-func TestAForcedRefreshWithNoTokenAliveGivesANewOneEvenBeyondTheLimit(t *testing.T) {
+func TestStableToken_ForceRefreshWithoutValidToken(t *testing.T) {
 	srv, _ := newTimedServer(t)
 	first := stableToken(t, srv, true).AccessToken
 	srv.RevokeTokens()
@@ -216,7 +206,7 @@ func TestAForcedRefreshWithNoTokenAliveGivesANewOneEvenBeyondTheLimit(t *testing
 	assert.Equal(t, valid, checkToken(t, srv, second))
 }
 
-func TestLegacyTokenRefusesWhatWeChatRefuses(t *testing.T) {
+func TestLegacyToken_Errcodes(t *testing.T) {
 	srv := newServer(t)
 	id, secret := srv.AppID(), srv.AppSecret()
 	for name, test := range map[string]struct {
@@ -230,7 +220,7 @@ func TestLegacyTokenRefusesWhatWeChatRefuses(t *testing.T) {
 		"no secret":          {"GET", "client_credential", id, "", 41004},
 		"another secret":     {"GET", "client_credential", id, "0123456789abcdef0123456789abcdef", 40001},
 		"POST":               {"POST", "client_credential", id, secret, 43001},
-		"everything right":   {"GET", "client_credential", id, secret, 0},
+		"valid":              {"GET", "client_credential", id, secret, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := url.Values{}
@@ -247,33 +237,27 @@ func TestLegacyTokenRefusesWhatWeChatRefuses(t *testing.T) {
 	}
 }
 
-func TestStableTokenRefusesWhatWeChatRefuses(t *testing.T) {
+func TestStableToken_Errcodes(t *testing.T) {
 	srv := newServer(t)
 	good := fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":%q}`, srv.AppID(), srv.AppSecret())
 	for name, test := range map[string]struct {
 		method, body string
 		want         int
 	}{
-		"everything right":        {"POST", good, 0},
-		"force_refresh false":     {"POST", strings.Replace(good, "}", `,"force_refresh":false}`, 1), 0},
-		"force_refresh null":      {"POST", strings.Replace(good, "}", `,"force_refresh":null}`, 1), 0},
-		"force_refresh as text":   {"POST", strings.Replace(good, "}", `,"force_refresh":"true"}`, 1), 47001},
-		"GET":                     {"GET", good, 43002},
-		"PUT":                     {"PUT", good, 43002},
-		"an empty body":           {"POST", "", 44002},
-		"half a body":             {"POST", good[:20], 47001},
-		"a form":                  {"POST", "grant_type=client_credential", 47001},
-		"null":                    {"POST", "null", 47001},
-		"a list":                  {"POST", "[" + good + "]", 47001},
-		"something after the end": {"POST", good + "}", 47001},
-		"no grant type":           {"POST", strings.Replace(good, "grant_type", "granttype", 1), 40002},
-		"a name in another case":  {"POST", strings.Replace(good, "grant_type", "Grant_Type", 1), 40002},
-		"another grant type":      {"POST", strings.Replace(good, "client_credential", "x", 1), 40002},
-		"no appid":                {"POST", strings.Replace(good, "appid", "id", 1), 41002},
-		"another appid":           {"POST", strings.Replace(good, srv.AppID(), "wx00", 1), 40013},
-		"no secret":               {"POST", strings.Replace(good, "secret", "s", 1), 41004},
-		"a secret that is null":   {"POST", strings.Replace(good, `"`+srv.AppSecret()+`"`, "null", 1), 41004},
-		"another secret":          {"POST", strings.Replace(good, srv.AppSecret(), "00", 1), 40125},
+		"valid":                  {"POST", good, 0},
+		"force_refresh false":    {"POST", strings.Replace(good, "}", `,"force_refresh":false}`, 1), 0},
+		"force_refresh null":     {"POST", strings.Replace(good, "}", `,"force_refresh":null}`, 1), 0},
+		"force_refresh as text":  {"POST", strings.Replace(good, "}", `,"force_refresh":"true"}`, 1), 47001},
+		"GET":                    {"GET", good, 43002},
+		"an empty body":          {"POST", "", 44002},
+		"no grant type":          {"POST", strings.Replace(good, "grant_type", "granttype", 1), 40002},
+		"a name in another case": {"POST", strings.Replace(good, "grant_type", "Grant_Type", 1), 40002},
+		"another grant type":     {"POST", strings.Replace(good, "client_credential", "x", 1), 40002},
+		"no appid":               {"POST", strings.Replace(good, "appid", "id", 1), 41002},
+		"another appid":          {"POST", strings.Replace(good, srv.AppID(), "wx00", 1), 40013},
+		"no secret":              {"POST", strings.Replace(good, "secret", "s", 1), 41004},
+		"a secret that is null":  {"POST", strings.Replace(good, `"`+srv.AppSecret()+`"`, "null", 1), 41004},
+		"another secret":         {"POST", strings.Replace(good, srv.AppSecret(), "00", 1), 40125},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := send(t, test.method, srv.URL()+"/cgi-bin/stable_token", test.body)
@@ -284,7 +268,7 @@ func TestStableTokenRefusesWhatWeChatRefuses(t *testing.T) {
 	}
 }
 
-func TestCreateRefusesTokensThatAreNotGood(t *testing.T) {
+func TestCreate_RejectsTokens(t *testing.T) {
 	srv := newServer(t)
 	token := legacyToken(t, srv).AccessToken
 	other := newServer(t)
@@ -295,14 +279,14 @@ func TestCreateRefusesTokensThatAreNotGood(t *testing.T) {
 		"none":                        {"", 41001},
 		"a short one":                 {"token", 40014},
 		"135 characters":              {strings.Repeat("a", 135), 40014},
-		"136 that nobody issued":      {strings.Repeat("a", 136), 40001},
-		"157 that nobody issued":      {strings.Repeat("a", 157), 40001},
+		"136 that were not issued":    {strings.Repeat("a", 136), 40001},
+		"157 that were not issued":    {strings.Repeat("a", 157), 40001},
 		"158 characters":              {strings.Repeat("a", 158), 40014},
 		"a character too many":        {strings.Repeat("a", 140) + "=", 40014},
 		"a wrong character inside":    {strings.Repeat("a", 70) + "%" + strings.Repeat("a", 70), 40014},
-		"another account's":           {legacyToken(t, other).AccessToken, 40001},
-		"a good one":                  {token, 0},
-		"a good one without its head": {token[1:] + "a", 40001},
+		"of another account":          {legacyToken(t, other).AccessToken, 40001},
+		"valid":                       {token, 0},
+		"without its first character": {token[1:] + "a", 40001},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, test.want, checkToken(t, srv, test.token))
@@ -312,7 +296,7 @@ func TestCreateRefusesTokensThatAreNotGood(t *testing.T) {
 	assert.Equal(t, 41001, r.Errcode, "no parameter at all")
 }
 
-func TestTokenSourceWorksWithBothEndpoints(t *testing.T) {
+func TestTokenSource_BothEndpoints(t *testing.T) {
 	srv := newServer(t)
 	for endpoint, opts := range map[string][]wxqrcode.TokenOption{
 		"stable_token": srv.TokenOptions(),
@@ -327,7 +311,7 @@ func TestTokenSourceWorksWithBothEndpoints(t *testing.T) {
 	}
 }
 
-func TestClientRecoversFromRevokedTokens(t *testing.T) {
+func TestClient_RecoversFromRevokedTokens(t *testing.T) {
 	srv := newServer(t)
 	client := srv.Client()
 	request := wxqrcode.Temporary(wxqrcode.SceneStr("door"), time.Hour)
@@ -337,5 +321,5 @@ func TestClientRecoversFromRevokedTokens(t *testing.T) {
 	_, err = client.Create(t.Context(), request)
 	require.NoError(t, err)
 	assert.Equal(t, 2, srv.Calls("stable_token"))
-	assert.Equal(t, 3, srv.Calls("qrcode/create"), "one of them refused")
+	assert.Equal(t, 3, srv.Calls("qrcode/create"), "one of them rejected")
 }

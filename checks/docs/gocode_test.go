@@ -19,12 +19,13 @@ var (
 	key                             []byte // of the statistics
 
 	requireLogin func(http.Handler) http.Handler
+	onEvent      func(context.Context, *wxqrcode.Event) (callback.Reply, error)
 	other        interface{ GetAccessToken() (string, error) } // another SDK
 )
 `
 
 // readersFunc is the function around statements. Its results are those of an event's handler, where a document says
-// "in onEvent".
+// "in OnEvent".
 const readersFunc = "func _(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {\n"
 
 func TestEveryGoBlockCompiles(t *testing.T) {

@@ -24,7 +24,7 @@ type sceneOfEvent = string
 func _(scene sceneOfEvent) {}
 func _(
 	client *Client, tokens TokenProvider, code, login *QRCode, e *Event, scene Scene, ticket Ticket, exp, lifetime time.Duration,
-	waiter *callback.Waiter, scan *callback.Scan, cfg callback.Config, onEvent func(context.Context, *Event) (callback.Reply, error),
+	waiter *callback.Waiter, scan *callback.PendingScan, cfg callback.Config, m callback.Message, onEvent func(context.Context, *Event) (callback.Reply, error),
 	stats *scanstats.Store, rdb *redis.Client,
 	ctx context.Context, err error, handler http.Handler, stored, path, text string, n, seconds int,
 ) {
@@ -35,6 +35,8 @@ var foreign = map[string]string{
 	"Example":      "go test",
 	"Shutdown":     "http.Server",
 	"WriteTimeout": "http.Server",
+	"CreateTime":   "WeChat",
+	"FromUserName": "WeChat",
 
 	// Other SDKs, where the text speaks of them beside its tables.
 	"NewOfficialAccount":       "silenceper/wechat",
@@ -343,12 +345,12 @@ func TestANameThatIsNotOursIsFound(t *testing.T) {
 		"an error":                  {"ErrQuota", []string{"ErrQuotaExceeded", "*ValidationError"}},
 		"a method without its type": {"SaveImages", []string{"SaveImage", "DedupKey"}},
 		"an option":                 {"WithLog", []string{"WithLogger"}},
-		"a function of a package":   {"callback.NewWait", []string{"callback.NewWaiter", "wxredis.Bus", "slog.Default"}},
+		"a function of a package":   {"callback.NewWait", []string{"callback.NewMemoryDedup", "wxredis.Bus", "slog.Default"}},
 		"a field of a type":         {"Config.AllowClear", []string{"Config.AllowPlain", "Config.Journal", "BatchOptions.PerSecond"}},
-		"a method of a type":        {"Waiter.Await", []string{"Waiter.Expect", "Event.Scene()"}},
-		"a method of a variable":    {"client.Make", []string{"client.Create", "code.Ticket.ImageURL()", "e.Scene()"}},
+		"a method of a type":        {"Waiter.Await", []string{"Waiter.Expect", "Event.SceneKey()"}},
+		"a method of a variable":    {"client.Make", []string{"client.Create", "code.Ticket.ImageURL()", "e.SceneKey()"}},
 		"a call":                    {`Temporary("a", exp)`, []string{`Temporary(SceneStr("a"), exp)`, "SceneID(uint32)", "wxqrcode.Ticket(stored)"}},
-		"arguments":                 {"callback.New(cfg)", []string{"callback.New(cfg, onEvent)", "errors.Is(err, ErrNotTried)"}},
+		"arguments":                 {"callback.New(cfg, onEvent)", []string{"callback.New(cfg)", "errors.Is(err, ErrNotTried)"}},
 		"in a call of the reader's": {"record(ErrNothing)", []string{"record(ErrNotTried)", "WithHTTPClient(&http.Client{Transport: counted{count}})"}},
 		"a package's, beside it":    {"record(callback.Nothing)", []string{"300 * time.Second", "time.Duration(seconds) * time.Second"}},
 		"a member of a type":        {"http.Server.Stop", []string{"http.Server.Shutdown", "callback.Config.Dedup"}},

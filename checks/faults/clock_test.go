@@ -246,7 +246,7 @@ func waitForTry(off time.Duration) (string, string) {
 }
 
 func waitForScan(off time.Duration) (string, string) {
-	waiter := callback.NewWaiter()
+	waiter := new(callback.Waiter)
 	scan := waiter.Expect(wxqrcode.SceneStr("desk-7"), time.Minute)
 	jump(off)
 	waiter.Notify(must(wxqrcode.ParseEvent([]byte("<xml><ToUserName>gh_1</ToUserName><FromUserName>o-ann</FromUserName><CreateTime>1700000000</CreateTime>" +

@@ -214,7 +214,7 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 		if err != nil {
 			return step("let a "+s.who+" scan", err)
 		}
-		scene, _ := event.Scene()
+		scene, _ := event.SceneKey()
 		d.report.Scans = append(d.report.Scans, scanReport{s.who, s.code.File, event.Type, event.EventKey, scene})
 	}
 
@@ -239,7 +239,7 @@ func scan(ctx context.Context, wechat *wxtest.Server, server *demoCallback, c cr
 		return nil, fmt.Errorf("the callback server answered %d: %s", delivery.Status, delivery.Body)
 	}
 	event := <-server.events // there before the answer was
-	if scene, ok := event.Scene(); !ok || event.Type != want || scene != c.Scene || event.OpenID != openID {
+	if scene, ok := event.SceneKey(); !ok || event.Type != want || scene != c.Scene || event.OpenID != openID {
 		return nil, fmt.Errorf("heard of %s %q by %s; expected %s of scene %q by %s",
 			event.Type, event.EventKey, event.OpenID, want, c.Scene, openID)
 	}

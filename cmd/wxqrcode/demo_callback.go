@@ -23,14 +23,16 @@ func startDemoCallback(appID string, record func(context.Context, *wxqrcode.Even
 		config: wxtest.RandomCallbackConfig(wxtest.Secure),
 		events: make(chan *wxqrcode.Event, 1),
 	}
-	handler, err := callback.New(callback.Config{Token: c.config.Token, AppID: appID, EncodingAESKey: c.config.EncodingAESKey, Logger: log},
-		func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+	handler, err := callback.New(callback.Config{
+		Token: c.config.Token, AppID: appID, EncodingAESKey: c.config.EncodingAESKey, Logger: log,
+		OnEvent: func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 			if err := record(ctx, e); err != nil {
 				return nil, err
 			}
 			c.events <- e
 			return nil, nil
-		})
+		},
+	})
 	if err != nil {
 		return nil, err
 	}

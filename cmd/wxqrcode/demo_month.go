@@ -104,7 +104,7 @@ func makeUpMonth(from, now time.Time) [][]*wxqrcode.Event {
 		}
 	}
 	for _, events := range m.people {
-		slices.SortFunc(events, func(a, b *wxqrcode.Event) int { return cmp.Compare(a.CreateTime.Unix(), b.CreateTime.Unix()) })
+		slices.SortFunc(events, func(a, b *wxqrcode.Event) int { return cmp.Compare(a.CreatedAt.Unix(), b.CreatedAt.Unix()) })
 	}
 	return m.people
 }
@@ -163,6 +163,6 @@ func (m *month) happen(person int, at time.Time, what wxqrcode.EventType, key st
 		return
 	}
 	m.people[person] = append(m.people[person], &wxqrcode.Event{
-		ToUserName: "gh_demo", OpenID: fmt.Sprintf("oDemo%023d", person), CreateTime: at, MsgType: "event", Type: what, EventKey: key,
+		ToUserName: "gh_demo", OpenID: fmt.Sprintf("oDemo%023d", person), CreatedAt: at, MsgType: "event", Type: what, EventKey: key,
 	})
 }

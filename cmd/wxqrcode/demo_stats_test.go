@@ -162,11 +162,11 @@ func TestTheMonthIsTheSameForEverybodyAndInOrder(t *testing.T) {
 		last := time.Time{}
 		for i, e := range events {
 			n++
-			days[e.CreateTime.Weekday()]++
-			assert.False(t, e.CreateTime.After(now))
-			assert.False(t, e.CreateTime.Before(last))
+			days[e.CreatedAt.Weekday()]++
+			assert.False(t, e.CreatedAt.After(now))
+			assert.False(t, e.CreatedAt.Before(last))
 			assert.Equal(t, i == 0, e.Type == wxqrcode.EventSubscribe, "each comes once")
-			last = e.CreateTime
+			last = e.CreatedAt
 		}
 	}
 	assert.Greater(t, n, 3000)

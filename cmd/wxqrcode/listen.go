@@ -186,8 +186,8 @@ func (l *listenCommand) runSandbox(show *show, asJSON bool) error {
 // open starts to listen, and prints the header of the table.
 func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*site, error) {
 	events := eventPrinter{show: show, json: asJSON, full: l.full}
-	cfg.Logger = show.log
-	handler, err := callback.New(cfg, l.recorded(show, events.print))
+	cfg.Logger, cfg.OnEvent = show.log, l.recorded(show, events.print)
+	handler, err := callback.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the callback cannot work with what %s, %s, %s and %s hold: %w",
 			envToken, envAESKey, envPreviousAESKey, envAppID, err)
@@ -296,11 +296,11 @@ func (p eventPrinter) print(_ context.Context, e *wxqrcode.Event) (callback.Repl
 	if !p.full {
 		openID = shortOpenID(openID)
 	}
-	scene, fromCode := e.Scene()
+	scene, fromCode := e.SceneKey()
 	if p.json {
-		return nil, p.show.printJSON(eventLine{e.CreateTime, e.Type, scene, fromCode, e.EventKey, openID, e.ToUserName, e.Ticket})
+		return nil, p.show.printJSON(eventLine{e.CreatedAt, e.Type, scene, fromCode, e.EventKey, openID, e.ToUserName, e.Ticket})
 	}
-	return nil, p.row(e.CreateTime.Local().Format(time.DateTime), printable(string(e.Type)), printable(scene), printable(openID), printable(e.ToUserName))
+	return nil, p.row(e.CreatedAt.Local().Format(time.DateTime), printable(string(e.Type)), printable(scene), printable(openID), printable(e.ToUserName))
 }
 
 func (p eventPrinter) printHeader() error {

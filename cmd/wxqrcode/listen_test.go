@@ -161,9 +161,6 @@ func TestListenShowsWhoScansFollowsAndLeaves(t *testing.T) {
 	leaveNoGoroutine(t)
 	for _, mode := range []wxtest.Mode{wxtest.Plain, wxtest.Compatible, wxtest.Secure} {
 		config := wxtest.RandomCallbackConfig(mode)
-		if mode == wxtest.Plain {
-			config.EncodingAESKey = ""
-		}
 		l := startListener(t, config)
 		require.NoError(t, l.wechat.VerifyCallback(t.Context()))
 		l.scan(t, "poster-1", anOpenID)
@@ -248,7 +245,8 @@ func TestListenTakesPlainPushesBesideAKeyOnlyWhenTold(t *testing.T) {
 		"with --allow-plain": {[]string{"--allow-plain"}, http.StatusOK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := wxtest.RandomCallbackConfig(wxtest.Plain)
+			config := wxtest.RandomCallbackConfig(wxtest.Secure)
+			config.Mode = wxtest.Plain
 			l := startListener(t, config, test.args...)
 			code, err := l.wechat.Client().Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneStr("a")))
 			require.NoError(t, err)
@@ -258,7 +256,7 @@ func TestListenTakesPlainPushesBesideAKeyOnlyWhenTold(t *testing.T) {
 			assert.Zero(t, l.stop())
 			if test.status != http.StatusOK {
 				assert.Contains(t, l.stderr.String(), "level=WARN")
-				assert.Contains(t, l.stderr.String(), "outcome=refused")
+				assert.Contains(t, l.stderr.String(), "outcome=rejected")
 			}
 		})
 	}
@@ -406,7 +404,7 @@ func TestAHostileSceneIsQuotedInTheTable(t *testing.T) {
 	var out bytes.Buffer
 	p := eventPrinter{show: &show{stdout: &out}}
 	_, err := p.print(t.Context(), &wxqrcode.Event{
-		Type: wxqrcode.EventScan, EventKey: "\x1b[2J\r\n</a>", OpenID: "o\x1b[31m", ToUserName: "gh_\u202e1", CreateTime: time.Unix(0, 0),
+		Type: wxqrcode.EventScan, EventKey: "\x1b[2J\r\n</a>", OpenID: "o\x1b[31m", ToUserName: "gh_\u202e1", CreatedAt: time.Unix(0, 0),
 	})
 	require.NoError(t, err)
 	assert.Contains(t, out.String(), `SCAN         "\x1b[2J\r\n</a>"`)

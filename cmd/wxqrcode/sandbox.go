@@ -203,9 +203,10 @@ func (s *sandbox) setCallback(url string) {
 
 // check returns why a callback could not work with the token and the key.
 func (s *sandbox) check() error {
-	_, err := callback.New(
-		callback.Config{Token: s.config.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.config.EncodingAESKey},
-		func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil })
+	_, err := callback.New(callback.Config{
+		Token: s.config.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.config.EncodingAESKey,
+		OnEvent: func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil },
+	})
 	if err != nil {
 		return fmt.Errorf("no callback can work with what %s and %s hold: %w", envToken, envAESKey, err)
 	}

@@ -176,7 +176,7 @@ func (s *sandbox) scan(ctx context.Context, result *scanned) {
 	}
 	var message []byte
 	if err == nil {
-		message, err = s.wechat.Reply(d)
+		message, err = d.Reply()
 	}
 	if err != nil {
 		result.Error = plain(err)

@@ -87,14 +87,16 @@ func TestAButtonScansForACallbackInAnyMode(t *testing.T) {
 				assert.Equal(t, mode == "plain", os.Getenv(envAESKey) == "")
 
 				events := make(chan *wxqrcode.Event, 2)
-				h, err := callback.New(callback.Config{Token: os.Getenv(envToken), AppID: os.Getenv(envAppID), EncodingAESKey: os.Getenv(envAESKey)},
-					func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+				h, err := callback.New(callback.Config{
+					Token: os.Getenv(envToken), AppID: os.Getenv(envAppID), EncodingAESKey: os.Getenv(envAESKey),
+					OnEvent: func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 						events <- e
 						if pushFormat == "json" {
 							return callback.Raw([]byte(`{"ToUserName":"` + e.OpenID + `","FromUserName":"` + e.ToUserName + `","CreateTime":1,"MsgType":"text","Content":"<b>你好</b>\u001b[2J"}`)), nil
 						}
 						return callback.Text("<b>你好</b>\n"), nil
-					})
+					},
+				})
 				require.NoError(t, err)
 				program := http.Handler(h)
 				handler.Store(&program)
@@ -109,7 +111,7 @@ func TestAButtonScansForACallbackInAnyMode(t *testing.T) {
 					e := <-events
 					assert.Equal(t, who.event, e.Type)
 					assert.Len(t, e.OpenID, 28)
-					scene, _ := e.Scene()
+					scene, _ := e.SceneKey()
 					assert.Equal(t, "desk-7", scene)
 					assert.Contains(t, getPage(t, page), string(who.event)+" desk-7 by "+e.OpenID+": answered 200; the follower reads &#34;&lt;b&gt;你好&lt;/b&gt;\\")
 					p.stdout.await(t, regexp.QuoteMeta(string(who.event)+" desk-7 by "+e.OpenID+`: answered 200; the follower reads "<b>你好</b>\`))
@@ -187,9 +189,9 @@ func TestACallbackThatIsNotThereIsTold(t *testing.T) {
 	code, _, errs := wxqr(t, "create", "desk-7", "--permanent")
 	require.Zero(t, code, errs)
 	press(t, page, ticketsOn(t, page)[0], "new")
-	p.stdout.await(t, "no answer to the push in 3 tries: ")
+	p.stdout.await(t, "no response to the push in 3 tries: ")
 	text := getPage(t, page)
-	assert.Contains(t, text, "no answer to the push in 3 tries")
+	assert.Contains(t, text, "no response to the push in 3 tries")
 	assert.NotContains(t, text+p.stdout.String(), "wxtest", "the package's name says nothing to those who read this")
 }
 

@@ -359,7 +359,7 @@ func TestARepeatedPushCountsOnce(t *testing.T) {
 	assert.Equal(t, 3, printed)
 
 	old := anEvent(anOpenID, "poster-1")
-	old.CreateTime = time.Now().AddDate(-1, 0, 0)
+	old.CreatedAt = time.Now().AddDate(-1, 0, 0)
 	_, err = handle(t.Context(), old)
 	require.NoError(t, err, "it would be as old when it is pushed again")
 	assert.Equal(t, 4, printed)

@@ -43,7 +43,7 @@ func newStatsFile(t *testing.T, scans map[string]int) string {
 
 // anEvent is that of somebody new.
 func anEvent(openID, scene string) *wxqrcode.Event {
-	return &wxqrcode.Event{ToUserName: "gh_1", OpenID: openID, CreateTime: time.Now(), MsgType: "event", Type: wxqrcode.EventSubscribe, EventKey: "qrscene_" + scene}
+	return &wxqrcode.Event{ToUserName: "gh_1", OpenID: openID, CreatedAt: time.Now(), MsgType: "event", Type: wxqrcode.EventSubscribe, EventKey: "qrscene_" + scene}
 }
 
 func reportOf(t *testing.T, path string, args ...string) (r scanstats.Report) {

@@ -19,7 +19,7 @@ func withChi(pushes http.Handler) http.Handler {
 func Example_chi() {
 	tryOut(withChi)
 	// Output:
-	// the URL is tried out: <nil>
+	// URL verification: <nil>
 	// event: subscribe by o-ann at poster-7
 	// answered: 200 at try 1
 }

@@ -13,7 +13,7 @@ func withNetHTTP(pushes http.Handler) http.Handler {
 func Example_netHTTP() {
 	tryOut(withNetHTTP)
 	// Output:
-	// the URL is tried out: <nil>
+	// URL verification: <nil>
 	// event: subscribe by o-ann at poster-7
 	// answered: 200 at try 1
 }

@@ -17,31 +17,24 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-const (
-	token = "a token of the settings page"
-	key   = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG" // the EncodingAESKey
-)
-
-// tryOut registers the router's /wechat with a WeChat, as one does on the account's
-// settings page, and lets somebody scan a code.
+// tryOut connects the router's /wechat to the simulator, as the account's settings
+// do, and lets a user scan a code.
 func tryOut(mount func(pushes http.Handler) http.Handler) {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	pushes, err := callback.New(callback.Config{Token: token, AppID: wechat.AppID(), EncodingAESKey: key},
-		func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-			scene, _ := e.Scene()
-			fmt.Println("event:", e.Type, "by", e.OpenID, "at", scene)
-			return callback.Text("Welcome!"), nil
-		})
+	cfg := wechat.CallbackConfig(wxtest.Secure) // Token, AppID and EncodingAESKey of the account
+	cfg.OnEvent = func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		scene, _ := e.SceneKey()
+		fmt.Println("event:", e.Type, "by", e.OpenID, "at", scene)
+		return callback.Text("Welcome!"), nil
+	}
+	pushes, err := callback.New(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	site := httptest.NewServer(mount(pushes))
-	defer site.Close()
-	wechat.SetCallback(site.URL+"/wechat", wxtest.CallbackConfig{Token: token, EncodingAESKey: key, Mode: wxtest.Secure})
+	fmt.Println("URL verification:", wechat.Connect(mount(pushes)))
 
 	ctx := context.Background()
-	fmt.Println("the URL is tried out:", wechat.VerifyCallback(ctx))
 	code, err := wechat.Client().Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
 	if err != nil {
 		log.Fatal(err)

@@ -62,7 +62,7 @@ type login struct {
 	sandbox               bool // the page has the buttons that play a phone
 
 	images   string // the origin of the pictures
-	pending  *store[*callback.Scan]
+	pending  *store[*callback.PendingScan]
 	sessions *store[session]
 	closing  context.Context
 	close    context.CancelFunc
@@ -87,7 +87,7 @@ func newLogin(client *wxqrcode.Client, waiter *callback.Waiter) (*login, error) 
 		client: client, waiter: waiter,
 		codeLife: codeLife, grace: grace, heartbeat: heartbeat, streamLife: streamLife,
 		images:   image.Scheme + "://" + image.Host,
-		pending:  newStore[*callback.Scan](maxPending),
+		pending:  newStore[*callback.PendingScan](maxPending),
 		sessions: newStore[session](maxSessions),
 	}
 	l.closing, l.close = context.WithCancel(context.Background())
@@ -109,7 +109,7 @@ func (l *login) Close() { l.close() }
 // forget ends all logins of a follower: WeChat requires that the personal data of
 // those who leave are deleted.
 func (l *login) forget(ctx context.Context, openID string) {
-	l.pending.dropIf(func(scan *callback.Scan) bool {
+	l.pending.dropIf(func(scan *callback.PendingScan) bool {
 		select {
 		case <-scan.Done():
 			event, err := scan.Wait(ctx) // at once

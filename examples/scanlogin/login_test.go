@@ -253,7 +253,7 @@ func TestAStreamOutlivesTheServersReadTimeout(t *testing.T) {
 }
 
 func TestPendingLoginsAreBounded(t *testing.T) {
-	s := newSite(t, func(l *login) { l.pending = newStore[*callback.Scan](2) })
+	s := newSite(t, func(l *login) { l.pending = newStore[*callback.PendingScan](2) })
 	ann, bob, eve := s.browser(t), s.browser(t), s.browser(t)
 	ann.begin(t)
 	bob.begin(t)
@@ -312,7 +312,7 @@ func TestAFollowerWhoLeavesIsForgotten(t *testing.T) {
 
 func TestTheReplySaysWhatWasScanned(t *testing.T) {
 	s := newSite(t, nil)
-	onEvent := receive(s.login, callback.NewWaiter(), "https://shop.example")
+	onEvent := receive(s.login, new(callback.Waiter), "https://shop.example")
 	warning := callback.Text("You are logging in to https://shop.example in the browser that shows this code. " +
 		"If that was not you, or not your browser, unfollow this account: that ends the login.")
 	for name, test := range map[string]struct {
@@ -383,7 +383,7 @@ func TestASessionEndsAfterTwelveHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, err := wxqrcode.NewClient(wxqrcode.StaticToken("unused"))
 		require.NoError(t, err)
-		l, err := newLogin(client, callback.NewWaiter())
+		l, err := newLogin(client, new(callback.Waiter))
 		require.NoError(t, err)
 		defer l.Close()
 		scene := wxqrcode.RandomScene(scenePrefix)

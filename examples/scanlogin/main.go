@@ -139,12 +139,13 @@ type app struct {
 
 // newApp returns the app of an account. Box, if it is not nil, plays the phone.
 func newApp(a account, site string, box *sandbox) (*app, error) {
-	waiter := callback.NewWaiter()
+	waiter := new(callback.Waiter)
 	login, err := newLogin(a.client, waiter)
 	if err != nil {
 		return nil, err
 	}
-	handler, err := callback.New(a.callback, receive(login, waiter, site))
+	a.callback.OnEvent = receive(login, waiter, site)
+	handler, err := callback.New(a.callback)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +167,7 @@ func receive(login *login, waiter *callback.Waiter, site string) func(context.Co
 			return nil, nil
 		}
 		waiter.Notify(e)
-		if scene, _ := e.Scene(); strings.HasPrefix(scene, scenePrefix) {
+		if scene, _ := e.SceneKey(); strings.HasPrefix(scene, scenePrefix) {
 			// Not "you are logged in": the code may be another's, scanned a second time.
 			return callback.Text("You are logging in to " + site + " in the browser that shows this code. " +
 				"If that was not you, or not your browser, unfollow this account: that ends the login."), nil

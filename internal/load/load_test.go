@@ -76,13 +76,13 @@ func TestWhateverIsWrongIsCounted(t *testing.T) {
 			next.ServeHTTP(w, r)
 			q := again.URL.Query()
 			q.Set("nonce", q.Get("nonce")+"-again")
-			q.Set("signature", wxcrypt.Signature(token, q.Get("timestamp"), q.Get("nonce")))
+			q.Set("signature", wxcrypt.Sign(token, q.Get("timestamp"), q.Get("nonce"), nil))
 			again.URL.RawQuery = q.Encode()
 			next.ServeHTTP(httptest.NewRecorder(), again)
 		}, "push 0 ran 2 times, not 1"},
 		"a forged push is let in": {func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			q := r.URL.Query()
-			q.Set("signature", wxcrypt.Signature(token, q.Get("timestamp"), q.Get("nonce")))
+			q.Set("signature", wxcrypt.Sign(token, q.Get("timestamp"), q.Get("nonce"), nil))
 			r.URL.RawQuery = q.Encode()
 			next.ServeHTTP(w, r)
 		}, "push 13: a forged push got status 200"},

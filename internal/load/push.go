@@ -63,20 +63,20 @@ func pushes(n int, key wxcrypt.Key, sealed bool) ([]push, error) {
 }
 
 func (p push) request(key wxcrypt.Key, sealed bool) ([]byte, error) {
-	timestamp, nonce := strconv.FormatInt(time.Now().Unix(), 10), strconv.Itoa(p.number)
+	timestamp, nonce := strconv.FormatInt(time.Now().Unix(), 10), "n"+strconv.Itoa(p.number) // digits could look like a time
 	signer := token
 	if p.kind == forged {
 		signer = "another"
 	}
-	query := "signature=" + wxcrypt.Signature(signer, timestamp, nonce) + "&timestamp=" + timestamp + "&nonce=" + nonce + "&openid=" + openID(p.number)
+	query := "signature=" + wxcrypt.Sign(signer, timestamp, nonce, nil) + "&timestamp=" + timestamp + "&nonce=" + nonce + "&openid=" + openID(p.number)
 	body := p.xml()
 	if sealed {
-		encrypt, err := key.Seal([]byte(body), appID)
+		encrypt, err := key.Encrypt([]byte(body), appID)
 		if err != nil {
 			return nil, err
 		}
-		query += "&encrypt_type=aes&msg_signature=" + wxcrypt.Signature(signer, timestamp, nonce, encrypt)
-		body = "<xml><ToUserName><![CDATA[" + account + "]]></ToUserName><Encrypt><![CDATA[" + encrypt + "]]></Encrypt></xml>"
+		query += "&encrypt_type=aes&msg_signature=" + wxcrypt.Sign(signer, timestamp, nonce, encrypt)
+		body = "<xml><ToUserName><![CDATA[" + account + "]]></ToUserName><Encrypt><![CDATA[" + string(encrypt) + "]]></Encrypt></xml>"
 	}
 	return fmt.Appendf(nil, "POST /wechat?%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s",
 		query, len(body), body), nil

@@ -53,21 +53,19 @@ func newCallback(s *subject, runs []atomic.Int32) (http.Handler, error) {
 		}
 	}
 	cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
-		var text struct{ Content string }
-		if err := xml.Unmarshal(m.Raw, &text); err != nil {
-			return nil, err
-		}
-		hear(text.Content)
-		return callback.Text("you wrote " + text.Content), nil
+		content := m.Field("Content")
+		hear(content)
+		return callback.Text("you wrote " + content), nil
 	}
-	return callback.New(cfg, func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-		heard, ok := e.Scene()
+	cfg.OnEvent = func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		heard, ok := e.SceneKey()
 		if !ok {
 			return nil, errors.New("the event has no scene")
 		}
 		hear(heard)
 		return callback.Text("you scanned " + heard), nil
-	})
+	}
+	return callback.New(cfg)
 }
 
 // checkPlain tells what is wrong with the answer to a push.
@@ -93,10 +91,10 @@ func checkSecure(p push, a answer, key wxcrypt.Key) error {
 	if err := xml.Unmarshal(a.body, &envelope); err != nil {
 		return fmt.Errorf("no envelope: %w", err)
 	}
-	if !wxcrypt.Verify(envelope.MsgSignature, token, envelope.TimeStamp, envelope.Nonce, envelope.Encrypt) {
+	if !wxcrypt.Verify(envelope.MsgSignature, token, envelope.TimeStamp, envelope.Nonce, []byte(envelope.Encrypt)) {
 		return errors.New("the signature of the reply is wrong")
 	}
-	reply, err := key.Open(envelope.Encrypt, appID)
+	reply, err := key.Decrypt([]byte(envelope.Encrypt), appID, wxcrypt.PaddingBlock)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,6 @@ func main() {
 	if err := record(event); err != nil {
 		log.Fatal(err)
 	}
-	scene, _ := event.Scene()
+	scene, _ := event.SceneKey()
 	fmt.Printf("a program made a code, heard of the scan of %s, and has a %T\n", scene, store)
 }

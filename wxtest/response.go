@@ -8,45 +8,46 @@ import (
 	"time"
 )
 
-// An apiCall is one endpoint of the API. It returns what is answered as JSON, or
-// the code of WeChat's refusal.
-type apiCall func(r *http.Request, body []byte) (answer any, errcode int)
+// An apiEndpoint handles a request to the API. It returns the response, which
+// is sent as JSON, or an errcode.
+type apiEndpoint func(r *http.Request, body []byte) (response any, errcode int)
 
-func (s *Server) api(w http.ResponseWriter, r *http.Request, body []byte, do apiCall) {
-	answer, errcode := do(r, body)
+func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, body []byte, handle apiEndpoint) {
+	response, errcode := handle(r, body)
 	if errcode != 0 {
-		s.refuse(w, http.StatusOK, errcode)
+		s.writeError(w, http.StatusOK, errcode)
 		return
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, response)
 }
 
-// refuse answers as WeChat says no: JSON with a code and a text, usually with
+// writeError sends an error response: JSON with a code and a text, usually with
 // HTTP status 200.
-func (s *Server) refuse(w http.ResponseWriter, status, errcode int) {
+func (s *Server) writeError(w http.ResponseWriter, status, errcode int) {
 	writeJSON(w, status, struct {
 		Code    int    `json:"errcode"`
 		Message string `json:"errmsg"`
 	}{errcode, errorText(errcode) + requestID(s.now())})
 }
 
-func writeJSON(w http.ResponseWriter, status int, answer any) {
+func writeJSON(w http.ResponseWriter, status int, response any) {
 	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
 	w.WriteHeader(status)
-	// WeChat escapes the slashes of its answers.
-	w.Write(bytes.ReplaceAll(marshal(answer), []byte("/"), []byte(`\/`)))
+	// WeChat escapes the slashes of its responses.
+	w.Write(bytes.ReplaceAll(marshal(response), []byte("/"), []byte(`\/`)))
 }
 
-// page answers with a status and a small HTML page, as WeChat's front servers do.
-func page(w http.ResponseWriter, status int) {
+// writePage sends a status and a small HTML page, as the front servers of
+// WeChat do.
+func writePage(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "text/html")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "<html>\r\n<head><title>%d %[2]s</title></head>\r\n<body>\r\n<center><h1>%[1]d %s</h1></center>\r\n</body>\r\n</html>\r\n",
 		status, http.StatusText(status))
 }
 
-// marshal returns v as JSON in which <, > and & stand for themselves. Strings,
-// numbers and structs of them are always JSON.
+// marshal returns v as JSON in which <, > and & stand for themselves. v is a
+// struct of strings and numbers, which always has a JSON form.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -55,13 +56,13 @@ func marshal(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// requestID returns what ends an errmsg. Its first eight digits are the Unix time
-// of the call.
+// requestID returns the end of an errmsg. Its first eight digits are the Unix
+// time of the request.
 func requestID(now time.Time) string {
 	return fmt.Sprintf(" rid: %08x-%s-%s", uint32(now.Unix()), randomHex(8), randomHex(8))
 }
 
-// The errcodes that the server gives by itself.
+// The errcodes that the server returns without an injected failure.
 const (
 	errcodeInvalidCredential = 40001
 	errcodeInvalidGrantType  = 40002
@@ -82,7 +83,8 @@ const (
 	errcodeBadJSON           = 47001
 )
 
-// errorTexts has what WeChat says with a code, without the request id.
+// errorTexts has the errmsg of each errcode, without the request ID.
+//
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
 var errorTexts = map[int]string{
 	-1:                       "system error",

@@ -1,0 +1,444 @@
+package callback_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
+)
+
+// everyMode returns the ways in which WeChat can push a message.
+func everyMode(message string) map[string]testPush {
+	modes := map[string]testPush{
+		"plain":            {message: message},
+		"plain compatible": {message: strings.Replace(message, "</xml>", "<Encrypt><![CDATA[AAAA]]></Encrypt></xml>", 1)},
+		"compatible":       {message: message, key: aesKey, beside: children(message)},
+		"secure":           {message: message, key: aesKey},
+	}
+	if message[0] == '{' || !strings.HasSuffix(message, "</xml>") || strings.Count(message, "</xml>") > 1 {
+		delete(modes, "plain compatible")
+	}
+	return modes
+}
+
+// What a follower writes is neither rejected nor mistaken for something else.
+func TestHandler_Messages(t *testing.T) {
+	event := func(name string) callback.Message {
+		return callback.Message{ToUserName: account, OpenID: openID, CreatedAt: time.Unix(created, 0).UTC(), MsgType: "event", Event: name}
+	}
+	text := event("")
+	text.MsgType = "text"
+	header, _, _ := strings.Cut(textXML(""), "<MsgType>")
+	verifyTicket := "<xml><AppId><![CDATA[wx1]]></AppId>\n<CreateTime>1413192605</CreateTime>\n<InfoType><![CDATA[component_verify_ticket]]></InfoType>\n<ComponentVerifyTicket><![CDATA[ticket@@@a]]></ComponentVerifyTicket>\n</xml>"
+	for _, tt := range []struct {
+		name, message string
+		want          callback.Message
+		path, field   string
+	}{
+		{"a text", textXML("hi"), text, "Content", "hi"},
+		{"]]> unsplit", textXML("a]]>b"), text, "Content", "a]]>b"},
+		{"XML with CDATA", textXML("<xml><a><![CDATA[b]]></a></xml>"), text, "Content", "<xml><a><![CDATA[b]]></a></xml>"},
+		{"the end of the message", textXML("]]></Content></xml>"), text, "FromUserName", openID},
+		{"a comment", textXML("<!--"), text, "Content", "<!--"},
+		{"control characters", textXML("\x02\x10\x14\x1d\x00"), text, "Content", "\x02\x10\x14\x1d\x00"},
+		{"half a character", textXML("\xe6\xb5"), text, "Content", "\xe6\xb5"},
+		{"an Event", textXML("]]></Content><Event>SCAN</Event><Content><![CDATA["), text, "FromUserName", openID},
+		{"another MsgType and user", textXML("]]></Content><MsgType>event</MsgType><Event>SCAN</Event><FromUserName>oOther</FromUserName><Content><![CDATA["), text, "FromUserName", openID},
+		{"a second root", textXML("]]></Content></xml>" + scanOf("7")), text, "MsgType", "text"},
+		{"an Encrypt", textXML("]]></Content><Encrypt><![CDATA[AAAA]]></Encrypt><Content><![CDATA["), text, "MsgType", "text"},
+		{"a click", eventXML("CLICK", "k"), event("CLICK"), "EventKey", "k"},
+		{"a scan by a menu", header + "<MsgType>event</MsgType><Event>scancode_waitmsg</Event><ScanCodeInfo><ScanResult><![CDATA[1\x1d2]]></ScanResult></ScanCodeInfo></xml>", event("scancode_waitmsg"), "ScanCodeInfo/ScanResult", "1\x1d2"},
+		{"a location", header + "<MsgType>event</MsgType><Event>location_select</Event><SendLocationInfo><Label><![CDATA[\x14]]></Label></SendLocationInfo></xml>", event("location_select"), "SendLocationInfo/Label", "\x14"},
+		{"an event of the account", "<xml><CreateTime>1389684286</CreateTime><MsgType>event</MsgType><Event>annual_renew</Event><FromUserName></FromUserName></xml>", callback.Message{CreatedAt: time.Unix(created, 0).UTC(), MsgType: "event", Event: "annual_renew"}, "Event", "annual_renew"},
+		{"no date", "<xml><MsgType>text</MsgType></xml>", callback.Message{MsgType: "text"}, "Content", ""},
+		{"a push of a platform", verifyTicket, callback.Message{CreatedAt: time.Unix(1413192605, 0).UTC(), InfoType: "component_verify_ticket"}, "ComponentVerifyTicket", "ticket@@@a"},
+		{"JSON", strings.Replace(scanJSON("7"), `"event"`, `"text"`, 1), text, "EventKey", "7"},
+	} {
+		for mode, p := range everyMode(tt.message) {
+			t.Run(tt.name+", "+mode, func(t *testing.T) {
+				s := p.sign()
+				w := send(newHandler(t, configFor(p, never(t))), s)
+				assert.Equal(t, http.StatusOK, w.Code)
+				assert.Equal(t, "success", w.Body.String(), "without OnMessage")
+
+				var got []callback.Message
+				cfg := configFor(p, never(t))
+				cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
+					got = append(got, m)
+					return callback.Raw([]byte("<xml>of another SDK</xml>")), nil
+				}
+				w = send(newHandler(t, cfg), s)
+				require.Len(t, got, 1)
+				assert.Equal(t, tt.field, got[0].Field(tt.path))
+				want := tt.want
+				want.Raw = []byte(p.message)
+				assert.Equal(t, want, got[0])
+				if p.key == "" {
+					assert.Equal(t, "<xml>of another SDK</xml>", w.Body.String())
+				} else {
+					assert.Equal(t, "<xml>of another SDK</xml>", decryptReply(t, w.Body.String(), p.key))
+				}
+			})
+		}
+	}
+}
+
+func TestHandler_Events(t *testing.T) {
+	for _, tt := range []struct{ name, message, scene string }{
+		{"a scan", scanOf("poster-7"), "poster-7"},
+		{"another case", eventXML("scan", "7"), "7"},
+		{"a follow", eventXML("subscribe", "qrscene_7"), "7"},
+		{"an unfollow", eventXML("unsubscribe", ""), ""},
+		{"JSON", scanJSON("7"), "7"},
+		{"a scene with ]]> unsplit", scanOf("a]]>b"), "a]]>b"},
+		{"a scene with ]]> split", scanOf("a]]]]><![CDATA[>b"), "a]]>b"},
+		{"pretty-printed, with a declaration, a BOM and CRLF", "\uFEFF<?xml version=\"1.0\"?>\r\n" + strings.NewReplacer("\n", "\r\n  ", "<![CDATA[event]]>", " <![CDATA[event]]> ").Replace(scanOf("7")), "7"},
+	} {
+		for mode, p := range everyMode(tt.message) {
+			t.Run(tt.name+", "+mode, func(t *testing.T) {
+				var events recorder
+				cfg := configFor(p, events.onEvent)
+				cfg.OnMessage = noMessage(t)
+				h := newHandler(t, cfg)
+				for range 2 {
+					assert.Equal(t, http.StatusOK, send(h, p.sign()).Code)
+				}
+				assert.Equal(t, []string{tt.scene}, events.scenes())
+				assert.Equal(t, openID, events.events[0].OpenID)
+			})
+		}
+	}
+}
+
+func TestHandler_MalformedEvents(t *testing.T) {
+	for name, m := range map[string]string{
+		"a control character": scanOf("a\x1dc"),
+		"a repeated field":    strings.Replace(scanOf("7"), "<EventKey>", "<EventKey>8</EventKey><EventKey>", 1),
+		"a DTD":               "<!DOCTYPE xml>" + scanOf("7"),
+		"a comment":           strings.Replace(scanOf("7"), "<EventKey>", "<!-- --><EventKey>", 1),
+		"an attribute":        strings.Replace(scanOf("7"), "<EventKey>", "<EventKey a='1'>", 1),
+		"a second root":       scanOf("7") + scanOf("7"),
+		"65 levels":           strings.Replace(scanOf("7"), "<EventKey>", strings.Repeat("<a>", 64)+strings.Repeat("</a>", 64)+"<EventKey>", 1),
+		"milliseconds":        strings.Replace(scanOf("7"), fmt.Sprint(created), fmt.Sprint(created, "000"), 1),
+		"no ToUserName":       strings.Replace(scanOf("7"), account, "", 1),
+		"not a message":       "nonsense",
+		"nothing":             " ",
+		"an empty object":     "{}",
+		"broken JSON":         scanJSON("7")[1:],
+	} {
+		for mode, p := range everyMode(m) {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				cfg := configFor(p, never(t))
+				cfg.OnMessage = noMessage(t)
+				w := send(newHandler(t, cfg), p.sign())
+				assert.Equal(t, http.StatusBadRequest, w.Code)
+				assert.Equal(t, "Bad Request\n", w.Body.String())
+			})
+		}
+	}
+}
+
+func TestHandler_DedupKeys(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first, second string
+		runs          int
+	}{
+		"the same scan":               {scanOf("7"), scanOf("7"), 1},
+		"the same scan in JSON":       {scanOf("7"), scanJSON("7"), 1},
+		"another scene":               {scanOf("7"), scanOf("8"), 2},
+		"another event":               {scanOf("7"), eventXML("subscribe", "7"), 2},
+		"another second":              {scanOf("7"), strings.Replace(scanOf("7"), fmt.Sprint(created), fmt.Sprint(created+1), 1), 2},
+		"another user":                {scanOf("7"), strings.Replace(scanOf("7"), openID, "o-ann", 1), 2},
+		"the same text":               {textXML("hi"), textXML("hi"), 1},
+		"another text":                {textXML("hi"), textXML("ho"), 2},
+		"another MsgId":               {textXML("hi"), strings.Replace(textXML("hi"), "<MsgId>1", "<MsgId>2", 1), 2},
+		"an event in the same second": {scanOf("7"), eventXML("LOCATION", ""), 2},
+	} {
+		for _, key := range []string{"", aesKey} {
+			t.Run(name+key, func(t *testing.T) {
+				runs := 0
+				cfg := configFor(testPush{key: key}, func(context.Context, *wxqrcode.Event) (callback.Reply, error) { runs++; return nil, nil })
+				cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { runs++; return nil, nil }
+				h := newHandler(t, cfg)
+				for i, m := range []string{tt.first, tt.second, tt.first} {
+					assert.Equal(t, http.StatusOK, send(h, testPush{message: m, key: key, nonce: fmt.Sprint(i)}.sign()).Code)
+				}
+				assert.Equal(t, tt.runs, runs)
+			})
+		}
+	}
+}
+
+// WeChat closes the connection after 5 s: the redelivery joins the running call.
+func TestHandler_RedeliveryJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		startIn2026()
+
+		var runs atomic.Int32
+		h := newHandler(t, secureConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+			runs.Add(1)
+			time.Sleep(7 * time.Second)
+			return callback.Text("welcome"), nil
+		}))
+		first, cut := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cut()
+		var all sync.WaitGroup
+		all.Go(func() { serve(h, encrypted(scanOf("7")).request().WithContext(first)) })
+		time.Sleep(5 * time.Second)
+		start := time.Now()
+		bodies := make([]string, 10_000)
+		for i := range bodies {
+			all.Go(func() {
+				bodies[i] = send(h, testPush{message: scanOf("7"), key: aesKey, nonce: fmt.Sprint("n", i)}.sign()).Body.String()
+			})
+		}
+		all.Wait()
+		assert.Equal(t, 2*time.Second, time.Since(start))
+		assert.EqualValues(t, 1, runs.Load())
+		for _, i := range []int{0, 1, len(bodies) - 1} {
+			assert.Equal(t, "welcome", readReply(t, decryptReply(t, bodies[i], aesKey)).Content)
+		}
+	})
+}
+
+func TestHandler_DedupWindow(t *testing.T) {
+	for maxAge, window := range map[time.Duration]time.Duration{2 * time.Minute: 4 * time.Minute, 0: 10 * time.Minute, -1: 10 * time.Minute, 1<<63 - 1: 1000 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			startIn2026()
+
+			runs := 0
+			cfg := plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+				runs++
+				return callback.Text("welcome"), nil
+			})
+			cfg.MaxAge = maxAge
+			h := newHandler(t, cfg)
+			push := func() string { return send(h, plain(scanOf("7"))).Body.String() }
+			first := push()
+			assert.Equal(t, "welcome", readReply(t, first).Content)
+			time.Sleep(time.Minute)
+			assert.Equal(t, first, push(), "the reply is stored for a minute")
+			time.Sleep(window - time.Minute)
+			assert.Equal(t, "success", push(), "the key is known to the end of the window")
+			assert.Equal(t, 1, runs)
+			if maxAge != 1<<63-1 {
+				time.Sleep(time.Nanosecond)
+				push()
+				assert.Equal(t, 2, runs)
+			}
+		})
+	}
+}
+
+func TestHandler_FailureRunsAgain(t *testing.T) {
+	for name, fail := range map[string]func() (callback.Reply, error){
+		"an error":               func() (callback.Reply, error) { return callback.Text("lost"), errors.New("no database") },
+		"a panic":                func() (callback.Reply, error) { panic("no database") },
+		"a panic of net/http":    func() (callback.Reply, error) { panic(http.ErrAbortHandler) },
+		"a panic with an error":  func() (callback.Reply, error) { panic(errors.New("no database")) },
+		"a nil pointer":          func() (callback.Reply, error) { var p *callback.Message; return callback.Text(p.MsgType), nil },
+		"runtime.Goexit":         func() (callback.Reply, error) { runtime.Goexit(); return nil, nil },
+		"an error of a deadline": func() (callback.Reply, error) { return nil, context.DeadlineExceeded },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log logbook
+			var results []callback.Result
+			runs := 0
+			cfg := plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+				if runs++; runs < 3 {
+					return fail()
+				}
+				return callback.Text("welcome"), nil
+			})
+			cfg.Logger = log.logger()
+			cfg.OnResult = func(_ context.Context, r callback.Result) { results = append(results, r) }
+			h := newHandler(t, cfg)
+			push := func() (w *httptest.ResponseRecorder) {
+				var all sync.WaitGroup
+				all.Go(func() { // which Goexit ends
+					w = httptest.NewRecorder()
+					h.ServeHTTP(w, plain(scanOf("7")).request())
+				})
+				all.Wait()
+				return w
+			}
+			for range 2 {
+				w := push()
+				if name == "runtime.Goexit" {
+					assert.Empty(t, w.Body.String(), "net/http closes the connection")
+					continue
+				}
+				assert.Equal(t, http.StatusInternalServerError, w.Code)
+				assert.Equal(t, "Internal Server Error\n", w.Body.String())
+			}
+			for range 2 {
+				assert.Equal(t, "welcome", readReply(t, push().Body.String()).Content)
+			}
+			assert.Equal(t, 3, runs)
+			require.Len(t, results, 4)
+			for i, want := range []callback.Outcome{callback.Failed, callback.Failed, callback.Handled, callback.Duplicate} {
+				assert.Equal(t, want, results[i].Outcome)
+				assert.Equal(t, want == callback.Failed, results[i].Err != nil)
+			}
+			lines := log.lines(t)
+			require.Len(t, lines, 4)
+			assert.Equal(t, "ERROR", lines[0]["level"])
+			assert.NotEmpty(t, lines[0]["error"])
+			if strings.Contains(name, "panic") {
+				assert.Contains(t, lines[0]["stack"], "handler_test.go")
+			}
+		})
+	}
+}
+
+// If the call that redeliveries wait for fails, one of them runs next: it may be
+// WeChat's last try.
+func TestHandler_WaiterRunsAfterFailure(t *testing.T) {
+	for name, fail := range map[string]func() error{"an error": func() error { return errors.New("no database") }, "Goexit": func() error { runtime.Goexit(); return nil }} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				startIn2026()
+
+				var runs atomic.Int32
+				h := newHandler(t, plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+					run := runs.Add(1)
+					time.Sleep(time.Second)
+					if run == 1 {
+						return nil, fail()
+					}
+					return callback.Text("welcome"), nil
+				}))
+				var welcomed atomic.Int32
+				var all sync.WaitGroup
+				for i := range 10 {
+					all.Go(func() {
+						if strings.Contains(send(h, testPush{message: scanOf("7"), nonce: fmt.Sprint("n", i)}.sign()).Body.String(), "welcome") {
+							welcomed.Add(1)
+						}
+					})
+				}
+				all.Wait()
+				assert.EqualValues(t, 2, runs.Load())
+				assert.EqualValues(t, 9, welcomed.Load())
+			})
+		})
+	}
+}
+
+func TestHandler_ClientGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		startIn2026()
+
+		outcomes := make(chan callback.Outcome, 2)
+		cfg := plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+			time.Sleep(time.Minute)
+			return nil, errors.New("no database")
+		})
+		cfg.OnResult = func(_ context.Context, r callback.Result) { outcomes <- r.Outcome }
+		h := newHandler(t, cfg)
+		gone, cut := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cut()
+		var all sync.WaitGroup
+		all.Go(func() { serve(h, plain(scanOf("7")).request().WithContext(gone)) })
+		time.Sleep(time.Second)
+		serve(h, plain(scanOf("7")).request().WithContext(gone))
+		all.Wait()
+		assert.Equal(t, callback.ClientGone, <-outcomes)
+		assert.Equal(t, callback.Failed, <-outcomes, "although the client of the call is gone too")
+	})
+}
+
+type contextKey struct{}
+
+func TestHandler_ContextOfOnEvent(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{0: 14 * time.Second, time.Second: time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			startIn2026()
+
+			request, cut := context.WithCancel(context.WithValue(t.Context(), contextKey{}, "value"))
+			var kept context.Context
+			cfg := plainConfig(func(ctx context.Context, _ *wxqrcode.Event) (callback.Reply, error) {
+				kept = ctx
+				start := time.Now()
+				cut() // the connection
+				assert.NoError(t, ctx.Err())
+				assert.Equal(t, "value", ctx.Value(contextKey{}))
+				<-ctx.Done()
+				assert.Equal(t, want, time.Since(start), "only its own deadline ends it")
+				assert.Equal(t, context.DeadlineExceeded, ctx.Err())
+				return nil, nil
+			})
+			cfg.Timeout = timeout
+			cfg.OnMessage = func(ctx context.Context, _ callback.Message) (callback.Reply, error) {
+				kept = ctx
+				return nil, nil
+			}
+			h := newHandler(t, cfg)
+			serve(h, plain(scanOf("7")).request().WithContext(request))
+			serve(h, testPush{message: textXML("hi"), nonce: "2"}.sign().request().WithContext(request))
+			assert.Equal(t, context.Canceled, kept.Err(), "it ends with the call")
+			assert.Equal(t, "value", kept.Value(contextKey{}))
+		})
+	}
+}
+
+// A fakeDedup is a Deduplicator of a user.
+type fakeDedup struct {
+	key       string
+	ttl       time.Duration
+	reply     []byte
+	duplicate bool
+	err       error
+}
+
+func (d *fakeDedup) Do(ctx context.Context, key string, ttl time.Duration, fn func(context.Context) ([]byte, error)) ([]byte, bool, error) {
+	d.key, d.ttl = key, ttl
+	if d.duplicate || d.err != nil {
+		return d.reply, d.duplicate, d.err
+	}
+	reply, err := fn(ctx)
+	return reply, false, err
+}
+
+func TestHandler_CustomDedup(t *testing.T) {
+	var outcomes []callback.Outcome
+	var events recorder
+	dedup := &fakeDedup{}
+	cfg := plainConfig(events.onEvent)
+	cfg.MaxAge, cfg.Dedup = time.Minute, dedup
+	cfg.OnResult = func(_ context.Context, r callback.Result) { outcomes = append(outcomes, r.Outcome) }
+	h := newHandler(t, cfg)
+	push := func(nonce string) *httptest.ResponseRecorder {
+		return send(h, testPush{message: scanOf("7"), nonce: nonce}.sign())
+	}
+	assert.Equal(t, "success", push("1").Body.String())
+	event, err := wxqrcode.ParseEvent([]byte(scanOf("7")))
+	require.NoError(t, err)
+	assert.Equal(t, event.DedupKey(), dedup.key)
+	assert.Equal(t, 2*time.Minute, dedup.ttl)
+	dedup.duplicate, dedup.reply = true, []byte("<xml>of another instance</xml>")
+	assert.Equal(t, "<xml>of another instance</xml>", push("2").Body.String())
+	dedup.duplicate, dedup.err = false, errors.New("the store is gone")
+	assert.Equal(t, http.StatusInternalServerError, push("3").Code)
+	assert.Len(t, events.scenes(), 1)
+	assert.Equal(t, []callback.Outcome{callback.Handled, callback.Duplicate, callback.Failed}, outcomes)
+}
+
+func TestHandler_ZeroValue(t *testing.T) {
+	assert.Equal(t, http.StatusInternalServerError, send(new(callback.Handler), plain(scanOf("7"))).Code)
+	assert.Equal(t, http.StatusInternalServerError, send((*callback.Handler)(nil), plain(scanOf("7"))).Code)
+}

@@ -1,0 +1,164 @@
+package callback_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode/callback"
+	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
+)
+
+// pushOf returns a push whose message is dated delay before its timestamp, now.
+func pushOf(key, secret, nonce string, delay time.Duration) testPush {
+	now := time.Now()
+	m := strings.Replace(scanOf("7"), fmt.Sprint(created), fmt.Sprint(now.Add(-delay).Unix()), 1)
+	return testPush{message: m, key: key, token: secret, nonce: nonce, at: now}
+}
+
+// A push is sent once, and then more than 100,000 times altered, split
+// elsewhere and as it was, over two days: OnEvent runs once.
+func TestHandler_HundredThousandForgeries(t *testing.T) {
+	for name, key := range map[string]string{"plain": "", "secure": aesKey} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				startIn2026()
+
+				r := rand.New(rand.NewPCG(1, 2))
+				var events recorder
+				p := pushOf(key, token, "1795003600", 30*time.Second)
+				cfg := configFor(p, events.onEvent)
+				cfg.OnMessage = noMessage(t)
+				h := newHandler(t, cfg)
+				s := p.sign()
+				require.Equal(t, http.StatusOK, send(h, s).Code)
+				sent := 0
+				try := func(s signedPush) { send(h, s); sent++ }
+				flip := func(text string) string {
+					b := []byte(text)
+					b[r.IntN(len(b))] ^= 1 << r.IntN(8)
+					return string(b)
+				}
+				joined := s.query.Get("timestamp") + s.query.Get("nonce")
+				for range 12_000 {
+					try(s)
+					try(signedPush{s.query, flip(s.body)})
+					for _, name := range []string{"timestamp", "nonce", "signature", "msg_signature"} {
+						if value := s.query.Get(name); value != "" {
+							try(s.with(name, flip(value)))
+						}
+					}
+					n := 1 + r.IntN(len(joined)-1)
+					try(s.with("timestamp", joined[:n]).with("nonce", joined[n:]))
+					try(s.with("timestamp", joined[n:]).with("nonce", joined[:n]))
+					try(s.with("timestamp", joined[10:]).with("nonce", joined[:10]))
+					try(signedPush{s.query, strings.Replace(s.body, "7]]>", fmt.Sprint(n)+"]]>", 1)})
+					time.Sleep(time.Duration(r.IntN(28)) * time.Second)
+				}
+				assert.GreaterOrEqual(t, sent, 100_000)
+				assert.Len(t, events.scenes(), 1)
+			})
+		})
+	}
+}
+
+// sha1Padding returns what SHA-1 appends to n bytes.
+func sha1Padding(n int) string {
+	return "\x80" + strings.Repeat("\x00", (64-(n+9)%64)%64) + string(binary.BigEndian.AppendUint64(nil, uint64(n)*8))
+}
+
+// If the token sorts before the timestamp, the signed text begins with the
+// token. An attacker who knows one signature and guesses the length of the token
+// can extend the text: the captured pair and the padding of SHA-1 become the
+// begin of a nonce, and a new timestamp its end.
+func TestHandler_RejectsExtendedSignatures(t *testing.T) {
+	for _, secret := range []string{"123456", "0d107d09f5bbe40cade3de5c71e9e9b7", "16f2a9c1"} {
+		for name, key := range map[string]string{"plain": "", "secure": aesKey} {
+			for _, delay := range []time.Duration{0, 61 * time.Second, 900 * time.Second} {
+				t.Run(fmt.Sprint(secret, name, delay), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						startIn2026()
+
+						var events recorder
+						p := pushOf(key, secret, "415670741", delay)
+						cfg := configFor(p, events.onEvent)
+						cfg.Token, cfg.OnMessage = secret, noMessage(t)
+						h := newHandler(t, cfg)
+						captured := p.sign()
+						require.Equal(t, http.StatusOK, send(h, captured).Code)
+						time.Sleep(24 * time.Hour)
+						now, pair := fmt.Sprint(time.Now().Unix()), captured.query.Get("timestamp")+captured.query.Get("nonce")
+						for length := 3; length <= 32; length++ {
+							nonce := pair + sha1Padding(length+len(pair))
+							form := url.Values{
+								"timestamp": {now}, "nonce": {nonce},
+								"signature":     {wxcrypt.Sign(secret, nonce, now, nil)}, // which the attacker computes without the token
+								"msg_signature": captured.query["msg_signature"],
+							}
+							if key == "" {
+								form.Del("msg_signature")
+							}
+							for _, body := range []string{captured.body, strings.ReplaceAll(captured.body, "[7]", "[8]")} {
+								assertForbidden(t, send(h, signedPush{form, body}))
+							}
+						}
+						assert.Len(t, events.scenes(), 1)
+					})
+				})
+			}
+		}
+	}
+}
+
+// FuzzServeHTTP: whatever comes, the status is one that the documentation names,
+// and a request without the token and the key reaches no callback. A message that
+// is signed well is handled, or is a bad request.
+func FuzzServeHTTP(f *testing.F) {
+	for _, s := range []signedPush{plain(scanOf("7")), encrypted(scanOf("7")), testPush{message: scanJSON("7"), key: aesKey, json: true}.sign(), plain(textXML("hi"))} {
+		f.Add("POST", s.query.Encode(), []byte(s.body))
+	}
+	f.Add("GET", verification("1714036504", "1514711492", "echo").Encode(), []byte{})
+	f.Add("POST", "timestamp=1&nonce=2&signature=%zz;&&=&a", []byte("<xml><Encrypt></Encrypt>"))
+	f.Add("POST", "timestamp=1714036504&nonce=2&msg_signature=a", []byte(`{"Encrypt":["a"]}`))
+	f.Fuzz(func(t *testing.T, method, query string, body []byte) {
+		for _, cfg := range []callback.Config{plainConfig(never(t)), secureConfig(never(t)), cloudConfig(never(t))} {
+			cfg.MaxAge, cfg.OnMessage = -1, noMessage(t)
+			if cfg.Token != "" {
+				cfg.Token = "a token that the corpus does not contain"
+			}
+			r := httptest.NewRequest(http.MethodPost, "/wechat", strings.NewReader(string(body)))
+			r.Method, r.URL.RawQuery = method, query
+			w := serve(newHandler(t, cfg), r)
+			assert.Contains(t, []int{http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge}, w.Code)
+			assert.Equal(t, http.StatusText(w.Code)+"\n", w.Body.String())
+		}
+		if len(body) > 32<<10 {
+			return // the envelope could exceed MaxBody
+		}
+		for _, key := range []string{"", aesKey} {
+			p := testPush{message: string(body), key: key}
+			var events recorder
+			messages := 0
+			cfg := configFor(p, events.onEvent)
+			cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
+				messages++
+				assert.Equal(t, string(body), string(m.Raw))
+				return callback.Text(m.Field("Content")), nil
+			}
+			w := send(newHandler(t, cfg), p.sign())
+			assert.Equal(t, w.Code == http.StatusOK, len(events.events)+messages == 1)
+			assert.Contains(t, []int{http.StatusOK, http.StatusBadRequest, http.StatusForbidden}, w.Code)
+		}
+	})
+}

@@ -1,0 +1,390 @@
+// Package message reads and writes WeChat messages, XML and JSON: pushes,
+// replies, and the envelopes of both.
+//
+// A [Reader] reads the fields of a message in order, and its caller stops as
+// soon as it knows enough: a follower's text, which WeChat puts into CDATA as it
+// is, comes after the fields that say what a message is.
+//
+// See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_standard_messages.html.
+package message
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// MaxDepth is the number of levels that elements may nest, the root included.
+// Messages of WeChat have at most six.
+const MaxDepth = 64
+
+const bom = "\uFEFF"
+
+// IsJSON reports whether a message is JSON rather than XML.
+func IsJSON[T string | []byte](body T) bool {
+	for i := range len(body) {
+		switch body[i] {
+		case ' ', '\t', '\r', '\n', bom[0], bom[1], bom[2]:
+		default:
+			return body[i] == '{'
+		}
+	}
+	return false
+}
+
+// A Push is what this module reads of a push in plaintext. A field that the
+// push lacks is empty. Event is empty unless MsgType is "event", and EventKey
+// and Ticket are empty unless p is a scan event.
+type Push struct {
+	ToUserName, FromUserName, CreateTime, MsgType string
+	InfoType                                      string // in place of MsgType, in pushes of a third-party platform
+	Event, EventKey, Ticket                       string
+}
+
+// scanEvents are the events that a parametric code leads to, with their
+// canonical names.
+var scanEvents = []string{"subscribe", "unsubscribe", "SCAN"}
+
+// IsScan reports whether p is one of the events that a parametric code leads
+// to: subscribe, unsubscribe or SCAN.
+func (p *Push) IsScan() bool {
+	return p.MsgType == "event" && slices.Contains(scanEvents, p.Event)
+}
+
+// Created returns the time of CreateTime, which must be 1 to 11 digits.
+func (p *Push) Created() (t time.Time, ok bool) {
+	seconds, err := strconv.ParseUint(p.CreateTime, 10, 64) // accepts digits only
+	if err != nil || len(p.CreateTime) > 11 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(seconds), 0).UTC(), true
+}
+
+// ParsePush reads a push in plaintext.
+//
+// Of a message that is not a scan event, XML is read up to MsgType, or to Event
+// if MsgType is "event", or to InfoType: nothing that comes later, such as a
+// follower's text, can change what the message is or make it malformed. The
+// first of two fields decides. A scan event is read to the end and must be
+// well-formed, without a character that XML forbids, with every field at most
+// once, and with ToUserName, FromUserName and CreateTime.
+func ParsePush(body []byte) (Push, error) {
+	s := string(body)
+	p, repeated, err := readPush(s)
+	switch {
+	case err != nil:
+		return Push{}, err
+	case p.MsgType == "" && p.InfoType == "":
+		return Push{}, errors.New("MsgType is missing (an encrypted push must be decrypted first)")
+	case !p.IsScan():
+		p.EventKey, p.Ticket = "", ""
+		if p.MsgType != "event" {
+			p.Event = ""
+		}
+		return p, nil
+	case repeated != "":
+		return Push{}, fmt.Errorf("%s is repeated", repeated)
+	case p.InfoType != "":
+		return Push{}, errors.New("both MsgType and InfoType")
+	case p.ToUserName == "" || p.FromUserName == "":
+		return Push{}, errors.New("ToUserName or FromUserName is missing")
+	}
+	if _, ok := p.Created(); !ok {
+		return Push{}, errors.New("CreateTime is not a number of 1 to 11 digits")
+	}
+	if IsJSON(s) { // escapes hide characters
+		s += p.ToUserName + p.FromUserName + p.EventKey + p.Ticket
+	}
+	if err := checkCharacters(s); err != nil {
+		return Push{}, err
+	}
+	return p, nil
+}
+
+// readPush reads the fields of a push, and names one that is repeated.
+func readPush(body string) (p Push, repeated string, err error) {
+	lazy := !IsJSON(body) // the members of JSON have no order
+	seen := make([]string, 0, 8)
+	r := NewReader(body)
+	for r.Next() {
+		f := r.Field()
+		target := p.field(f.Name)
+		if target == nil {
+			continue
+		}
+		if slices.Contains(seen, f.Name) {
+			repeated = f.Name
+			continue
+		}
+		seen = append(seen, f.Name)
+		if *target, err = f.pushText(); err != nil {
+			return Push{}, "", fmt.Errorf("%s: %w", f.Name, err)
+		}
+		if lazy && p.headerEnds() && !p.IsScan() {
+			break
+		}
+	}
+	return p, repeated, r.Err()
+}
+
+// headerEnds reports whether p has the fields that say what it is.
+func (p *Push) headerEnds() bool {
+	return p.InfoType != "" || p.MsgType != "" && (p.MsgType != "event" || p.Event != "")
+}
+
+// pushText returns the text of a field of a push. In JSON only CreateTime and
+// EventKey may be numbers.
+func (f Field) pushText() (string, error) {
+	s, err := f.Text()
+	isNumber := f.kind == value && !strings.HasPrefix(f.content, `"`) && s != ""
+	if isNumber && f.Name != "CreateTime" && f.Name != "EventKey" {
+		return "", errors.New("a JSON number instead of a string")
+	}
+	if f.Name == "Event" {
+		s = canonicalEvent(s)
+	}
+	return s, err
+}
+
+// canonicalEvent returns the canonical name of a scan event, and the name of
+// another event as it is. Names of scan events are compared without case.
+func canonicalEvent(name string) string {
+	for _, canonical := range scanEvents {
+		if strings.EqualFold(name, canonical) {
+			return canonical
+		}
+	}
+	return name
+}
+
+func (p *Push) field(name string) *string {
+	switch name {
+	case "ToUserName":
+		return &p.ToUserName
+	case "FromUserName":
+		return &p.FromUserName
+	case "CreateTime":
+		return &p.CreateTime
+	case "MsgType":
+		return &p.MsgType
+	case "InfoType":
+		return &p.InfoType
+	case "Event":
+		return &p.Event
+	case "EventKey":
+		return &p.EventKey
+	case "Ticket":
+		return &p.Ticket
+	}
+	return nil
+}
+
+// Encrypted returns the Encrypt text of an envelope, or nil if there is none.
+// Nothing else of body is read, because no signature covers it, and the text is
+// not checked: verify its signature first. It shares the memory of body, which
+// Encrypted may modify.
+//
+// The last Encrypt counts: in compatible mode it follows what a follower wrote.
+func Encrypted(body []byte) []byte {
+	if IsJSON(body) {
+		rest := cutAfterLast(body, `"Encrypt"`)
+		rest = bytes.TrimPrefix(bytes.TrimSpace(rest), []byte(":"))
+		rest = bytes.TrimPrefix(bytes.TrimSpace(rest), []byte(`"`))
+		return removeBackslashes(cutBefore(rest, `"`))
+	}
+	rest := bytes.TrimSpace(cutAfterLast(body, "<Encrypt>"))
+	if section, ok := bytes.CutPrefix(rest, []byte(cdataStart)); ok {
+		return cutBefore(section, "]")
+	}
+	return bytes.TrimSpace(cutBefore(rest, "<"))
+}
+
+// removeBackslashes modifies b: JSON may escape "/", and base64 has no backslash.
+func removeBackslashes(b []byte) []byte {
+	n := 0
+	for _, c := range b {
+		if c != '\\' {
+			b[n] = c
+			n++
+		}
+	}
+	return b[:n]
+}
+
+// cutAfterLast returns what follows the last mark in b, or nil.
+func cutAfterLast(b []byte, mark string) (rest []byte) {
+	sep := []byte(mark)
+	for {
+		_, after, found := bytes.Cut(b, sep)
+		if !found {
+			return rest
+		}
+		rest, b = after, after
+	}
+}
+
+// cutBefore returns what precedes the first end in b, or nil.
+func cutBefore(b []byte, end string) []byte {
+	if before, _, found := bytes.Cut(b, []byte(end)); found {
+		return before
+	}
+	return nil
+}
+
+// A Reader reads the fields of a message, like a [bufio.Scanner]:
+//
+//	r := NewReader(body)
+//	for r.Next() {
+//		f := r.Field()
+//		// …
+//	}
+//	err := r.Err()
+//
+// While Next reports true, the message is well-formed up to the current field.
+// Once it reports false without an error, the whole message is. JSON is checked
+// as a whole by NewReader.
+type Reader struct {
+	xml   string // what follows the current field
+	root  bool   // the end tag of the root must follow the fields
+	json  *json.Decoder
+	field Field
+	err   error
+}
+
+// NewReader returns a Reader of a message.
+func NewReader(body string) Reader {
+	if IsJSON(body) {
+		return newJSONReader(strings.TrimPrefix(body, bom))
+	}
+	rest, err := cutRoot(body)
+	return Reader{xml: rest, root: true, err: err}
+}
+
+// Next advances to the next field. It reports false at the end of the message
+// and after an error.
+func (r *Reader) Next() (ok bool) {
+	if r.err != nil {
+		return false
+	}
+	if r.json != nil {
+		return r.nextMember()
+	}
+	return r.nextElement()
+}
+
+// Field returns the current field.
+func (r *Reader) Field() Field { return r.field }
+
+// Err returns what is wrong with the message. It quotes nothing of it.
+func (r *Reader) Err() error { return r.err }
+
+// A Field is an element of an XML message or a member of a JSON message.
+type Field struct {
+	Name string
+
+	kind    kind
+	content string // what is between the tags, or the JSON value
+}
+
+type kind int
+
+const (
+	text   kind = iota // character data with entities
+	cdata              // one CDATA section or several that are joined
+	nested             // elements
+	value              // a JSON value
+)
+
+// Text returns the value of the field: the text of an element, a JSON string,
+// or a JSON number as it is written. A JSON null is "". A field that has fields
+// of its own is an error.
+func (f Field) Text() (string, error) {
+	switch f.kind {
+	case cdata:
+		return cdataText(f.content), nil
+	case text:
+		return unescape(f.content)
+	case value:
+		return jsonText(f.content)
+	}
+	return "", errors.New("elements instead of text")
+}
+
+// fields returns a Reader of the fields of the field. A JSON array stands for
+// its first element. A field with a text has none.
+func (f Field) fields() Reader {
+	switch f.kind {
+	case nested:
+		return Reader{xml: f.content}
+	case value:
+		return newJSONReader(firstElement(f.content))
+	}
+	return Reader{}
+}
+
+// Find returns the text of the first field at path, such as "Content" or
+// "ScanCodeInfo/ScanResult". It returns "" if there is none, or if the message
+// is malformed before the end of the field.
+func Find(body, path string) string {
+	r := NewReader(body)
+	for {
+		name, rest, deeper := strings.Cut(path, "/")
+		if !r.advanceTo(name) {
+			return ""
+		}
+		if !deeper {
+			s, _ := r.field.Text()
+			return s
+		}
+		r, path = r.field.fields(), rest
+	}
+}
+
+// advanceTo advances to the next field with a name.
+func (r *Reader) advanceTo(name string) (ok bool) {
+	for r.Next() {
+		if r.field.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// checkCharacters returns an error if s is not valid UTF-8 or has a character
+// for which [IsForbidden] reports true.
+func checkCharacters(s string) error {
+	if !utf8.ValidString(s) {
+		return errors.New("invalid UTF-8")
+	}
+	if hasControl(s) || strings.Contains(s, "\uFFFE") || strings.Contains(s, "\uFFFF") {
+		return errors.New("a character that XML does not allow")
+	}
+	return nil
+}
+
+// hasControl reports whether s has a forbidden control character. It looks at 8
+// bytes at once, because this is most of the time that a short message takes.
+func hasControl(s string) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for len(s) >= 8 {
+		word := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56 // one load
+		if (word-' '*ones)&^word&high != 0 && strings.ContainsFunc(s[:8], IsForbidden) { // a byte below ' '
+			return true
+		}
+		s = s[8:]
+	}
+	return strings.ContainsFunc(s, IsForbidden)
+}
+
+// IsForbidden reports whether r is a character that XML does not allow, not
+// even escaped.
+func IsForbidden(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF
+}
