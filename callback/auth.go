@@ -130,8 +130,8 @@ func (h *Handler) authenticateCloud(w http.ResponseWriter, r *http.Request) (del
 
 const cloudHeader = "X-Wx-Source"
 
-// checkOrigin rejects what the sender of a push made of something that WeChat or
-// this account sent before.
+// checkOrigin rejects a reply of this account that is sent back, and what was
+// made from a captured push.
 func (h *Handler) checkOrigin(d delivery, m message.Push) error {
 	created, dated := m.Created()
 	switch {

@@ -85,8 +85,8 @@ func BenchmarkHostileBody(b *testing.B) {
 		"LongEncrypt":   fill("<xml><Encrypt>", "A", "</Encrypt></xml>"),
 		"Spaces":        fill("<xml><Encrypt>", " ", "</Encrypt></xml>"),
 		"JSONBrackets":  fill(`{"a":`, "[", ""),
-		"JSONEncrypt":   fill(`{"Encrypt":"`, `\/`, `"}`),
-		"JSONEncrypts":  fill(`{`, `"Encrypt"`, `}`),
+		"JSONSlashes":   fill(`{"Encrypt":"`, `\/`, `"}`),
+		"JSONNames":     fill(`{`, `"Encrypt"`, `}`),
 	} {
 		b.Run(name, func(b *testing.B) {
 			raw := []byte(body)

@@ -78,8 +78,8 @@ type push struct {
 	message Message
 }
 
-// parse reads the message of a delivery, and rejects one that its sender took
-// from elsewhere.
+// parse reads the message of a delivery, and rejects a message that WeChat did
+// not send with it.
 func (h *Handler) parse(d delivery) (push, error) {
 	m, err := message.ParsePush(d.message)
 	if err != nil && len(h.keys) == 0 && message.Encrypted(d.message) != nil {

@@ -53,11 +53,11 @@ func (b *Bus) Publish(ctx context.Context, e *wxqrcode.Event) error {
 	if _, ok := e.SceneKey(); !ok {
 		return nil
 	}
-	text, err := json.Marshal(wireEvent{e.ToUserName, e.OpenID, e.CreatedAt.Unix(), e.MsgType, e.Type, e.EventKey, e.Ticket})
+	text, err := json.Marshal(publishedEvent{e.ToUserName, e.OpenID, e.CreatedAt.Unix(), e.MsgType, e.Type, e.EventKey, e.Ticket})
 	if err != nil {
 		return fmt.Errorf("wxredis: publish a scan: %w", err)
 	}
-	_, err = limited(ctx, b.rdb, func(ctx context.Context) (string, error) {
+	_, err = withTimeout(ctx, b.rdb, func(ctx context.Context) (string, error) {
 		return publish.Run(ctx, b.rdb, []string{b.key}, text, streamLen, scanLife.Milliseconds()).Text()
 	})
 	if err != nil {
@@ -113,7 +113,7 @@ func (b *Bus) Listen(ctx context.Context, notify func(*wxqrcode.Event)) error {
 
 // begin returns the place in the stream from which to listen.
 func (b *Bus) begin(ctx context.Context) (streamID, error) {
-	now, err := limited(ctx, b.rdb, func(ctx context.Context) (int64, error) {
+	now, err := withTimeout(ctx, b.rdb, func(ctx context.Context) (int64, error) {
 		return clock.Run(ctx, b.rdb, []string{b.key}).Int64()
 	})
 	if err != nil {
@@ -132,7 +132,7 @@ var clock = redis.NewScript(`
 // read waits a second for events after last, and returns the place of the last that
 // came. It returns the zero place if the stream is not the one that last was in.
 func (b *Bus) read(ctx context.Context, last streamID, notify func(*wxqrcode.Event)) (streamID, error) {
-	messages, err := limitedTo(ctx, blockLife+opLimit, b.rdb, func(ctx context.Context) ([]redis.XMessage, error) {
+	messages, err := withTimeoutOf(ctx, blockLife+opLimit, b.rdb, func(ctx context.Context) ([]redis.XMessage, error) {
 		streams, err := b.rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{b.key, last.String()}, Count: 100, Block: blockLife}).Result()
 		if err != nil {
 			return nil, err
@@ -149,12 +149,12 @@ func (b *Bus) read(ctx context.Context, last streamID, notify func(*wxqrcode.Eve
 		if last, err = parseStreamID(m.ID); err != nil {
 			return last, err
 		}
-		var w wireEvent
+		var e publishedEvent
 		text, _ := m.Values["event"].(string)
-		if json.Unmarshal([]byte(text), &w) == nil && w.Event != "" {
+		if json.Unmarshal([]byte(text), &e) == nil && e.Type != "" {
 			notify(&wxqrcode.Event{
-				ToUserName: w.ToUserName, OpenID: w.FromUserName, CreatedAt: time.Unix(w.CreatedAt, 0).UTC(),
-				MsgType: w.MsgType, Type: w.Event, EventKey: w.EventKey, Ticket: w.Ticket,
+				ToUserName: e.ToUserName, OpenID: e.OpenID, CreatedAt: time.Unix(e.CreatedAt, 0).UTC(),
+				MsgType: e.MsgType, Type: e.Type, EventKey: e.EventKey, Ticket: e.Ticket,
 			})
 		}
 	}
@@ -165,7 +165,7 @@ func (b *Bus) read(ctx context.Context, last streamID, notify func(*wxqrcode.Eve
 // stream may have been lost, and be made anew with places that come before last, as after a
 // clock that was ahead.
 func (b *Bus) check(ctx context.Context, last streamID) (streamID, error) {
-	newest, err := limited(ctx, b.rdb, func(ctx context.Context) ([]redis.XMessage, error) {
+	newest, err := withTimeout(ctx, b.rdb, func(ctx context.Context) ([]redis.XMessage, error) {
 		return b.rdb.XRevRangeN(ctx, b.key, "+", "-", 1).Result()
 	})
 	if err != nil || len(newest) == 0 {
@@ -194,13 +194,13 @@ func (id streamID) before(other streamID) bool {
 	return id.ms < other.ms || id.ms == other.ms && id.n < other.n
 }
 
-// A wireEvent is an event as WeChat names its fields.
-type wireEvent struct {
-	ToUserName   string
-	FromUserName string
-	CreatedAt    int64
-	MsgType      string
-	Event        wxqrcode.EventType
-	EventKey     string
-	Ticket       wxqrcode.Ticket
+// A publishedEvent is an event in Redis.
+type publishedEvent struct {
+	ToUserName string             `json:"to_user_name"`
+	OpenID     string             `json:"openid"`
+	CreatedAt  int64              `json:"created_at"` // Unix seconds
+	MsgType    string             `json:"msg_type"`
+	Type       wxqrcode.EventType `json:"event"`
+	EventKey   string             `json:"event_key"`
+	Ticket     wxqrcode.Ticket    `json:"ticket,omitempty"`
 }

@@ -91,7 +91,7 @@ func TestWhatWasPublishedShortlyBeforeIsHeard(t *testing.T) {
 	require.NoError(t, err)
 	old := rdb.XAdd(t.Context(), &redis.XAddArgs{
 		Stream: "wxqrcode:{" + name + "}:scans", ID: fmt.Sprint(now.Add(-2*time.Minute).UnixMilli()) + "-1",
-		Values: []any{"event", `{"Event":"SCAN","EventKey":"of two minutes ago"}`},
+		Values: []any{"event", `{"event":"SCAN","event_key":"of two minutes ago"}`},
 	})
 	require.NoError(t, old.Err())
 	require.NoError(t, b.Publish(t.Context(), scanOf("before")))
@@ -181,7 +181,7 @@ func TestAListenerHearsAStreamThatBeginsAnew(t *testing.T) {
 	listen(t, b, func(e *wxqrcode.Event) { heard <- e.EventKey })
 	ahead := rdb.XAdd(t.Context(), &redis.XAddArgs{
 		Stream: "wxqrcode:{" + name + "}:scans", ID: fmt.Sprint(time.Now().Add(10*time.Minute).UnixMilli()) + "-1",
-		Values: []any{"event", `{"Event":"SCAN","EventKey":"ahead"}`},
+		Values: []any{"event", `{"event":"SCAN","event_key":"ahead"}`},
 	})
 	require.NoError(t, ahead.Err())
 	assert.Equal(t, "ahead", <-heard)

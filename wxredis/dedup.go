@@ -54,14 +54,24 @@ func (d *Dedup) Do(ctx context.Context, key string, ttl time.Duration, fn func(c
 	if d.local == nil {
 		return nil, false, errors.New("wxredis: the Dedup is the zero value; make one with NewDedup")
 	}
-	elsewhere := false // another instance made the call
-	reply, duplicate, err = d.local.Do(ctx, key, ttl, func(context.Context) (reply []byte, err error) {
-		l := lease{d, stateKey(key), replyKey(key), rand.Text(), ttl}
-		reply, elsewhere, err = l.do(ctx, fn)
-		return reply, err
+	reply, duplicate, err = d.local.Do(ctx, key, ttl, func(context.Context) ([]byte, error) {
+		return lease{d, stateKey(key), replyKey(key), rand.Text(), ttl}.do(ctx, fn)
 	})
-	return reply, duplicate || elsewhere, err
+	if other, ok := errors.AsType[*duplicateError](err); ok {
+		return other.reply, true, other.err
+	}
+	return reply, duplicate, err
 }
+
+// A duplicateError is the result of a caller whose fn was not called, because another
+// instance made the call. It is an error so that this instance does not store the reply:
+// the ttl of the call ends with the key in Redis.
+type duplicateError struct {
+	reply []byte
+	err   error // the cause of the caller's context, if that ended
+}
+
+func (*duplicateError) Error() string { return "wxredis: another instance handles this push" }
 
 // A lease is the right to make one call of fn.
 type lease struct {
@@ -76,34 +86,33 @@ const done = "done"
 func stateKey(key string) string { return "wxqrcode:{push:" + key + "}:run" }
 func replyKey(key string) string { return "wxqrcode:{push:" + key + "}:reply" }
 
-// do calls fn if the lease can be had, or waits for the call of another instance.
-func (l lease) do(ctx context.Context, fn func(context.Context) ([]byte, error)) (reply []byte, duplicate bool, err error) {
+// do calls fn if the lease can be had, or waits for the call of another instance and returns
+// its result as a duplicateError.
+func (l lease) do(ctx context.Context, fn func(context.Context) ([]byte, error)) (reply []byte, err error) {
 	detached := context.WithoutCancel(ctx) // a push whose client is gone is handled all the same
 	for {
-		state, err := limited(detached, l.rdb, func(ctx context.Context) (string, error) {
+		state, err := withTimeout(detached, l.rdb, func(ctx context.Context) (string, error) {
 			return claimScript.Run(ctx, l.rdb, []string{l.state}, l.id, leaseTTL.Milliseconds()).Text()
 		})
 		switch {
 		case err != nil:
 			l.warn(ctx, "deduplication unavailable, handling the push anyway", err)
-			reply, err = l.run(detached, fn, false)
-			return reply, false, err
+			return l.run(detached, fn, false)
 		case state == l.id:
-			reply, err = l.run(detached, fn, true)
-			return reply, false, err
+			return l.run(detached, fn, true)
 		case state == done:
-			return l.storedReply(detached), true, nil
+			return nil, &duplicateError{reply: l.storedReply(detached)}
 		}
 		select {
 		case <-time.After(pause()):
 		case <-ctx.Done():
-			return nil, true, context.Cause(ctx)
+			return nil, &duplicateError{err: context.Cause(ctx)}
 		}
 	}
 }
 
 func (l lease) storedReply(ctx context.Context) []byte {
-	reply, err := limited(ctx, l.rdb, func(ctx context.Context) ([]byte, error) { return l.rdb.Get(ctx, l.reply).Bytes() })
+	reply, err := withTimeout(ctx, l.rdb, func(ctx context.Context) ([]byte, error) { return l.rdb.Get(ctx, l.reply).Bytes() })
 	if err != nil && !errors.Is(err, redis.Nil) {
 		l.warn(ctx, "reply unavailable, answering a duplicate without it", err)
 	}
@@ -153,7 +162,7 @@ func (l lease) keepAlive(ctx context.Context, lose context.CancelCauseFunc) {
 		case <-tick.C:
 		}
 		// Not canceled with ctx: it must not reach Redis after what follows the call.
-		ours, err := limited(context.WithoutCancel(ctx), l.rdb, func(ctx context.Context) (bool, error) {
+		ours, err := withTimeout(context.WithoutCancel(ctx), l.rdb, func(ctx context.Context) (bool, error) {
 			return renewScript.Run(ctx, l.rdb, []string{l.state}, l.id, leaseTTL.Milliseconds()).Bool()
 		})
 		switch {
@@ -171,7 +180,7 @@ func (l lease) keepAlive(ctx context.Context, lose context.CancelCauseFunc) {
 }
 
 func (l lease) markDone(ctx context.Context, reply []byte) {
-	_, err := limited(ctx, l.rdb, func(ctx context.Context) (int, error) {
+	_, err := withTimeout(ctx, l.rdb, func(ctx context.Context) (int, error) {
 		return markDoneScript.Run(ctx, l.rdb, []string{l.state, l.reply}, l.id, l.ttl.Milliseconds(), reply, min(l.ttl, replyTTL).Milliseconds()).Int()
 	})
 	if err != nil {
@@ -180,8 +189,8 @@ func (l lease) markDone(ctx context.Context, reply []byte) {
 }
 
 func (l lease) release(ctx context.Context) {
-	_, err := limited(ctx, l.rdb, func(ctx context.Context) (int, error) {
-		return drop.Run(ctx, l.rdb, []string{l.state}, l.id).Int()
+	_, err := withTimeout(ctx, l.rdb, func(ctx context.Context) (int, error) {
+		return releaseScript.Run(ctx, l.rdb, []string{l.state}, l.id).Int()
 	})
 	if err != nil {
 		l.warn(ctx, "cannot release the lease of a push", err)

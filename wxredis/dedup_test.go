@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,6 +89,24 @@ func TestDedup_TwoInstances(t *testing.T) {
 	all.Wait()
 }
 
+// The ttl of a call ends on every instance when it ends in Redis.
+func TestDedup_ExpiryOnAnotherInstance(t *testing.T) {
+	rdb := newRedis(t)
+	key := newPush(t, rdb)
+	_, _, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, replies("welcome"))
+	require.NoError(t, err)
+	another := wxredis.NewDedup(rdb, nil)
+	got, duplicate, err := another.Do(t.Context(), key, time.Hour, neverCalled(t))
+	require.NoError(t, err)
+	assert.True(t, duplicate)
+	assert.Equal(t, "welcome", string(got))
+	rdb.Del(t.Context(), "wxqrcode:{push:"+key+"}:run")
+	got, duplicate, err = another.Do(t.Context(), key, time.Hour, replies("welcome back"))
+	require.NoError(t, err)
+	assert.False(t, duplicate)
+	assert.Equal(t, "welcome back", string(got))
+}
+
 // A lease that Redis has lost is taken again. If another instance has it, the
 // context of the call is canceled, and its end changes nothing in Redis.
 func TestDedup_LostLease(t *testing.T) {
@@ -152,7 +169,7 @@ func TestDedup_RenewsLease(t *testing.T) {
 	})
 	require.NoError(t, err)
 
-	// The instance that ran it was killed.
+	// The instance that held the lease was killed.
 	key = newPush(t, rdb)
 	require.NoError(t, rdb.Set(t.Context(), "wxqrcode:{push:"+key+"}:run", "a process that was killed", 200*time.Millisecond).Err())
 	got, _, err := wxredis.NewDedup(rdb, nil).Do(t.Context(), key, time.Hour, replies("welcome"))
@@ -232,40 +249,41 @@ func TestDedup_WithoutRedis(t *testing.T) {
 	assert.Contains(t, log.String(), "level=WARN msg=\"wxredis: deduplication unavailable, handling the push anyway\"")
 	got, _, err = d.Do(t.Context(), "key", time.Hour, neverCalled(t))
 	require.NoError(t, err)
-	assert.Equal(t, "welcome", string(got), "what an instance knows itself it goes on knowing")
+	assert.Equal(t, "welcome", string(got), "an instance stores what it has handled")
 }
 
-// Two instances behind one URL, and WeChat's repeats reach both.
+// Redeliveries reach instances behind one URL in turn.
 func TestDedup_ThreeInstancesBehindOneURL(t *testing.T) {
 	t.Parallel()
 	rdb := newRedis(t)
 	wechat := wxtest.NewServer(wxtest.WithPushTimeout(time.Second), wxtest.WithFreshRetries())
 	defer wechat.Close()
-	pushes := wxtest.RandomCallbackConfig(wxtest.Secure)
-	var runs, came atomic.Int32
+	cfg := wechat.CallbackConfig(wxtest.Secure)
+	var runs, pushes atomic.Int32
 	third := make(chan struct{})
+	cfg.OnEvent = func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+		runs.Add(1)
+		<-third
+		return callback.Text("welcome"), nil
+	}
 	var instances []http.Handler
 	for range 3 {
-		h, err := callback.New(callback.Config{
-			Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey, Dedup: wxredis.NewDedup(rdb, nil),
-			OnEvent: func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-				runs.Add(1)
-				<-third
-				return callback.Text("welcome"), nil
-			},
-		})
+		cfg.Dedup = wxredis.NewDedup(rdb, nil)
+		h, err := callback.New(cfg)
 		require.NoError(t, err)
 		instances = append(instances, h)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := int(came.Add(1))
+	require.NoError(t, wechat.Connect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet { // URL verification
+			instances[0].ServeHTTP(w, r)
+			return
+		}
+		n := int(pushes.Add(1))
 		if n == 3 {
 			close(third)
 		}
 		instances[(n-1)%3].ServeHTTP(w, r)
-	}))
-	defer server.Close()
-	wechat.SetCallback(server.URL, pushes)
+	})))
 	code, err := wechat.Client().Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneStr("poster")))
 	require.NoError(t, err)
 	d, err := wechat.Scan(t.Context(), code.Ticket, "o-ann")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"net/http/httptest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -16,8 +15,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// Two instances of a program share a token, the pushes that were here before, and the
-// scans: a browser waits at one of them, and WeChat's push reaches the other.
+// Two instances of a program share the token, the deduplication and the scans: a browser
+// waits at one of them, and the push reaches the other.
 func Example() {
 	server := miniredis.NewMiniRedis() // stands for your Redis
 	if err := server.Start(); err != nil {
@@ -29,7 +28,7 @@ func Example() {
 
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	pushes := wxtest.RandomCallbackConfig(wxtest.Secure)
+	cfg := wechat.CallbackConfig(wxtest.Secure)
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -50,24 +49,21 @@ func Example() {
 		i.waiter = new(callback.Waiter)
 		bus := wxredis.NewBus(rdb, wechat.AppID(), nil)
 		go func() { _ = bus.Listen(ctx, i.waiter.Notify) }()
-		i.handler, err = callback.New(callback.Config{
-			Token: pushes.Token, AppID: wechat.AppID(), EncodingAESKey: pushes.EncodingAESKey,
-			Dedup: wxredis.NewDedup(rdb, nil),
-			OnEvent: func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-				i.waiter.Notify(e) // a request that waits here need not wait for Redis
-				return nil, bus.Publish(ctx, e)
-			},
-		})
-		if err != nil {
+		cfg.Dedup = wxredis.NewDedup(rdb, nil)
+		cfg.OnEvent = func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+			i.waiter.Notify(e) // a request that waits here need not wait for Redis
+			return nil, bus.Publish(ctx, e)
+		}
+		if i.handler, err = callback.New(cfg); err != nil {
 			log.Fatal(err)
 		}
 		return i
 	}
 	one, another := start(), start()
 
-	site := httptest.NewServer(one.handler) // the push reaches this one
-	defer site.Close()
-	wechat.SetCallback(site.URL, pushes)
+	if err := wechat.Connect(one.handler); err != nil { // the push reaches this one
+		log.Fatal(err)
+	}
 
 	scene := wxqrcode.RandomScene("login-") // and the browser waits at the other
 	scan := another.waiter.Expect(scene, 5*time.Minute)

@@ -19,15 +19,15 @@ var (
 	errNoClient = errors.New("there is no Redis client: it is nil")
 )
 
-// limited calls f, which uses rdb, and waits for it no longer than opLimit and ctx allow.
-func limited[T any](ctx context.Context, rdb redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
-	return limitedTo(ctx, opLimit, rdb, f)
+// withTimeout calls f, which uses rdb, and waits at most opLimit for it, and until ctx ends.
+func withTimeout[T any](ctx context.Context, rdb redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
+	return withTimeoutOf(ctx, opLimit, rdb, f)
 }
 
-// limitedTo is limited with a limit of its own. A client of go-redis heeds a context
+// withTimeoutOf is limited with a limit of its own. A client of go-redis heeds a context
 // only if ContextTimeoutEnabled is set; else f goes on by itself until the client's own
 // time-outs end it.
-func limitedTo[T any](ctx context.Context, limit time.Duration, rdb redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
+func withTimeoutOf[T any](ctx context.Context, limit time.Duration, rdb redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
 	var none T
 	if rdb == nil {
 		return none, errNoClient

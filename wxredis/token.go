@@ -48,7 +48,7 @@ func (s *TokenStore) Load(ctx context.Context, key string) (wxqrcode.Token, erro
 }
 
 func (s *TokenStore) load(ctx context.Context, key string) (token wxqrcode.Token, err error) {
-	text, err := limited(ctx, s.rdb, func(ctx context.Context) (string, error) {
+	text, err := withTimeout(ctx, s.rdb, func(ctx context.Context) (string, error) {
 		return s.rdb.HGet(ctx, tokenKey(key), "token").Result()
 	})
 	switch {
@@ -109,7 +109,7 @@ func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetc
 		return wxqrcode.Token{}, errors.New("wxredis: renew a token: its times cannot be written")
 	}
 	life := max(time.Until(token.ExpiresAt), 0) + keptOver
-	saved, err := limited(ctx, s.rdb, func(ctx context.Context) (int, error) {
+	saved, err := withTimeout(ctx, s.rdb, func(ctx context.Context) (int, error) {
 		return saveToken.Run(ctx, s.rdb, []string{tokenKey(key)}, fence, text, life.Milliseconds()).Int()
 	})
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *TokenStore) look(ctx context.Context, key, refused string) (kept wxqrco
 
 // begin returns the fencing value of the turn of id, or "" if another has the turn.
 func (s *TokenStore) begin(ctx context.Context, key, id string) (fence string, err error) {
-	fence, err = limited(ctx, s.rdb, func(ctx context.Context) (string, error) {
+	fence, err = withTimeout(ctx, s.rdb, func(ctx context.Context) (string, error) {
 		return beginTurn.Run(ctx, s.rdb, []string{turnKey(key), tokenKey(key)}, id, turnLife.Milliseconds(), keptOver.Milliseconds()).Text()
 	})
 	if errors.Is(err, redis.Nil) {
@@ -150,8 +150,8 @@ func (s *TokenStore) begin(ctx context.Context, key, id string) (fence string, e
 
 // end ends the turn of id, so that nobody need wait for the rest of it.
 func (s *TokenStore) end(ctx context.Context, key, id string) {
-	_, _ = limited(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // it ends by itself too
-		return drop.Run(ctx, s.rdb, []string{turnKey(key)}, id).Int()
+	_, _ = withTimeout(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // it ends by itself too
+		return releaseScript.Run(ctx, s.rdb, []string{turnKey(key)}, id).Int()
 	})
 }
 
@@ -186,8 +186,8 @@ var saveToken = redis.NewScript(`
 	return 1
 `)
 
-// drop deletes a turn or a lease that is still ours.
-var drop = redis.NewScript(`
+// releaseScript deletes a lock or a lease that the caller still holds.
+var releaseScript = redis.NewScript(`
 	if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 	return 0
 `)

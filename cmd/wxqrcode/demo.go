@@ -12,6 +12,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
 	"github.com/seed-0142d113/wxqrcode/scanstats"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 	"github.com/spf13/cobra"
@@ -187,16 +188,25 @@ func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 	return step("print", d.table(table.Row{"action", "scene", "expires", "picture"}, rows))
 }
 
-// letScan starts a callback server, which records, and lets a new follower and a follower scan.
+// letScan connects a callback handler, which records events, and lets a new follower and a
+// follower scan.
 func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats *scanstats.Store) error {
-	server, err := startDemoCallback(wechat.AppID(), stats.Record, newLog(d.stderr))
-	if err != nil {
-		return step("start the callback server", err)
+	events := make(chan *wxqrcode.Event, 1)
+	cfg := wechat.CallbackConfig(wxtest.Secure)
+	cfg.Logger = newLog(d.stderr)
+	cfg.OnEvent = func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
+		if err := stats.Record(ctx, e); err != nil {
+			return nil, err
+		}
+		events <- e
+		return nil, nil
 	}
-	defer server.close()
-	wechat.SetCallback(server.url(), server.config)
-	if err := wechat.VerifyCallback(ctx); err != nil {
-		return step("have the callback URL verified", err)
+	handler, err := callback.New(cfg)
+	if err != nil {
+		return step("make the callback handler", err)
+	}
+	if err := wechat.Connect(handler); err != nil {
+		return step("verify the callback URL", err)
 	}
 
 	poster, login := d.report.Codes[3], d.report.Codes[1]
@@ -210,7 +220,7 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 		{"new follower", newFollower, poster, wxqrcode.EventSubscribe},
 		{"follower", follower, login, wxqrcode.EventScan},
 	} {
-		event, err := scan(ctx, wechat, server, s.code, s.openID, s.want)
+		event, err := scan(ctx, wechat, events, s.code, s.openID, s.want)
 		if err != nil {
 			return step("let a "+s.who+" scan", err)
 		}
@@ -222,25 +232,25 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 	for _, s := range d.report.Scans {
 		rows = append(rows, table.Row{s.Who, filepath.Base(s.File), s.Event, s.Scene})
 	}
-	if err := d.say("\nCallback   %s, encrypted\n\n", server.url()); err != nil {
+	if err := d.say("\nCallback   secure mode: pushes are signed and encrypted\n\n"); err != nil {
 		return step("print", err)
 	}
 	return step("print", d.table(table.Row{"who", "scans", "event", "scene of the event"}, rows))
 }
 
-// scan lets somebody scan a code, and returns the event that the callback server
-// heard of if it is the right one.
-func scan(ctx context.Context, wechat *wxtest.Server, server *demoCallback, c created, openID string, want wxqrcode.EventType) (*wxqrcode.Event, error) {
+// scan lets a user scan a code, and returns the event that the callback received. Another
+// event than want is an error.
+func scan(ctx context.Context, wechat *wxtest.Server, events <-chan *wxqrcode.Event, c created, openID string, want wxqrcode.EventType) (*wxqrcode.Event, error) {
 	delivery, err := wechat.Scan(ctx, c.Code.Ticket, openID)
 	if err != nil {
 		return nil, err
 	}
 	if delivery.Status != http.StatusOK {
-		return nil, fmt.Errorf("the callback server answered %d: %s", delivery.Status, delivery.Body)
+		return nil, fmt.Errorf("the callback responded %d: %s", delivery.Status, delivery.Body)
 	}
-	event := <-server.events // there before the answer was
+	event := <-events // sent before the response
 	if scene, ok := event.SceneKey(); !ok || event.Type != want || scene != c.Scene || event.OpenID != openID {
-		return nil, fmt.Errorf("heard of %s %q by %s; expected %s of scene %q by %s",
+		return nil, fmt.Errorf("the callback received %s %q by %s; expected %s of scene %q by %s",
 			event.Type, event.EventKey, event.OpenID, want, c.Scene, openID)
 	}
 	return event, nil

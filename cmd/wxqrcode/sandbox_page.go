@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
-	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"html/template"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/callback"
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
@@ -185,20 +184,8 @@ func (s *sandbox) scan(ctx context.Context, result *scanned) {
 		}
 		return
 	}
-	result.ReplyType, result.Reply = readReply(message)
-}
-
-// readReply returns the kind of a message to a follower, and the text of a text.
-func readReply(message []byte) (msgType, content string) {
-	var m struct{ MsgType, Content string }
-	switch {
-	case len(message) == 0:
-	case message[0] == '{':
-		_ = json.Unmarshal(message, &m) // which WeChat has read, as it is in all of these
-	default:
-		_ = xml.Unmarshal(message, &m)
-	}
-	return m.MsgType, m.Content
+	reply := callback.Message{Raw: message}
+	result.ReplyType, result.Reply = reply.Field("MsgType"), reply.Field("Content")
 }
 
 // String tells people what came of the scan, in text that can be shown.

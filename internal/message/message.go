@@ -10,6 +10,7 @@ package message
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -373,8 +374,7 @@ func checkCharacters(s string) error {
 func hasControl(s string) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for len(s) >= 8 {
-		word := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56 // one load
+		word := binary.LittleEndian.Uint64([]byte(s[:8]))
 		if (word-' '*ones)&^word&high != 0 && strings.ContainsFunc(s[:8], IsForbidden) { // a byte below ' '
 			return true
 		}

@@ -225,6 +225,7 @@ func TestFind(t *testing.T) {
 		{"no path", text, "", ""},
 		{"malformed before it", edit(t, text, "<MsgId>", "<a b='c'/><MsgId>"), "MsgId", ""},
 		{"not a message", "hello", "Content", ""},
+		{"malformed JSON behind it", `{"Content":"hello","a":`, "Content", ""},
 		{"a JSON number", pictures, "Info/Count", "2"},
 		{"a JSON array", pictures, "Info/List/MD5", "a"},
 		{"an empty JSON array", pictures, "Info/Empty/MD5", ""},

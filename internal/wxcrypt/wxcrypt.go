@@ -104,15 +104,14 @@ func (k Key) encrypt(random [randomLen]byte, message []byte, appID string) ([]by
 	if uint64(len(message)) > math.MaxUint32 {
 		return nil, fmt.Errorf("wxqrcode: encrypt a message: it has %d bytes; at most %d are possible", len(message), uint32(math.MaxUint32))
 	}
-	size := headLen + len(message) + len(appID)
-	padding := PaddingBlock - size%PaddingBlock
-
-	b := make([]byte, 0, size+padding)
-	b = append(b, random[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(message)))
-	b = append(b, message...)
-	b = append(b, appID...)
-	b = append(b, bytes.Repeat([]byte{byte(padding)}, padding)...)
+	padding := PaddingBlock - (headLen+len(message)+len(appID))%PaddingBlock
+	b := slices.Concat(
+		random[:],
+		binary.BigEndian.AppendUint32(nil, uint32(len(message))),
+		message,
+		[]byte(appID),
+		bytes.Repeat([]byte{byte(padding)}, padding),
+	)
 	cipher.NewCBCEncrypter(k.secret()).CryptBlocks(b, b)
 	return base64.StdEncoding.AppendEncode(nil, b), nil
 }
@@ -137,7 +136,7 @@ func (k Key) Decrypt(encrypt []byte, appID string, block int) ([]byte, error) {
 	cipher.NewCBCDecrypter(k.secret()).CryptBlocks(b, b)
 
 	padding := int(b[len(b)-1])
-	if padding < 1 || padding > PaddingBlock || padding > len(b) || !bytes.HasSuffix(b, bytes.Repeat([]byte{byte(padding)}, padding)) {
+	if padding < 1 || padding > PaddingBlock || !bytes.HasSuffix(b, bytes.Repeat([]byte{byte(padding)}, padding)) {
 		return nil, errors.New("wxqrcode: decrypt a message: the padding is wrong; is it another EncodingAESKey?")
 	}
 	b = b[:len(b)-padding]
