@@ -210,7 +210,7 @@ func TestPush_Created(t *testing.T) {
 func TestFind(t *testing.T) {
 	const forged = "]]></Content><FromUserName>oOther</FromUserName><Content><![CDATA["
 	scanCode := header + "<MsgType>event</MsgType><ScanCodeInfo>\n<ScanType><![CDATA[qrcode]]></ScanType><ScanResult><![CDATA[1\x1d]]>2]]></ScanResult></ScanCodeInfo></xml>"
-	pictures := `{"MsgType":"event","Info":{"Count":2,"List":[{"MD5":"a"},{"MD5":"b"}],"Empty":[]},"Ok":true,"Null":null}`
+	pictures := `{"MsgType":"event","Info":{"Count":2,"List":[{"MD5":"a"},{"MD5":"b"}],"Empty":[],"Rows":[["a"]]},"Ok":true,"Null":null}`
 	for _, tt := range []struct{ name, body, path, want string }{
 		{"a text", text, "Content", "hello"},
 		{"a number", text, "MsgId", "1"},
@@ -229,6 +229,7 @@ func TestFind(t *testing.T) {
 		{"a JSON number", pictures, "Info/Count", "2"},
 		{"a JSON array", pictures, "Info/List/MD5", "a"},
 		{"an empty JSON array", pictures, "Info/Empty/MD5", ""},
+		{"a JSON array of arrays", pictures, "Info/Rows/MD5", ""},
 		{"a JSON boolean", pictures, "Ok", ""},
 		{"JSON null", pictures, "Null", ""},
 		{"a JSON object", pictures, "Info", ""},

@@ -197,6 +197,8 @@ func TestKey_DecryptMalformed(t *testing.T) {
 			assert.Nil(t, message)
 		})
 	}
+	_, err = key.Decrypt([]byte(seal(key, random+"\x00\x00\x00\x05hellowx1234\x00")), "wx1234\x00", PaddingBlock)
+	require.Error(t, err, "no padding")
 	short := padded(random+"\x00\x00\x00\x05hello"+strings.Repeat("x", 17)+appID, 3)
 	require.Len(t, short, 48)
 	decrypted, err = key.Decrypt([]byte(seal(key, short)), strings.Repeat("x", 17)+appID, aes.BlockSize)
