@@ -47,6 +47,7 @@ var others = map[string]string{
 	"os":       "os",
 	"rand":     "crypto/rand",
 	"redis":    "github.com/redis/go-redis/v9",
+	"runtime":  "runtime",
 	"slog":     "log/slog",
 	"sql":      "database/sql",
 	"strings":  "strings",
