@@ -30,7 +30,7 @@ mutate: ## change the library in one place at a time; its tests should fail; an 
 release: ## rehearse a release, up to go install as a new user
 	go run ./checks/release
 
-demo: ## run the demo against a WeChat in the process
+demo: ## run the demo against the simulator
 	go run ./cmd/wxqrcode demo
 
 ci: ## run every check that a pull request must pass

@@ -51,6 +51,7 @@ const maxEchostr = 1024
 var (
 	errSignature    = forbidden("the signature is wrong; is Token the one of the account's settings?")
 	errMsgSignature = forbidden("the msg_signature is wrong; is Token the one of the account's settings?")
+	errNoEncrypt    = forbidden("the body has no Encrypt although the query has msg_signature; does middleware read or change the body?")
 	errNotEncrypted = forbidden("the push is not encrypted; choose secure mode in the account's settings, or set AllowPlain until then")
 )
 
@@ -97,6 +98,9 @@ func (h *Handler) authenticateEncrypted(w http.ResponseWriter, r *http.Request, 
 		return delivery{}, err
 	}
 	encrypt := message.Encrypted(body)
+	if len(encrypt) == 0 {
+		return delivery{}, errNoEncrypt
+	}
 	if !wxcrypt.Verify(q.msgSignature, h.token(), q.timestamp, q.nonce, encrypt) {
 		return delivery{}, errMsgSignature
 	}

@@ -30,18 +30,19 @@
 // In secure mode each push is encrypted, and its signature covers the whole
 // push. In plain mode the signature covers only a timestamp and a random number,
 // the nonce: it proves that the sender once saw a push. The handler accepts one
-// such signature for one body only, on each instance, while the timestamp is
-// within [Config] MaxAge. This does not stop an attacker who can read pushes in
-// transit:
+// such signature for one body only, on each instance and until it restarts, while
+// the timestamp is within [Config] MaxAge. This does not stop an attacker who can
+// read requests in transit:
 //
-//   - A captured push can be replaced by another body if that body arrives first.
+//   - Another body can arrive before the captured push.
+//   - Another body can be sent to another instance, or after a restart.
 //   - WeChat signs timestamp and nonce without a separator, and a captured pair
 //     can be split elsewhere. If its nonce begins with a later time (about one
 //     captured push in 50,000 is usable on a given later day), the pair
 //     authenticates any body at that time.
 //
-// Secure mode prevents both. URL verification checks only the Token; a wrong
-// EncodingAESKey shows up with the first push.
+// Secure mode prevents all three; SECURITY.md has the details. URL verification
+// checks only the Token; a wrong EncodingAESKey shows up with the first push.
 //
 // # Timeouts of the server
 //
@@ -141,8 +142,9 @@ type Config struct {
 
 	// MaxAge is the largest difference between the timestamp of a push and this
 	// machine's clock, in both directions. 0 means 5 minutes. Pushes are
-	// deduplicated for twice as long, so that a captured push never runs twice.
-	// If it is negative, any timestamp of ten digits is accepted and pushes are
+	// deduplicated for twice as long, so a captured push does not run again while
+	// its timestamp is valid, as long as Dedup remembers it. If MaxAge is
+	// negative, any timestamp of ten digits is accepted and pushes are
 	// deduplicated for 10 minutes: a captured push can run again after that.
 	MaxAge time.Duration
 
