@@ -114,5 +114,5 @@ func (e *Event) DedupKey() string {
 		b = append(append(b, ':'), field...)
 	}
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+	return string(hex.AppendEncode(b[:0], sum[:]))
 }

@@ -163,6 +163,10 @@ const maxNonce = 64
 // parseQuery reads the parameters that a handler uses. A repeated one is an
 // error, because two readers of the query could use different ones.
 func parseQuery(r *http.Request) (q query, err error) {
+	unescape := url.QueryUnescape
+	if !strings.ContainsAny(r.URL.RawQuery, "%+") { // like most
+		unescape = func(s string) (string, error) { return s, nil }
+	}
 	var pair string
 	for rest := r.URL.RawQuery; rest != ""; {
 		pair, rest, _ = strings.Cut(rest, "&")
@@ -190,13 +194,6 @@ func parseQuery(r *http.Request) (q query, err error) {
 		return query{}, forbidden("nonce is missing or not 1 to 64 of the characters 0-9, A-Z, a-z, _ and -")
 	}
 	return q, nil
-}
-
-func unescape(s string) (string, error) {
-	if !strings.Contains(s, "%") && !strings.Contains(s, "+") { // like most
-		return s, nil
-	}
-	return url.QueryUnescape(s)
 }
 
 func isTimestamp(s string) bool {

@@ -158,9 +158,9 @@ func (h *Handler) respond(reply []byte, d delivery) (response, error) {
 		}
 	}
 	if message.IsJSON(reply) {
-		return response{http.StatusOK, "application/json", reply}, nil
+		return response{http.StatusOK, contentTypeJSON, reply}, nil
 	}
-	return response{http.StatusOK, "text/xml; charset=utf-8", reply}, nil
+	return response{http.StatusOK, contentTypeXML, reply}, nil
 }
 
 // encrypt returns the envelope of a reply, under the key and in the format of
@@ -183,12 +183,18 @@ func (h *Handler) encrypt(reply []byte, d delivery) ([]byte, error) {
 	), nil
 }
 
-const contentTypeText = "text/plain; charset=utf-8"
+// Values of headers.
+var (
+	contentTypeText = []string{"text/plain; charset=utf-8"}
+	contentTypeXML  = []string{"text/xml; charset=utf-8"}
+	contentTypeJSON = []string{"application/json"}
+	noSniff         = []string{"nosniff"} // echostr is the sender's
+)
 
 // A response is what ServeHTTP writes.
 type response struct {
 	status      int
-	contentType string
+	contentType []string
 	body        []byte
 }
 
@@ -210,8 +216,8 @@ func reject(err error) (response, Result) {
 }
 
 func (r response) write(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", r.contentType)
-	w.Header().Set("X-Content-Type-Options", "nosniff") // echostr is the sender's
+	w.Header()["Content-Type"] = r.contentType
+	w.Header()["X-Content-Type-Options"] = noSniff
 	if r.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", "GET, POST")
 	}
