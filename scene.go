@@ -13,7 +13,7 @@ import (
 // The platform's limits.
 // See https://developers.weixin.qq.com/doc/service/api/qrcode/qrcodes/api_createqrcode.html.
 const (
-	// MaxLifetime is the longest life of a temporary code: 30 days.
+	// MaxLifetime is the longest lifetime of a temporary code: 30 days.
 	MaxLifetime = 30 * 24 * time.Hour
 
 	// MaxPermanentID is the highest scene id of a permanent code. Temporary
@@ -21,7 +21,7 @@ const (
 	MaxPermanentID = 100_000
 
 	// MaxSceneStr is the longest string scene, in bytes of UTF-8. WeChat says
-	// "1 to 64" without a unit, and has refused a permanent scene of 59
+	// "1 to 64" without a unit, and has rejected a permanent scene of 59
 	// characters in 65 bytes: bytes are the reading that always works.
 	MaxSceneStr = 64
 )
@@ -57,11 +57,11 @@ func SceneID(id uint32) Scene { return Scene{kind: idScene, id: id} }
 // [Request.Validate].
 func SceneStr(s string) Scene { return Scene{kind: strScene, str: s} }
 
-// RandomScene returns a text scene that nobody can guess: prefix and 26 base32
-// characters that hold at least 128 random bits. It is made for logins, where
-// whoever knows the scene could wait for the scan. The prefix, at most 38 bytes,
-// tells such scenes from others; with a longer one the scene is over
-// [MaxSceneStr] and [Request.Validate] refuses it.
+// RandomScene returns a text scene that cannot be guessed: prefix and 26 base32
+// characters with at least 128 random bits. It is made for logins, where an
+// attacker who knows the scene could wait for the scan. The prefix, at most 38
+// bytes, distinguishes such scenes; with a longer one the scene exceeds
+// [MaxSceneStr] and [Request.Validate] rejects it.
 func RandomScene(prefix string) Scene { return SceneStr(prefix + rand.Text()) }
 
 // ID returns the scene's number. It reports false for a text and for the zero
@@ -77,7 +77,7 @@ func (s Scene) Key() string {
 	return s.str
 }
 
-// String returns the scene's kind and value, for people to read.
+// String returns the kind and the value of the scene, for logs.
 func (s Scene) String() string {
 	switch s.kind {
 	case idScene:

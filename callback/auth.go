@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request) (delivery
 	if err != nil {
 		return delivery{}, err
 	}
-	if err := q.checkAge(time.Now(), h.maxAge); err != nil {
+	if err := q.checkTimestamp(time.Now(), h.maxAge); err != nil {
 		return delivery{}, err
 	}
 	if len(h.keys) > 0 && q.msgSignature != "" {
@@ -116,7 +117,7 @@ func (h *Handler) authenticateEncrypted(w http.ResponseWriter, r *http.Request, 
 }
 
 // authenticateCloud accepts a push of WeChat cloud hosting. It is not signed:
-// the only proof is a path that nobody else knows.
+// the only proof is a secret path.
 func (h *Handler) authenticateCloud(w http.ResponseWriter, r *http.Request) (delivery, error) {
 	if subtle.ConstantTimeCompare([]byte(path.Base(r.URL.Path)), []byte(h.cloudSecret())) != 1 {
 		return delivery{}, forbidden("the path does not end in CloudHostingSecret")
@@ -125,7 +126,8 @@ func (h *Handler) authenticateCloud(w http.ResponseWriter, r *http.Request) (del
 	if err != nil {
 		return delivery{}, err
 	}
-	verifiesPath := message.Find(string(body), "action") == "CheckContainerPath"
+	_, err = message.ParsePush(body)
+	verifiesPath := err != nil && message.Find(string(body), "action") == "CheckContainerPath"
 	if r.Header.Get(cloudHeader) == "" && !verifiesPath {
 		return delivery{}, forbidden("there is no X-WX-SOURCE header, which pushes of WeChat cloud hosting have")
 	}
@@ -137,16 +139,31 @@ const cloudHeader = "X-Wx-Source"
 // checkOrigin rejects a reply of this account that is sent back, and what was
 // made from a captured push.
 func (h *Handler) checkOrigin(d delivery, m message.Push) error {
-	created, dated := m.Created()
-	switch {
-	case d.key != nil && isAccount(m.FromUserName) && m.ToUserName != "" && !isAccount(m.ToUserName):
+	if d.key != nil && isReply(d.message, m) {
 		return forbidden("the push is an encrypted reply of this account")
-	case dated && h.maxAge >= 0 && d.query.isSplitElsewhere(created):
-		return forbidden("timestamp and nonce are not those that WeChat signed")
-	case d.key == nil && d.query.signature != "" && !h.signatures.firstUse(d.query.signature, d.message, h.dedupWindow):
+	}
+	if created, ok := m.Created(); ok && h.maxAge >= 0 {
+		if err := d.query.checkSplit(created); err != nil {
+			return err
+		}
+	}
+	if d.key == nil && d.query.signature != "" && !h.signatures.firstUse(d.query.signature, d.message, h.dedupWindow) {
 		return forbidden("the signature was used with another body")
 	}
 	return nil
+}
+
+// isReply reports whether a message is from an account to a user. WeChat sends
+// the user names first; another SDK may write a reply in another order.
+func isReply(plaintext []byte, m message.Push) bool {
+	from, to := m.FromUserName, m.ToUserName
+	if from == "" {
+		from = message.Find(string(plaintext), "FromUserName")
+	}
+	if to == "" {
+		to = message.Find(string(plaintext), "ToUserName")
+	}
+	return isAccount(from) && to != "" && !isAccount(to)
 }
 
 func isAccount(userName string) bool { return strings.HasPrefix(userName, "gh_") }
@@ -167,6 +184,7 @@ func parseQuery(r *http.Request) (q query, err error) {
 	if !strings.ContainsAny(r.URL.RawQuery, "%+") { // like most
 		unescape = func(s string) (string, error) { return s, nil }
 	}
+	seen := make([]*string, 0, 5)
 	var pair string
 	for rest := r.URL.RawQuery; rest != ""; {
 		pair, rest, _ = strings.Cut(rest, "&")
@@ -178,9 +196,10 @@ func parseQuery(r *http.Request) (q query, err error) {
 		if field == nil {
 			continue
 		}
-		if *field != "" {
+		if slices.Contains(seen, field) {
 			return query{}, forbidden(name + " is repeated in the query")
 		}
+		seen = append(seen, field)
 		if *field, err = unescape(value); err != nil {
 			return query{}, forbidden(name + " is not escaped as a URL requires")
 		}
@@ -228,9 +247,9 @@ func (q *query) field(name string) *string {
 	return nil
 }
 
-// checkAge returns an error if the timestamp differs from now by more than
+// checkTimestamp returns an error if the timestamp differs from now by more than
 // maxAge. A negative maxAge allows any.
-func (q query) checkAge(now time.Time, maxAge time.Duration) error {
+func (q query) checkTimestamp(now time.Time, maxAge time.Duration) error {
 	seconds, _ := strconv.ParseInt(q.timestamp, 10, 64)
 	if skew := now.Sub(time.Unix(seconds, 0)); maxAge >= 0 && q.timestamp != "" && skew.Abs() > maxAge {
 		return forbidden(fmt.Sprintf("timestamp is %v off; MaxAge allows %v (is this machine's clock right?)", skew.Round(time.Second), maxAge))
@@ -242,25 +261,25 @@ func (q query) checkAge(now time.Time, maxAge time.Duration) error {
 // CreateTime.
 const maxEarly = 60
 
-// isSplitElsewhere reports whether timestamp and nonce are not those that WeChat
+// checkSplit returns an error if timestamp and nonce are not those that WeChat
 // signed, but the same characters, swapped or split elsewhere.
 //
 // WeChat signs the two sorted and joined without a separator, so the timestamp
 // that it signed is at one end of them. A captured push whose nonce begins with
 // a later time could use that as its timestamp. Then an end of the joined pair
 // reads as a time not before the message and before the timestamp.
-func (q query) isSplitElsewhere(created time.Time) bool {
+func (q query) checkSplit(created time.Time) error {
 	if q.timestamp == "" {
-		return false
+		return nil
 	}
 	joined := min(q.timestamp, q.nonce) + max(q.timestamp, q.nonce)
 	for _, end := range []string{joined[:10], joined[len(joined)-10:]} {
 		seconds, err := strconv.ParseUint(end, 10, 64) // accepts digits only
 		if err == nil && int64(seconds) >= created.Unix()-maxEarly && end < q.timestamp {
-			return true
+			return forbidden("timestamp and nonce are not those that WeChat signed")
 		}
 	}
-	return false
+	return nil
 }
 
 // readBody reads a push of at most maxBody bytes.
@@ -272,7 +291,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	if size < 0 || size > defaultMaxBody {
 		size = defaultMaxBody
 	}
-	body := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // does not grow
+	body := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // does not grow below the default MaxBody
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, h.maxBody))
 	if err == nil {
 		setReadDeadline(w, time.Time{}) // net/http reads on, to notice that the client goes

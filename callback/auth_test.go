@@ -105,31 +105,33 @@ func TestHandler_VerifyURL(t *testing.T) {
 		return q.Encode()
 	}
 	for name, query := range map[string]string{
-		"no query":                   "",
-		"no echostr":                 set("echostr", ""),
-		"an echostr too long":        set("echostr", strings.Repeat("e", 1025)),
-		"no signature":               set("signature", ""),
-		"another signature":          set("signature", wxcrypt.Sign("another", "1714036504", "1514711492", nil)),
-		"an upper-case signature":    set("signature", strings.ToUpper(good.Get("signature"))),
-		"a signature too long":       set("signature", good.Get("signature")+"0"),
-		"another nonce":              set("nonce", "1514711493"),
-		"another timestamp":          set("timestamp", "1714036505"),
-		"a msg_signature instead":    "msg_" + set("openid", ""),
-		"timestamp repeated":         good.Encode() + "&timestamp=1714036504",
-		"timestamp repeated, empty":  good.Encode() + "&timestamp",
-		"nonce repeated, escaped":    good.Encode() + "&%6eonce=1",
-		"signature repeated":         good.Encode() + "&signature=" + good.Get("signature"),
-		"msg_signature repeated":     good.Encode() + "&msg_signature=1&msg_signature=1",
-		"echostr repeated":           good.Encode() + "&echostr=echo-me",
-		"no timestamp":               verification("", "1514711492", "e").Encode(),
-		"a timestamp of 9 digits":    verification("171403650", "1514711492", "e").Encode(),
-		"a timestamp of 11 digits":   verification("17140365040", "1514711492", "e").Encode(),
-		"a signed timestamp":         verification("+714036504", "1514711492", "e").Encode(),
-		"full-width digits":          verification("１714036504", "1514711492", "e").Encode(),
-		"no nonce":                   verification("1714036504", "", "e").Encode(),
-		"a nonce of 65 characters":   verification("1714036504", strings.Repeat("n", 65), "e").Encode(),
-		"a nonce with SHA-1 padding": verification("1714036504", "n\x80\x00", "e").Encode(),
-		"a nonce with +":             verification("1714036504", "a+b", "e").Encode(),
+		"no query":                        "",
+		"no echostr":                      set("echostr", ""),
+		"an echostr too long":             set("echostr", strings.Repeat("e", 1025)),
+		"no signature":                    set("signature", ""),
+		"another signature":               set("signature", wxcrypt.Sign("another", "1714036504", "1514711492", nil)),
+		"an upper-case signature":         set("signature", strings.ToUpper(good.Get("signature"))),
+		"a signature too long":            set("signature", good.Get("signature")+"0"),
+		"another nonce":                   set("nonce", "1514711493"),
+		"another timestamp":               set("timestamp", "1714036505"),
+		"a msg_signature instead":         "msg_" + set("openid", ""),
+		"timestamp repeated":              good.Encode() + "&timestamp=1714036504",
+		"timestamp repeated, empty":       good.Encode() + "&timestamp",
+		"signature repeated, empty first": "signature=&" + good.Encode(),
+		"nonce repeated, without a value": "nonce&" + good.Encode(),
+		"nonce repeated, escaped":         good.Encode() + "&%6eonce=1",
+		"signature repeated":              good.Encode() + "&signature=" + good.Get("signature"),
+		"msg_signature repeated":          good.Encode() + "&msg_signature=1&msg_signature=1",
+		"echostr repeated":                good.Encode() + "&echostr=echo-me",
+		"no timestamp":                    verification("", "1514711492", "e").Encode(),
+		"a timestamp of 9 digits":         verification("171403650", "1514711492", "e").Encode(),
+		"a timestamp of 11 digits":        verification("17140365040", "1514711492", "e").Encode(),
+		"a signed timestamp":              verification("+714036504", "1514711492", "e").Encode(),
+		"full-width digits":               verification("１714036504", "1514711492", "e").Encode(),
+		"no nonce":                        verification("1714036504", "", "e").Encode(),
+		"a nonce of 65 characters":        verification("1714036504", strings.Repeat("n", 65), "e").Encode(),
+		"a nonce with SHA-1 padding":      verification("1714036504", "n\x80\x00", "e").Encode(),
+		"a nonce with +":                  verification("1714036504", "a+b", "e").Encode(),
 	} {
 		t.Run("not with "+name, func(t *testing.T) {
 			assertForbidden(t, serve(h, httptest.NewRequest(http.MethodGet, "/?"+query, nil)))
@@ -501,6 +503,9 @@ func TestHandler_RejectsReflectedReply(t *testing.T) {
 	assertForbidden(t, send(h, s))
 	assert.Len(t, events.scenes(), 1)
 
+	reordered := "<xml><MsgType>text</MsgType><ToUserName>" + openID + "</ToUserName><FromUserName>" + account + "</FromUserName><CreateTime>1</CreateTime><Content>hi</Content></xml>"
+	assertForbidden(t, send(h, encrypted(reordered)))
+
 	messages := 0
 	cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { messages++; return nil, nil }
 	for name, to := range map[string]string{"between accounts": "gh_2", "without ToUserName": ""} {
@@ -558,6 +563,14 @@ func TestHandler_CloudHosting(t *testing.T) {
 			assert.NotContains(t, log.String(), cloudSecret)
 		})
 	}
+	text := httptest.NewRequest(http.MethodPost, "/"+cloudSecret, strings.NewReader(textXML("]]></Content><action>CheckContainerPath</action><Content><![CDATA[")))
+	text.Header.Set("X-WX-SOURCE", "other")
+	handled := 0
+	withMessages := cloudConfig(never(t))
+	withMessages.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { handled++; return nil, nil }
+	assert.Equal(t, http.StatusOK, serve(newHandler(t, withMessages), text).Code)
+	assert.Equal(t, 1, handled, "a text is not path verification")
+
 	assertForbidden(t, serve(newHandler(t, cloudConfig(never(t))), httptest.NewRequest(http.MethodGet, "/"+cloudSecret+"?"+verification("1714036504", "1", "e").Encode(), nil)))
 
 	var log logbook

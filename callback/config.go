@@ -112,8 +112,9 @@ type Config struct {
 
 	// OnMessage handles every other push, such as texts, menu clicks, other
 	// events and the pushes of a third-party platform. It is called like OnEvent,
-	// and two messages are duplicates if all their bytes are the same. If it is
-	// nil, these pushes are answered "success".
+	// and two messages are duplicates if all their bytes are the same (without a
+	// key, those of Encrypt in compatible mode included). If it is nil, these
+	// pushes are answered "success".
 	OnMessage func(ctx context.Context, m Message) (Reply, error)
 
 	// OnResult is called once for each request, before ServeHTTP returns: for
@@ -145,7 +146,8 @@ type Config struct {
 	// deduplicated for twice as long, so a captured push does not run again while
 	// its timestamp is valid, as long as Dedup remembers it. If MaxAge is
 	// negative, any timestamp of ten digits is accepted and pushes are
-	// deduplicated for 10 minutes: a captured push can run again after that.
+	// deduplicated for 10 minutes: a captured push can run again after that, and
+	// in plain mode its signature authenticates another body.
 	MaxAge time.Duration
 
 	// Timeout is the deadline of OnEvent and OnMessage. 0 means 14 s, a little

@@ -2,6 +2,7 @@ package callback
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -67,7 +68,7 @@ type inflightCall struct {
 // [slog.Default] at Warn and above.
 func NewMemoryDedup(log *slog.Logger) *MemoryDedup {
 	return &MemoryDedup{
-		full:     fullWarning{log: loggerOrDefault(log), what: "dedup keys"},
+		full:     fullWarning{log: loggerOrDefault(log), what: "pushes and replies"},
 		inflight: make(map[keyHash]*inflightCall),
 		done:     newTTLCache[keyHash, struct{}](maxKeys),
 		replies:  newTTLCache[keyHash, []byte](maxReplyBytes),
@@ -76,6 +77,9 @@ func NewMemoryDedup(log *slog.Logger) *MemoryDedup {
 
 // Do implements [Deduplicator].
 func (m *MemoryDedup) Do(ctx context.Context, key string, ttl time.Duration, fn func(context.Context) ([]byte, error)) (reply []byte, duplicate bool, err error) {
+	if m.inflight == nil {
+		return nil, false, errors.New("wxqrcode: callback: the MemoryDedup is the zero value; make one with NewMemoryDedup")
+	}
 	hash := keyHash(maphash.String(seed, key))
 	for {
 		call, joined := m.join(hash)
@@ -91,7 +95,11 @@ func (m *MemoryDedup) Do(ctx context.Context, key string, ttl time.Duration, fn 
 		select {
 		case <-call.done:
 		case <-ctx.Done():
-			return nil, true, context.Cause(ctx)
+			select {
+			case <-call.done: // a stored reply takes precedence
+			default:
+				return nil, true, context.Cause(ctx)
+			}
 		}
 		switch {
 		case call.ok:
@@ -129,7 +137,7 @@ func (m *MemoryDedup) finish(hash keyHash, call *inflightCall, ttl time.Duration
 	if now := sinceStart(); call.ok && ttl > 0 {
 		full = m.done.put(hash, struct{}{}, 1, now, ttl)
 		if len(call.reply) > 0 {
-			m.replies.put(hash, call.reply, len(call.reply)+replyOverhead, now, min(ttl, replyTTL))
+			full = m.replies.put(hash, call.reply, len(call.reply)+replyOverhead, now, min(ttl, replyTTL)) || full
 		}
 	}
 	m.mu.Unlock()
@@ -184,12 +192,12 @@ func (w *fullWarning) warn() {
 	}
 	w.mu.Unlock()
 	if due {
-		w.log.Warn("wxqrcode: callback: memory is full, forgetting the oldest early", "what", w.what, "limit", maxKeys)
+		w.log.Warn("wxqrcode: callback: memory is full, forgetting the oldest early", "what", w.what)
 	}
 }
 
-// A ttlCache keeps values until they expire, and the newest of those whose costs
-// exceed a limit. It is not safe for concurrent use. It removes expired values
+// A ttlCache keeps values until they expire. If their costs exceed a limit, it
+// keeps the newest. It is not safe for concurrent use. It removes expired values
 // when a new one comes.
 type ttlCache[K comparable, V any] struct {
 	limit   int // of the sum of all costs

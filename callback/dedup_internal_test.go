@@ -89,7 +89,12 @@ func TestMemoryDedup_RepliesAreBoundedByBytes(t *testing.T) {
 	do(t, m, strings.Repeat("x", 1000))
 	assert.Zero(t, m.replies.cost, "a reply above the limit is not stored")
 	assert.Empty(t, m.replies.queue)
-	assert.Empty(t, log.String(), "no key is forgotten")
+	assert.Contains(t, log.String(), "level=WARN")
+}
+
+func TestMemoryDedup_ZeroValue(t *testing.T) {
+	_, _, err := new(MemoryDedup).Do(t.Context(), "key", time.Hour, func(context.Context) ([]byte, error) { return nil, nil })
+	assert.Error(t, err)
 }
 
 func TestMemoryDedup_InflightCallsAreNotForgotten(t *testing.T) {

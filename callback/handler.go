@@ -82,7 +82,7 @@ type push struct {
 // not send with it.
 func (h *Handler) parse(d delivery) (push, error) {
 	m, err := message.ParsePush(d.message)
-	if err != nil && len(h.keys) == 0 && message.Encrypted(d.message) != nil {
+	if err != nil && h.cloudSecret() == "" && len(h.keys) == 0 && message.Encrypted(d.message) != nil {
 		return push{}, statusError{http.StatusBadRequest, errors.New("the push is encrypted; set EncodingAESKey and AppID in callback.Config")}
 	}
 	if err != nil {
@@ -110,7 +110,7 @@ func (h *Handler) process(ctx context.Context, q query, p push) (reply []byte, o
 	}
 	reply, duplicate, err := h.dedup.Do(ctx, p.dedupKey(), h.dedupWindow, func(ctx context.Context) ([]byte, error) {
 		// A request that was held open must not outlive the dedup window.
-		if err := q.checkAge(time.Now(), h.maxAge); err != nil {
+		if err := q.checkTimestamp(time.Now(), h.maxAge); err != nil {
 			return nil, err
 		}
 		return h.invoke(ctx, p)

@@ -183,7 +183,7 @@ func (h *Handler) encrypt(reply []byte, d delivery) ([]byte, error) {
 	), nil
 }
 
-// Values of headers.
+// Values of headers, shared by all responses.
 var (
 	contentTypeText = []string{"text/plain; charset=utf-8"}
 	contentTypeXML  = []string{"text/xml; charset=utf-8"}

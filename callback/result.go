@@ -31,8 +31,8 @@ type Message struct {
 }
 
 // Field returns the text of the first field at path, such as "Content" or
-// "ScanCodeInfo/ScanResult", or "" if there is none. Of a list, it is the first
-// element.
+// "ScanCodeInfo/ScanResult", or "" if there is none. A list of objects stands for
+// its first one.
 //
 // WeChat puts the text of a follower into the message as it is, so a field that
 // follows such a text can be forged by the follower. The fields of Message
@@ -92,12 +92,9 @@ const (
 	maxOpenID = 6 // the end of an OpenID, enough to follow a user through a log
 )
 
-// report passes result to OnResult and logs it.
+// report logs result and passes it to OnResult.
 func (h *Handler) report(r *http.Request, result Result, duration time.Duration) {
 	result.Duration = duration
-	if h.onResult != nil {
-		h.onResult(r.Context(), result)
-	}
 	level := slog.LevelInfo
 	switch {
 	case result.Outcome == Rejected:
@@ -107,6 +104,9 @@ func (h *Handler) report(r *http.Request, result Result, duration time.Duration)
 	}
 	if h.log.Enabled(r.Context(), level) {
 		h.log.LogAttrs(r.Context(), level, "wxqrcode: callback", result.attrs(r.Method)...)
+	}
+	if h.onResult != nil {
+		h.onResult(r.Context(), result)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/seed-0142d113/wxqrcode/internal/message"
@@ -48,7 +49,7 @@ func (d *Delivery) Warnings() []string {
 	if d == nil {
 		return nil
 	}
-	return d.warnings
+	return slices.Clone(d.warnings)
 }
 
 // readReply returns the message in a response, with the warnings about it.

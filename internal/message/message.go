@@ -77,7 +77,7 @@ func (p *Push) Created() (t time.Time, ok bool) {
 // once, and with ToUserName, FromUserName and CreateTime.
 func ParsePush(body []byte) (Push, error) {
 	s := string(body)
-	p, repeated, err := readPush(s)
+	p, problem, err := readPush(s)
 	switch {
 	case err != nil:
 		return Push{}, err
@@ -89,8 +89,8 @@ func ParsePush(body []byte) (Push, error) {
 			p.Event = ""
 		}
 		return p, nil
-	case repeated != "":
-		return Push{}, fmt.Errorf("%s is repeated", repeated)
+	case problem != nil:
+		return Push{}, problem
 	case p.InfoType != "":
 		return Push{}, errors.New("both MsgType and InfoType")
 	case p.ToUserName == "" || p.FromUserName == "":
@@ -108,8 +108,9 @@ func ParsePush(body []byte) (Push, error) {
 	return p, nil
 }
 
-// readPush reads the fields of a push, and names one that is repeated.
-func readPush(body string) (p Push, repeated string, err error) {
+// readPush reads the fields of a push. problem is what a scan event must not
+// have, and what does not matter in another message.
+func readPush(body string) (p Push, problem, err error) {
 	lazy := !IsJSON(body) // the members of JSON have no order
 	seen := make([]string, 0, 8)
 	r := NewReader(body)
@@ -117,21 +118,26 @@ func readPush(body string) (p Push, repeated string, err error) {
 		f := r.Field()
 		target := p.field(f.Name)
 		if target == nil {
+			if _, err := f.Text(); err != nil && f.kind == text {
+				problem = err
+			}
 			continue
 		}
 		if slices.Contains(seen, f.Name) {
-			repeated = f.Name
+			problem = fmt.Errorf("%s is repeated", f.Name)
 			continue
 		}
 		seen = append(seen, f.Name)
-		if *target, err = f.pushText(); err != nil {
-			return Push{}, "", fmt.Errorf("%s: %w", f.Name, err)
+		s, err := f.pushText()
+		if err != nil {
+			problem = fmt.Errorf("%s: %w", f.Name, err)
 		}
+		*target = s
 		if lazy && p.headerEnds() && !p.IsScan() {
 			break
 		}
 	}
-	return p, repeated, r.Err()
+	return p, problem, r.Err()
 }
 
 // headerEnds reports whether p has the fields that say what it is.
@@ -194,12 +200,11 @@ func (p *Push) field(name string) *string {
 // The last Encrypt counts: in compatible mode it follows what a follower wrote.
 func Encrypted(body []byte) []byte {
 	if IsJSON(body) {
-		rest := cutAfterLast(body, `"Encrypt"`)
-		rest = bytes.TrimPrefix(bytes.TrimSpace(rest), []byte(":"))
+		rest := cutAfterLast(body, `"Encrypt"`, ":")
 		rest = bytes.TrimPrefix(bytes.TrimSpace(rest), []byte(`"`))
 		return removeBackslashes(cutBefore(rest, `"`))
 	}
-	rest := bytes.TrimSpace(cutAfterLast(body, "<Encrypt>"))
+	rest := bytes.TrimSpace(cutAfterLast(body, "<Encrypt>", ""))
 	if section, ok := bytes.CutPrefix(rest, []byte(cdataStart)); ok {
 		return cutBefore(section, "]")
 	}
@@ -218,15 +223,19 @@ func removeBackslashes(b []byte) []byte {
 	return b[:n]
 }
 
-// cutAfterLast returns what follows the last mark in b, or nil.
-func cutAfterLast(b []byte, mark string) (rest []byte) {
-	sep := []byte(mark)
+// cutAfterLast returns what follows the last mark in b that next follows, behind
+// white space or at once, or nil.
+func cutAfterLast(b []byte, mark, next string) (rest []byte) {
+	sep, prefix := []byte(mark), []byte(next)
 	for {
 		_, after, found := bytes.Cut(b, sep)
 		if !found {
 			return rest
 		}
-		rest, b = after, after
+		if value, ok := bytes.CutPrefix(bytes.TrimLeft(after, " \t\r\n"), prefix); ok {
+			rest = value
+		}
+		b = after
 	}
 }
 

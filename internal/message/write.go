@@ -21,7 +21,7 @@ func Text(name, text string) Element {
 	return Element{name, splitCDATA(text), quote(text)}
 }
 
-// Unsplit is [Text] with a single CDATA section whatever the text contains, as
+// Unsplit is [Text] with a single CDATA section even if the text contains "]]>", as
 // WeChat pushes what a follower wrote.
 func Unsplit(name, text string) Element {
 	return Element{name, cdataStart + text + cdataEnd, quote(text)}
