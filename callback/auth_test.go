@@ -334,7 +334,7 @@ func TestHandler_MaxAge(t *testing.T) {
 func TestHandler_CapturedPushRunsOnce(t *testing.T) {
 	for _, key := range []string{"", aesKey} {
 		for _, maxAge := range []time.Duration{time.Second, 5 * time.Minute, time.Hour} {
-			for _, ahead := range []time.Duration{-1, 0, 1} { // of WeChat's clock, in MaxAge
+			for _, ahead := range []time.Duration{-1, 0, 1} { // how far WeChat's clock is ahead, in MaxAge
 				synctest.Test(t, func(t *testing.T) {
 					startIn2026()
 

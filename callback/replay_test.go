@@ -137,7 +137,7 @@ func TestHandler_RejectsExtendedSignatures(t *testing.T) {
 	}
 }
 
-// FuzzServeHTTP: whatever comes, the status is one that the documentation names,
+// FuzzServeHTTP: for every request the status is one that the documentation names,
 // and a request without the token and the key reaches no callback. A message that
 // is signed well is handled, or is a bad request.
 func FuzzServeHTTP(f *testing.F) {

@@ -146,7 +146,7 @@ func TestReply_Nothing(t *testing.T) {
 func TestReply_Limits(t *testing.T) {
 	articles := func(n int) callback.Reply { return callback.News(make([]callback.Article, n)...) }
 	click, text, scan := eventXML("CLICK", "menu"), textXML("hello"), scanOf("7")
-	nobody := "<xml><CreateTime>1</CreateTime><InfoType>authorized</InfoType></xml>"
+	noRecipient := "<xml><CreateTime>1</CreateTime><InfoType>authorized</InfoType></xml>"
 	for name, tt := range map[string]struct {
 		push  string
 		reply callback.Reply
@@ -166,8 +166,8 @@ func TestReply_Limits(t *testing.T) {
 		"8 articles to a click":          {click, articles(8), true},
 		"1 article to a text":            {text, articles(1), true},
 		"2 articles to a text":           {text, articles(2), false},
-		"a text to a push of a platform": {nobody, callback.Text("hi"), false},
-		"Raw to a push of a platform":    {nobody, callback.Raw([]byte("<xml></xml>")), true},
+		"a text to a push of a platform": {noRecipient, callback.Text("hi"), false},
+		"Raw to a push of a platform":    {noRecipient, callback.Raw([]byte("<xml></xml>")), true},
 	} {
 		for _, key := range []string{"", aesKey} {
 			t.Run(name+key, func(t *testing.T) {

@@ -89,7 +89,7 @@ func (s *Store) entry(e *wxqrcode.Event) (entry, bool, error) {
 	}
 	const ahead = 24 * time.Hour // of a clock that is wrong
 	if age := s.now().Sub(e.CreatedAt); age > s.cfg.KeepEvents || age < -ahead {
-		return entry{}, false, fmt.Errorf("%w: its CreatedAt %v is not in the last %v (Config.KeepEvents) nor in the next %v, so nobody could tell a repeat of it",
+		return entry{}, false, fmt.Errorf("%w: its CreatedAt %v is not in the last %v (Config.KeepEvents) nor in the next %v, so a duplicate could not be detected",
 			ErrInvalidEvent, e.CreatedAt.UTC().Format(time.RFC3339), s.cfg.KeepEvents, ahead)
 	}
 	n.at, n.person, n.id = e.CreatedAt.Unix(), s.person(e.OpenID), s.eventID(e)
