@@ -12,299 +12,311 @@ import (
 	"time"
 )
 
-// BatchOptions bound a batch. The zero BatchOptions are good for most.
+// BatchOptions configure [Client.CreateAll]. The zero value suits most batches.
 type BatchOptions struct {
-	Concurrency int     // calls at a time; zero means 8. Above 64, the transport must keep more idle connections than the default one
-	PerSecond   float64 // calls begun in a second, evenly spread; zero means no limit
+	// Concurrency is how many requests are in flight at a time; zero means 8. Above
+	// 64, use a transport that keeps more idle connections than the default one.
+	Concurrency int
+
+	// Rate limits the requests per second, evenly spread; zero means no limit.
+	Rate float64
+
+	// Existing reports whether the code of a request is known to exist. Then it can
+	// still be created after the account has used up its permanent codes (45029). It is
+	// called on the ranging goroutine, for permanent codes only; nil means that none
+	// exists.
+	Existing func(Request) bool
 }
 
-// A BatchResult is what came of one request of a batch.
+// A BatchResult is the result of one request of a batch.
 type BatchResult struct {
-	Index   int // the place of Request in the batch, from 0
+	Index   int // of Request in the batch, from 0
 	Request Request
-	Code    *QRCode // nil if Err is not
-	Err     error
+	QRCode  *QRCode // nil if there is an error
 }
 
 const (
-	defaultConcurrency = 8
-	limitedTries       = 3  // of a request that WeChat limits (45011)
-	mostRefusals       = 10 // of access tokens, one after the other
+	defaultConcurrency  = 8
+	maxRateLimited      = 3  // attempts of a request that WeChat rate-limits (45011)
+	maxIdenticalFailure = 20 // requests in a row that fail alike
 )
 
-// CreateAll makes a code for each of reqs, several at a time, and yields exactly one result
-// for each, in the order in which they are done.
+// CreateAll creates a code for each of reqs, several at a time, and yields one
+// result for each, in order of completion.
 //
-//	for result := range client.CreateAll(ctx, slices.Values(requests), wxqrcode.BatchOptions{}) {
-//		if result.Err != nil {
-//			log.Printf("code %d: %v", result.Index, result.Err)
+//	for result, err := range client.CreateAll(ctx, slices.Values(requests), wxqrcode.BatchOptions{}) {
+//		if err != nil {
+//			log.Printf("code %d: %v", result.Index, err)
 //			continue
 //		}
-//		// result.Code is for requests[result.Index]
+//		// result.QRCode is the code of requests[result.Index]
 //	}
 //
-// reqs may be endless: it is read on the goroutine of the loop, and never more than
-// Concurrency requests ahead of it, so that a slow loop slows the batch and memory does not
-// grow. While reqs keeps the loop waiting, nothing is yielded.
+// reqs may be endless. It is read on the ranging goroutine, at most Concurrency
+// requests ahead, so a slow loop slows down the batch and memory does not grow.
+// While reqs blocks, no result is yielded. Each range over the result starts anew.
 //
-// Each request fails or succeeds as with [Client.Create]. When WeChat says that there are too
-// many calls a minute (45011), all wait for the next minute; a request is tried three times.
-// When the calls of the day are used up (45009), or the account, its credentials or this
-// machine's IP address are refused ([ErrUnauthorized], [ErrInvalidCredential],
-// [ErrIPNotAllowed]), or access tokens are refused ten times in a row, nothing new is begun:
-// calls on their way finish, and the rest comes back with [ErrNotTried] and the reason. When the
-// permanent codes are used up (45029), that holds for permanent requests. When ctx ends, calls
-// on their way end with its error too.
+// Each request succeeds or fails as with [Client.Create]. If WeChat limits the
+// rate (45011), all requests wait for the next minute; a request is attempted
+// three times. The batch stops if the daily quota is used up (45009), on
+// [ErrUnauthorized], [ErrInvalidCredential] or [ErrIPNotAllowed], and if 20
+// requests in a row fail alike: with the same errcode, or else the same error of
+// this package; a [*ValidationError] does not count. Then requests in flight
+// finish, and every other one fails with [ErrNotAttempted] and the cause. If the
+// permanent codes are used up (45029), only new permanent codes stop: see
+// [BatchOptions]. If ctx ends, requests in flight end with its error and the rest
+// with ErrNotAttempted.
 //
-// A loop that is left early, by break or by a panic, cancels the calls on their way and
-// waits for them. A panic in a call, for instance in the [TokenProvider], is passed on to
-// the loop. If o is out of range, every result has a [*ValidationError].
-func (c *Client) CreateAll(ctx context.Context, reqs iter.Seq[Request], o BatchOptions) iter.Seq[BatchResult] {
-	return func(yield func(BatchResult) bool) {
+// Breaking out of the loop cancels the requests in flight and waits for them. A
+// panic in a request, for instance in a [TokenProvider], is passed on to the loop.
+// If o is invalid, the only result has Index -1 and a *ValidationError.
+func (c *Client) CreateAll(ctx context.Context, reqs iter.Seq[Request], o BatchOptions) iter.Seq2[BatchResult, error] {
+	return func(yield func(BatchResult, error) bool) {
+		if err := o.validate(); err != nil {
+			yield(BatchResult{Index: -1}, err)
+			return
+		}
 		if reqs == nil {
 			return
 		}
-		calls, cancel := context.WithCancel(ctx)
-		b := &batch{
-			client: c, ctx: calls, done: make(chan outcome), left: make(chan struct{}),
-			ended: make(chan struct{}), endedPermanent: make(chan struct{}),
-		}
-		b.reason = o.apply(b)
-		defer b.workers.Wait()
-		defer cancel()
-		defer close(b.left)
-		b.run(reqs, yield)
-	}
-}
-
-// apply sets what o says, or returns why it cannot.
-func (o BatchOptions) apply(b *batch) error {
-	b.most = cmp.Or(o.Concurrency, defaultConcurrency)
-	if b.most < 0 {
-		return &ValidationError{Field: "Concurrency", Value: strconv.Itoa(o.Concurrency), Reason: "must be at least 1; 0 means 8"}
-	}
-	if o.PerSecond < 0 || math.IsNaN(o.PerSecond) || math.IsInf(o.PerSecond, 0) {
-		return &ValidationError{
-			Field: "PerSecond", Value: strconv.FormatFloat(o.PerSecond, 'g', -1, 64),
-			Reason: "must be a positive number; 0 means no limit",
-		}
-	}
-	if o.PerSecond > 0 {
-		const year = 365 * 24 * time.Hour // more than that is no limit but an end
-		b.interval = time.Duration(min(float64(time.Second)/o.PerSecond, float64(year)))
-	}
-	return nil
-}
-
-// A batch is a run of CreateAll.
-type batch struct {
-	client   *Client
-	ctx      context.Context // that of the run
-	most     int             // calls at a time
-	interval time.Duration   // between the beginnings of calls
-
-	workers sync.WaitGroup
-	done    chan outcome
-	left    chan struct{} // closed when nobody receives from done any more
-
-	ended          chan struct{} // closed when reason is set
-	endedPermanent chan struct{} // closed when reasonPermanent is set
-
-	mu              sync.Mutex // guards what follows
-	next            time.Time  // no call begins before
-	resume          time.Time  // when WeChat's minute is over
-	reason          error      // why nothing new is begun
-	reasonPermanent error      // the same for permanent requests
-	refusals        int        // of access tokens, since a code was made
-}
-
-// An outcome is a result, or a panic that took its place.
-type outcome struct {
-	BatchResult
-	panicked any
-}
-
-var errNoReturn = errors.New("wxqrcode: create: the call ended its goroutine")
-
-// run is the loop over reqs, on the goroutine that ranges over the results.
-func (b *batch) run(reqs iter.Seq[Request], yield func(BatchResult) bool) {
-	index, working := 0, 0
-	for r := range reqs {
-		result := BatchResult{Index: index, Request: r, Err: b.refuse(r)}
-		index++
-		if result.Err == nil {
-			working++
-			b.workers.Go(func() { b.work(result) })
-		} else if !yield(result) {
-			return
-		}
-		for full := working == b.most; working > 0; full = false {
-			result, ok := b.receive(full)
-			if !ok {
-				break
+		ctx, cancel := context.WithCancel(ctx)
+		b := newBatch(ctx, c, o)
+		results := make(chan taskResult)
+		index, running := 0, 0
+		defer func() {
+			cancel()
+			for ; running > 0; running-- {
+				<-results
 			}
-			working--
-			if !yield(result) {
+		}()
+		for r := range reqs {
+			t := b.newTask(index, r, o.Existing)
+			index++
+			running++
+			go b.runTask(t, results)
+			for full := running == cmp.Or(o.Concurrency, defaultConcurrency); running > 0; full = false {
+				result, ok := receive(results, full)
+				if !ok {
+					break
+				}
+				running--
+				if !yield(result.unwrap()) {
+					return
+				}
+			}
+		}
+		for running > 0 {
+			result := <-results
+			running--
+			if !yield(result.unwrap()) {
 				return
 			}
 		}
 	}
-	for ; working > 0; working-- {
-		if result, _ := b.receive(true); !yield(result) {
-			return
-		}
+}
+
+func (o BatchOptions) validate() error {
+	if o.Concurrency < 0 {
+		return invalidConfig("Concurrency", strconv.Itoa(o.Concurrency), "must not be negative; 0 means 8")
 	}
+	if o.Rate < 0 || math.IsNaN(o.Rate) || math.IsInf(o.Rate, 0) {
+		return invalidConfig("Rate", strconv.FormatFloat(o.Rate, 'g', -1, 64), "must be a positive number; 0 means no limit")
+	}
+	return nil
 }
 
-// work makes the code of the result's request, and hands over what came of it whatever
-// happens.
-func (b *batch) work(result BatchResult) {
-	result.Err = errNoReturn
-	defer func() {
-		o := outcome{result, recover()}
-		select {
-		case b.done <- o:
-		case <-b.left:
-		}
-	}()
-	result.Code, result.Err = b.create(result.Request)
+// A batch is the state that the requests of one range share.
+type batch struct {
+	client   *Client
+	ctx      context.Context // of requests in flight
+	interval time.Duration   // between the starts of requests
+
+	// Canceled with the reason when the batch stops.
+	start, startNew context.Context // of any request, and of one for a new permanent code
+	stop, stopNew   context.CancelCauseFunc
+
+	mu          sync.Mutex // guards the fields below
+	nextStart   time.Time
+	pausedUntil time.Time // the end of a rate limit
+	failure     string    // what the last requests failed with
+	failures    int       // how many in a row
 }
 
-// receive returns a result that is there, or, if wait is set, the next one.
-func (b *batch) receive(wait bool) (result BatchResult, ok bool) {
-	var o outcome
+func newBatch(ctx context.Context, c *Client, o BatchOptions) *batch {
+	b := &batch{client: c, ctx: ctx}
+	b.start, b.stop = context.WithCancelCause(ctx)
+	b.startNew, b.stopNew = context.WithCancelCause(b.start)
+	if o.Rate > 0 {
+		const maxInterval = 365 * 24 * time.Hour
+		b.interval = time.Duration(min(float64(time.Second)/o.Rate, float64(maxInterval)))
+	}
+	return b
+}
+
+// A task is a request of a batch.
+type task struct {
+	index   int
+	request Request
+	start   context.Context // done when the request must not start
+}
+
+func (b *batch) newTask(index int, r Request, existing func(Request) bool) task {
+	t := task{index: index, request: r, start: b.start}
+	if r.kind == permanent && (existing == nil || !existing(r)) {
+		t.start = b.startNew
+	}
+	return t
+}
+
+// A taskResult is the result of a task, or the panic that ended it.
+type taskResult struct {
+	BatchResult
+	err      error
+	panicked any
+}
+
+// unwrap returns the result on the ranging goroutine, or panics there.
+func (r taskResult) unwrap() (BatchResult, error) {
+	if r.panicked != nil {
+		panic(r.panicked)
+	}
+	return r.BatchResult, r.err
+}
+
+// receive returns the next result. Without wait it returns false if none is
+// ready.
+func receive(results <-chan taskResult, wait bool) (r taskResult, ok bool) {
 	if wait {
-		o = <-b.done
-	} else {
-		select {
-		case o = <-b.done:
-		default:
-			return result, false
-		}
-	}
-	if o.panicked != nil {
-		panic(o.panicked)
-	}
-	return o.BatchResult, true
-}
-
-// refuse returns why r is not begun; nil if it may be.
-func (b *batch) refuse(r Request) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	reason := b.reason
-	if reason == nil && r.isPermanent() {
-		reason = b.reasonPermanent
-	}
-	if reason == nil {
-		reason = b.ctx.Err()
-	}
-	if _, invalid := errors.AsType[*ValidationError](reason); reason == nil || invalid {
-		return reason
-	}
-	return fmt.Errorf("%w: %w", ErrNotTried, reason)
-}
-
-// create makes the code of r as soon as it may.
-func (b *batch) create(r Request) (*QRCode, error) {
-	for try := 1; ; try++ {
-		if err := b.wait(r); err != nil {
-			return nil, err
-		}
-		code, err := b.client.Create(b.ctx, r)
-		if !b.learn(err) || try == limitedTries {
-			return code, err
-		}
-	}
-}
-
-// wait waits until the next call may begin, and says why if it may not.
-func (b *batch) wait(r Request) error {
-	for {
-		if err := b.refuse(r); err != nil {
-			return err
-		}
-		b.mu.Lock()
-		now := time.Now()
-		paused := b.resume.After(now)
-		begin := b.resume
-		if !paused {
-			begin = now
-			if b.next.After(begin) {
-				begin = b.next
-			}
-			b.next = begin.Add(b.interval)
-		}
-		b.mu.Unlock()
-		if begin.After(now) {
-			if err := b.sleep(r, begin.Sub(now)); err != nil {
-				return err
-			}
-		}
-		if paused || b.isPaused() {
-			continue // and take a turn after the pause
-		}
-		return b.refuse(r)
-	}
-}
-
-// sleep returns early, and why, if r is not to be begun any more.
-func (b *batch) sleep(r Request, d time.Duration) error {
-	var endedPermanent <-chan struct{}
-	if r.isPermanent() {
-		endedPermanent = b.endedPermanent
+		return <-results, true
 	}
 	select {
-	case <-time.After(d):
-		return nil
-	case <-b.ctx.Done():
-	case <-b.ended:
-	case <-endedPermanent:
+	case r = <-results:
+		return r, true
+	default:
+		return r, false
 	}
-	return b.refuse(r)
+}
+
+var errGoexit = errors.New("wxqrcode: create: the TokenProvider or the transport called runtime.Goexit")
+
+// runTask sends exactly one result.
+func (b *batch) runTask(t task, results chan<- taskResult) {
+	r := taskResult{BatchResult: BatchResult{Index: t.index, Request: t.request}, err: errGoexit}
+	defer func() {
+		r.panicked = recover()
+		results <- r
+	}()
+	r.QRCode, r.err = b.create(t)
+}
+
+// create creates the code of t as soon as the batch permits.
+func (b *batch) create(t task) (*QRCode, error) {
+	for attempts := 1; ; attempts++ {
+		if err := b.waitForTurn(t.start); err != nil {
+			return nil, err
+		}
+		code, err := b.client.Create(b.ctx, t.request)
+		b.pauseIfLimited(err)
+		if attempts < maxRateLimited && errors.Is(err, ErrRateLimited) {
+			continue
+		}
+		b.observe(err)
+		return code, err
+	}
+}
+
+// waitForTurn waits until the next request may start. It returns an error if
+// the batch stops before that.
+func (b *batch) waitForTurn(start context.Context) error {
+	for {
+		turn := b.nextTurn()
+		select {
+		case <-start.Done():
+		case <-time.After(time.Until(turn)):
+		}
+		if start.Err() != nil {
+			return fmt.Errorf("%w: %w", ErrNotAttempted, context.Cause(start))
+		}
+		if !b.isPaused() { // since nextTurn
+			return nil
+		}
+	}
+}
+
+// nextTurn reserves the next time at which a request may start.
+func (b *batch) nextTurn() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	turn := time.Now()
+	for _, earliest := range []time.Time{b.nextStart, b.pausedUntil} {
+		if earliest.After(turn) {
+			turn = earliest
+		}
+	}
+	b.nextStart = turn.Add(b.interval)
+	return turn
 }
 
 func (b *batch) isPaused() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.resume.After(time.Now())
+	return time.Now().Before(b.pausedUntil)
 }
 
-// learn takes from what came of a call what it means for the others, and reports whether
-// to try the call again.
-func (b *batch) learn(err error) (again bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err == nil {
-		b.refusals = 0
-		return false
+// pauseIfLimited pauses all requests until the rate limit resets, if err is one.
+func (b *batch) pauseIfLimited(err error) {
+	if errors.Is(err, ErrRateLimited) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.pausedUntil = retryAt(errcodeMinuteLimit, time.Now())
 	}
-	ends := false
+}
+
+// observe stops the batch if the error of a request means that others will fail
+// too.
+func (b *batch) observe(err error) {
+	apiErr, isAPIError := errors.AsType[*APIError](err)
+	_, isInvalid := errors.AsType[*ValidationError](err)
 	switch {
-	case errors.Is(err, ErrRateLimited):
-		now := time.Now()
-		b.resume = now.Add(now.Truncate(time.Minute).Add(time.Minute).Sub(now))
-		return true
-	case isPermanentQuota(err):
-		if b.reasonPermanent == nil {
-			b.reasonPermanent = err
-			close(b.endedPermanent)
-		}
-	case errors.Is(err, ErrInvalidToken):
-		b.refusals++
-		ends = b.refusals == mostRefusals
+	case isInvalid || b.ctx.Err() != nil:
+	case isAPIError && apiErr.Code == errcodePermanentQuota:
+		b.stopNew(err)
 	case errors.Is(err, ErrQuotaExceeded), errors.Is(err, ErrUnauthorized),
 		errors.Is(err, ErrInvalidCredential), errors.Is(err, ErrIPNotAllowed):
-		ends = true
+		b.stop(err)
+	case b.countFailures(err) >= maxIdenticalFailure:
+		b.stop(err)
 	}
-	if ends && b.reason == nil {
-		b.reason = err
-		close(b.ended)
-	}
-	return false
 }
 
-func isPermanentQuota(err error) bool {
-	e, ok := errors.AsType[*APIError](err)
-	return ok && e.Code == errcodePermanentQuota
+// countFailures returns how many requests in a row failed like err, 0 if err is
+// nil.
+func (b *batch) countFailures(err error) int {
+	failure := failureKind(err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if failure != b.failure {
+		b.failure, b.failures = failure, 0
+	}
+	if err != nil {
+		b.failures++
+	}
+	return b.failures
+}
+
+// failureKind returns a text that errors of the same kind share: the errcode,
+// else the sentinel, else "other".
+func failureKind(err error) string {
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*APIError](err); ok {
+		return strconv.Itoa(e.Code)
+	}
+	for _, sentinel := range []error{ErrInvalidToken, ErrRateLimited, ErrUnexpectedResponse, ErrTokenNotFound} {
+		if errors.Is(err, sentinel) {
+			return sentinel.Error()
+		}
+	}
+	return "other"
 }

@@ -7,11 +7,13 @@ import (
 	"io"
 	"iter"
 	"math"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,12 +75,28 @@ func (s *batchServer) count() int {
 func (s *batchServer) client(t *testing.T) *wxqrcode.Client {
 	t.Helper()
 	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), wxqrcode.WithHTTPClient(&http.Client{Transport: s}),
-		wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1}))
+		wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: 1}))
 	require.NoError(t, err)
 	return client
 }
 
 // numberedRequests yields n requests for scene ids from 1; endlessly if n is negative.
+// A batchOutcome is what CreateAll yields at once.
+type batchOutcome struct {
+	wxqrcode.BatchResult
+	Err error
+}
+
+func outcomes(seq iter.Seq2[wxqrcode.BatchResult, error]) iter.Seq[batchOutcome] {
+	return func(yield func(batchOutcome) bool) {
+		for r, err := range seq {
+			if !yield(batchOutcome{r, err}) {
+				return
+			}
+		}
+	}
+}
+
 func numberedRequests(n int) iter.Seq[wxqrcode.Request] {
 	return func(yield func(wxqrcode.Request) bool) {
 		for i := 0; i != n; i++ {
@@ -93,7 +111,7 @@ func errcode(code int) func(int, string) (int, string) {
 	return func(int, string) (int, string) { return 200, fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, code) }
 }
 
-func TestABatchYieldsOneResultForEachRequest(t *testing.T) {
+func TestCreateAll_YieldsOneResultPerRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{latency: time.Second, answer: func(_ int, body string) (int, string) {
 			if strings.Contains(body, `"scene_id":7}`) {
@@ -103,17 +121,17 @@ func TestABatchYieldsOneResultForEachRequest(t *testing.T) {
 		}}
 		requests := append(slices.Collect(numberedRequests(99)), wxqrcode.Request{})
 		seen := make(map[int]bool)
-		for r := range server.client(t).CreateAll(t.Context(), slices.Values(requests), wxqrcode.BatchOptions{}) {
+		for r := range outcomes(server.client(t).CreateAll(t.Context(), slices.Values(requests), wxqrcode.BatchOptions{})) {
 			assert.False(t, seen[r.Index], "twice: %d", r.Index)
 			seen[r.Index] = true
 			assert.Equal(t, requests[r.Index], r.Request)
 			if r.Index == 6 || r.Index == 99 {
 				require.ErrorIs(t, r.Err, wxqrcode.ErrInvalidRequest)
-				assert.Nil(t, r.Code)
+				assert.Nil(t, r.QRCode)
 				continue
 			}
 			require.NoError(t, r.Err)
-			assert.NotEmpty(t, r.Code.Ticket)
+			assert.NotEmpty(t, r.QRCode.Ticket)
 		}
 		assert.Len(t, seen, 100)
 		assert.Equal(t, 99, server.count(), "the invalid request was not sent")
@@ -121,7 +139,7 @@ func TestABatchYieldsOneResultForEachRequest(t *testing.T) {
 	})
 }
 
-func TestABatchYieldsInTheOrderOfCompletion(t *testing.T) {
+func TestCreateAll_YieldsInOrderOfCompletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{answer: func(_ int, body string) (int, string) {
 			for id, wait := range map[int]time.Duration{1: 3 * time.Second, 2: time.Second, 3: 2 * time.Second} {
@@ -132,19 +150,19 @@ func TestABatchYieldsInTheOrderOfCompletion(t *testing.T) {
 			return 200, ""
 		}}
 		var order []int
-		for r := range server.client(t).CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{}) {
+		for r := range outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{})) {
 			order = append(order, r.Index)
 		}
 		assert.Equal(t, []int{1, 2, 0}, order)
 	})
 }
 
-func TestABatchMakesAsManyCallsAtATimeAsItMay(t *testing.T) {
+func TestCreateAll_Concurrency(t *testing.T) {
 	for concurrency, most := range map[int]int{0: 8, 1: 1, 3: 3, 64: 64, math.MaxInt: 200} {
 		synctest.Test(t, func(t *testing.T) {
 			server := &batchServer{latency: time.Second}
 			start := time.Now()
-			results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(200), wxqrcode.BatchOptions{Concurrency: concurrency}))
+			results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(200), wxqrcode.BatchOptions{Concurrency: concurrency})))
 			assert.Len(t, results, 200)
 			assert.Equal(t, most, server.most)
 			assert.Equal(t, time.Duration((200+most-1)/most)*time.Second, time.Since(start), "%d at a time", most)
@@ -152,7 +170,7 @@ func TestABatchMakesAsManyCallsAtATimeAsItMay(t *testing.T) {
 	}
 }
 
-func TestASlowLoopSlowsTheBatch(t *testing.T) {
+func TestCreateAll_SlowLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{latency: time.Millisecond}
 		read, done := 0, 0
@@ -165,7 +183,7 @@ func TestASlowLoopSlowsTheBatch(t *testing.T) {
 				}
 			}
 		}
-		for range server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 4}) {
+		for range outcomes(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 4})) {
 			time.Sleep(time.Minute)
 			assert.LessOrEqual(t, server.count()-done, 4)
 			done++
@@ -174,7 +192,7 @@ func TestASlowLoopSlowsTheBatch(t *testing.T) {
 	})
 }
 
-func TestASlowSourceHoldsBackNoResult(t *testing.T) {
+func TestCreateAll_SlowRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{latency: time.Millisecond}
 		start := time.Now()
@@ -186,17 +204,17 @@ func TestASlowSourceHoldsBackNoResult(t *testing.T) {
 				}
 			}
 		}
-		for r := range server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{}) {
+		for r := range outcomes(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{})) {
 			// It came while the next request was waited for, and is yielded with that one at the latest.
 			assert.Less(t, time.Since(start), time.Duration(r.Index+2)*time.Hour+time.Second)
 		}
 	})
 }
 
-func TestABatchBeginsNoMoreCallsASecondThanItMay(t *testing.T) {
+func TestCreateAll_Rate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{latency: 5 * time.Second}
-		for range server.client(t).CreateAll(t.Context(), numberedRequests(21), wxqrcode.BatchOptions{Concurrency: 64, PerSecond: 10}) {
+		for range outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(21), wxqrcode.BatchOptions{Concurrency: 64, Rate: 10})) {
 		}
 		require.Len(t, server.calls, 21)
 		for i, at := range server.calls {
@@ -205,7 +223,7 @@ func TestABatchBeginsNoMoreCallsASecondThanItMay(t *testing.T) {
 	})
 }
 
-func TestWhenWeChatLimitsAllWaitForTheNextMinute(t *testing.T) {
+func TestCreateAll_RateLimitPausesAllRequests(t *testing.T) {
 	for name, limited := range map[string]func(int, string) (int, string){
 		"45011":    errcode(45011),
 		"HTTP 429": func(int, string) (int, string) { return http.StatusTooManyRequests, "slow down" },
@@ -220,7 +238,7 @@ func TestWhenWeChatLimitsAllWaitForTheNextMinute(t *testing.T) {
 					return 200, ""
 				}}
 				start := time.Now()
-				results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(6), wxqrcode.BatchOptions{Concurrency: 2, PerSecond: 10}))
+				results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(6), wxqrcode.BatchOptions{Concurrency: 2, Rate: 10})))
 				for _, r := range results {
 					require.NoError(t, r.Err)
 				}
@@ -239,7 +257,7 @@ func TestWhenWeChatLimitsAllWaitForTheNextMinute(t *testing.T) {
 	}
 }
 
-func TestWhoWaitsForATurnWaitsForTheMinuteToo(t *testing.T) {
+func TestCreateAll_RateLimitPausesWaitingRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
 			if n == 1 {
@@ -248,7 +266,7 @@ func TestWhoWaitsForATurnWaitsForTheMinuteToo(t *testing.T) {
 			return 200, ""
 		}}
 		start := time.Now().Truncate(time.Minute)
-		for r := range server.client(t).CreateAll(t.Context(), numberedRequests(4), wxqrcode.BatchOptions{PerSecond: 0.5}) {
+		for r := range outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(4), wxqrcode.BatchOptions{Rate: 0.5})) {
 			require.NoError(t, r.Err)
 		}
 		require.Len(t, server.calls, 5)
@@ -261,12 +279,12 @@ func TestWhoWaitsForATurnWaitsForTheMinuteToo(t *testing.T) {
 	})
 }
 
-func TestTheSlowestBatchWaitsAYearForATurn(t *testing.T) {
+func TestCreateAll_LowestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{}
 		ctx, cancel := context.WithTimeout(t.Context(), 364*24*time.Hour)
 		defer cancel()
-		results := slices.Collect(server.client(t).CreateAll(ctx, numberedRequests(2), wxqrcode.BatchOptions{PerSecond: 1e-300}))
+		results := slices.Collect(outcomes(server.client(t).CreateAll(ctx, numberedRequests(2), wxqrcode.BatchOptions{Rate: 1e-300})))
 		require.Len(t, results, 2)
 		require.NoError(t, results[0].Err)
 		require.ErrorIs(t, results[1].Err, context.DeadlineExceeded)
@@ -274,20 +292,20 @@ func TestTheSlowestBatchWaitsAYearForATurn(t *testing.T) {
 	})
 }
 
-func TestALimitedRequestIsTriedThreeTimes(t *testing.T) {
+func TestCreateAll_AttemptsARateLimitedRequestThreeTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{answer: errcode(45011)}
 		start := time.Now()
-		results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(1), wxqrcode.BatchOptions{}))
+		results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(1), wxqrcode.BatchOptions{})))
 		require.Len(t, results, 1)
 		require.ErrorIs(t, results[0].Err, wxqrcode.ErrRateLimited)
-		assert.NotErrorIs(t, results[0].Err, wxqrcode.ErrNotTried)
+		assert.NotErrorIs(t, results[0].Err, wxqrcode.ErrNotAttempted)
 		assert.Equal(t, 3, server.count())
 		assert.Equal(t, start.Truncate(time.Minute).Add(2*time.Minute), time.Now())
 	})
 }
 
-func TestErrorsThatEndABatch(t *testing.T) {
+func TestCreateAll_ErrorsThatStopTheBatch(t *testing.T) {
 	for _, test := range []struct {
 		code int
 		is   error
@@ -308,17 +326,16 @@ func TestErrorsThatEndABatch(t *testing.T) {
 					return 200, ""
 				}}
 				made, failed, not := 0, 0, 0
-				for r := range server.client(t).CreateAll(t.Context(), numberedRequests(1000), wxqrcode.BatchOptions{Concurrency: 4}) {
+				for r := range outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(1000), wxqrcode.BatchOptions{Concurrency: 4})) {
 					switch {
 					case r.Err == nil:
 						made++
-					case errors.Is(r.Err, wxqrcode.ErrNotTried):
+					case errors.Is(r.Err, wxqrcode.ErrNotAttempted):
 						not++
 						require.ErrorIs(t, r.Err, test.is)
 						apiErr, ok := errors.AsType[*wxqrcode.APIError](r.Err)
 						require.True(t, ok)
 						assert.Equal(t, test.code, apiErr.Code)
-						assert.ErrorContains(t, r.Err, "wxqrcode: not tried: wxqrcode: create: errcode")
 					default:
 						failed++
 						require.ErrorIs(t, r.Err, test.is)
@@ -333,7 +350,7 @@ func TestErrorsThatEndABatch(t *testing.T) {
 	}
 }
 
-func TestErrorsThatDoNotEndABatch(t *testing.T) {
+func TestCreateAll_ErrorsThatDoNotStopTheBatch(t *testing.T) {
 	for name, answer := range map[string]func(int, string) (int, string){
 		"a bad scene":     errcode(40053),
 		"a busy system":   errcode(-1),
@@ -349,10 +366,10 @@ func TestErrorsThatDoNotEndABatch(t *testing.T) {
 					return 200, ""
 				}}
 				failed := 0
-				for r := range server.client(t).CreateAll(t.Context(), numberedRequests(10), wxqrcode.BatchOptions{Concurrency: 1}) {
+				for r := range outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(10), wxqrcode.BatchOptions{Concurrency: 1})) {
 					if r.Err != nil {
 						failed++
-						assert.NotErrorIs(t, r.Err, wxqrcode.ErrNotTried)
+						assert.NotErrorIs(t, r.Err, wxqrcode.ErrNotAttempted)
 					}
 				}
 				assert.Equal(t, 1, failed)
@@ -362,7 +379,7 @@ func TestErrorsThatDoNotEndABatch(t *testing.T) {
 	}
 }
 
-func TestWithoutPermanentCodesTheTemporaryOnesGoOn(t *testing.T) {
+func TestCreateAll_TemporaryCodesGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{answer: func(n int, body string) (int, string) {
 			if strings.Contains(body, "QR_LIMIT") {
@@ -378,13 +395,13 @@ func TestWithoutPermanentCodesTheTemporaryOnesGoOn(t *testing.T) {
 			}
 		}
 		not := 0
-		for r := range server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 1}) {
+		for r := range outcomes(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 1})) {
 			if r.Request.Lifetime() > 0 {
 				require.NoError(t, r.Err)
 				continue
 			}
 			require.ErrorIs(t, r.Err, wxqrcode.ErrQuotaExceeded)
-			if errors.Is(r.Err, wxqrcode.ErrNotTried) {
+			if errors.Is(r.Err, wxqrcode.ErrNotAttempted) {
 				not++
 			}
 		}
@@ -394,20 +411,20 @@ func TestWithoutPermanentCodesTheTemporaryOnesGoOn(t *testing.T) {
 }
 
 // A request that waits, for the next minute or for its turn, is not on its way.
-func TestWhatWaitsWhenABatchEndsIsNotTried(t *testing.T) {
+func TestCreateAll_WaitingRequestsAreNotAttempted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{latency: time.Second, answer: errcode(45009)}
-		results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(8), wxqrcode.BatchOptions{PerSecond: 0.5}))
+		results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(8), wxqrcode.BatchOptions{Rate: 0.5})))
 		require.Len(t, results, 8)
 		assert.Equal(t, 1, server.count())
 		for _, r := range results[1:] {
-			require.ErrorIs(t, r.Err, wxqrcode.ErrNotTried)
+			require.ErrorIs(t, r.Err, wxqrcode.ErrNotAttempted)
 			require.ErrorIs(t, r.Err, wxqrcode.ErrQuotaExceeded)
 		}
 	})
 }
 
-func TestWhatWaitsHearsAtOnceThatABatchEnded(t *testing.T) {
+func TestCreateAll_WaitingRequestsStopAtOnce(t *testing.T) {
 	for _, code := range []int{45009, 45029} {
 		synctest.Test(t, func(t *testing.T) {
 			server := &batchServer{latency: time.Second, answer: errcode(code)}
@@ -419,7 +436,7 @@ func TestWhatWaitsHearsAtOnceThatABatchEnded(t *testing.T) {
 				}
 			}
 			start := time.Now()
-			results := slices.Collect(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{PerSecond: 0.1}))
+			results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Rate: 0.1})))
 			assert.Len(t, results, 20)
 			assert.Equal(t, time.Second, time.Since(start))
 			assert.Equal(t, 1, server.count())
@@ -427,49 +444,138 @@ func TestWhatWaitsHearsAtOnceThatABatchEnded(t *testing.T) {
 	}
 }
 
-func TestTokensThatAreAlwaysRefusedEndABatch(t *testing.T) {
-	for _, good := range []int{0, 9} { // a code that is made now and then keeps it going
-		server := &batchServer{answer: func(n int, body string) (int, string) {
-			if good > 0 && n%good == 0 {
-				return 200, ""
+func TestCreateAll_StopsAfterTwentyFailuresAlike(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for _, test := range []struct {
+		name string
+		fail func(n int, body string) (int, string, error)
+		is   error // nil: the batch does not stop
+	}{
+		{"an errcode", func(int, string) (int, string, error) { return 200, `{"errcode":40001}`, nil }, wxqrcode.ErrInvalidToken},
+		{"an unknown errcode", func(int, string) (int, string, error) { return 200, `{"errcode":99999}`, nil }, wxqrcode.ErrUnexpectedResponse},
+		{"a page", func(int, string) (int, string, error) { return 403, "<html>", nil }, wxqrcode.ErrUnexpectedResponse},
+		{"a refused connection", func(int, string) (int, string, error) { return 0, "", refused }, syscall.ECONNREFUSED},
+		{"a success now and then", func(n int, _ string) (int, string, error) {
+			if n%20 == 0 {
+				return 200, "", nil
 			}
-			return errcode(40001)(n, body)
-		}}
-		not := 0
-		for r := range server.client(t).CreateAll(t.Context(), numberedRequests(100), wxqrcode.BatchOptions{Concurrency: 1}) {
-			if errors.Is(r.Err, wxqrcode.ErrNotTried) {
-				require.ErrorIs(t, r.Err, wxqrcode.ErrInvalidToken)
-				not++
-			}
-		}
-		assert.Equal(t, map[int]int{0: 90, 9: 0}[good], not)
+			return 200, `{"errcode":40001}`, nil
+		}, nil},
+		{"errors that differ", func(n int, _ string) (int, string, error) { return 200, fmt.Sprintf(`{"errcode":%d}`, 90000+n/19), nil }, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := 0
+				client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
+					body, err := io.ReadAll(r.Body)
+					require.NoError(t, err)
+					n++
+					status, text, err := test.fail(n, string(body))
+					if text == "" {
+						text = goodCode
+					}
+					if err != nil {
+						return nil, err
+					}
+					return respond(status, text)
+				}, wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: 1}), wxqrcode.WithAPIURL("https://api.example"))
+				notAttempted := 0
+				for r := range outcomes(client.CreateAll(t.Context(), numberedRequests(100), wxqrcode.BatchOptions{Concurrency: 1})) {
+					if errors.Is(r.Err, wxqrcode.ErrNotAttempted) {
+						require.ErrorIs(t, r.Err, test.is)
+						notAttempted++
+					}
+				}
+				want := 0
+				if test.is != nil {
+					want = 80
+				}
+				assert.Equal(t, want, notAttempted)
+			})
+		})
 	}
 }
 
-func TestACallThatDoesNotReturnIsAResultToo(t *testing.T) {
+func TestCreateAll_InvalidRequestsDoNotStopTheBatch(t *testing.T) {
+	server := new(batchServer)
+	requests := func(yield func(wxqrcode.Request) bool) {
+		for range 100 {
+			if !yield(wxqrcode.Permanent(wxqrcode.SceneStr(""))) {
+				return
+			}
+		}
+		yield(aCode)
+	}
+	good := 0
+	for r := range outcomes(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 1})) {
+		if r.Err == nil {
+			good++
+		} else {
+			require.ErrorIs(t, r.Err, wxqrcode.ErrInvalidRequest)
+		}
+	}
+	assert.Equal(t, 1, good)
+}
+
+func TestCreateAll_ExistingPermanentCodesGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+			if strings.Contains(body, `"scene_id":1}`) {
+				return errcode(45029)(n, body)
+			}
+			return 200, ""
+		}}
+		requests := func(yield func(wxqrcode.Request) bool) {
+			for i := range uint32(20) {
+				if !yield(wxqrcode.Permanent(wxqrcode.SceneID(i + 1))) {
+					return
+				}
+			}
+		}
+		existing := func(r wxqrcode.Request) bool {
+			id, _ := r.Scene().ID()
+			return id%2 == 0
+		}
+		var created, notAttempted []string
+		for r := range outcomes(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{Concurrency: 1, Existing: existing})) {
+			switch {
+			case r.Err == nil:
+				created = append(created, r.Request.Scene().Key())
+			case errors.Is(r.Err, wxqrcode.ErrNotAttempted):
+				require.ErrorIs(t, r.Err, wxqrcode.ErrQuotaExceeded)
+				notAttempted = append(notAttempted, r.Request.Scene().Key())
+			}
+		}
+		assert.Equal(t, strings.Fields("2 4 6 8 10 12 14 16 18 20"), created)
+		assert.Equal(t, strings.Fields("3 5 7 9 11 13 15 17 19"), notAttempted)
+		assert.Equal(t, 11, server.count())
+	})
+}
+
+func TestCreateAll_PanicAndGoexit(t *testing.T) {
 	goexit, err := wxqrcode.NewClient(wxqrcode.TokenProviderFunc(func(context.Context) (string, error) {
 		runtime.Goexit()
 		return "", nil
 	}))
 	require.NoError(t, err)
-	results := slices.Collect(goexit.CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{}))
+	results := slices.Collect(outcomes(goexit.CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{})))
 	require.Len(t, results, 3)
 	for _, r := range results {
-		require.ErrorContains(t, r.Err, "the call ended its goroutine")
+		require.ErrorContains(t, r.Err, "runtime.Goexit")
 	}
 	panics, err := wxqrcode.NewClient(wxqrcode.TokenProviderFunc(func(context.Context) (string, error) { panic("provider") }))
 	require.NoError(t, err)
 	assert.PanicsWithValue(t, "provider", func() {
-		for range panics.CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{}) {
+		for range outcomes(panics.CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{})) {
 		}
 	}, "on this goroutine, where it can be recovered")
 }
 
-func TestABatchEndsWithItsContext(t *testing.T) {
+func TestCreateAll_EndsWithItsContext(t *testing.T) {
 	for name, o := range map[string]wxqrcode.BatchOptions{
 		"calls are on their way":   {Concurrency: 4},
-		"requests wait for a turn": {Concurrency: 4, PerSecond: 0.001},
-		"requests wait for ever":   {Concurrency: 4, PerSecond: 1e-300},
+		"requests wait for a turn": {Concurrency: 4, Rate: 0.001},
+		"requests wait for ever":   {Concurrency: 4, Rate: 1e-300},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -477,13 +583,13 @@ func TestABatchEndsWithItsContext(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(time.Second, cancel)
 				start := time.Now()
-				results := slices.Collect(server.client(t).CreateAll(ctx, numberedRequests(100), o))
+				results := slices.Collect(outcomes(server.client(t).CreateAll(ctx, numberedRequests(100), o)))
 				assert.Equal(t, time.Second, time.Since(start))
 				require.Len(t, results, 100)
 				not := 0
 				for _, r := range results {
 					require.ErrorIs(t, r.Err, context.Canceled)
-					if errors.Is(r.Err, wxqrcode.ErrNotTried) {
+					if errors.Is(r.Err, wxqrcode.ErrNotAttempted) {
 						not++
 					}
 				}
@@ -493,7 +599,7 @@ func TestABatchEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestALoopThatIsLeftCancelsTheCallsAndWaitsForThem(t *testing.T) {
+func TestCreateAll_BreakCancelsAndWaits(t *testing.T) {
 	endless := numberedRequests(-1)
 	panics := func(yield func(wxqrcode.Request) bool) {
 		for r := range numberedRequests(20) {
@@ -522,7 +628,7 @@ func TestALoopThatIsLeftCancelsTheCallsAndWaitsForThem(t *testing.T) {
 					return 200, ""
 				}}
 				loop := func() {
-					for range server.client(t).CreateAll(t.Context(), test.requests, wxqrcode.BatchOptions{Concurrency: 16}) {
+					for range outcomes(server.client(t).CreateAll(t.Context(), test.requests, wxqrcode.BatchOptions{Concurrency: 16})) {
 						if test.body == nil {
 							break
 						}
@@ -542,7 +648,7 @@ func TestALoopThatIsLeftCancelsTheCallsAndWaitsForThem(t *testing.T) {
 	}
 }
 
-func TestALoopThatIsLeftDoesNotWaitForAnswers(t *testing.T) {
+func TestCreateAll_BreakDoesNotWaitForResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &batchServer{answer: func(n int, _ string) (int, string) { return 200, "" }, latency: time.Hour}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -551,7 +657,7 @@ func TestALoopThatIsLeftDoesNotWaitForAnswers(t *testing.T) {
 		requests := func(yield func(wxqrcode.Request) bool) {
 			_ = yield(wxqrcode.Permanent(wxqrcode.SceneID(1))) && yield(wxqrcode.Request{})
 		}
-		for r := range server.client(t).CreateAll(ctx, requests, wxqrcode.BatchOptions{}) {
+		for r := range outcomes(server.client(t).CreateAll(ctx, requests, wxqrcode.BatchOptions{})) {
 			assert.Equal(t, 1, r.Index, "the invalid one is done first")
 			break
 		}
@@ -559,43 +665,45 @@ func TestALoopThatIsLeftDoesNotWaitForAnswers(t *testing.T) {
 	})
 }
 
-func TestBadBatchOptions(t *testing.T) {
+func TestCreateAll_InvalidOptions(t *testing.T) {
 	for _, test := range []struct {
-		o     wxqrcode.BatchOptions
-		names string
+		o            wxqrcode.BatchOptions
+		field, value string
 	}{
-		{wxqrcode.BatchOptions{Concurrency: -1}, `Concurrency "-1" must be at least 1; 0 means 8`},
-		{wxqrcode.BatchOptions{PerSecond: -0.25}, `PerSecond "-0.25" must be a positive number; 0 means no limit`},
-		{wxqrcode.BatchOptions{PerSecond: math.NaN()}, `PerSecond "NaN" must be`},
-		{wxqrcode.BatchOptions{PerSecond: math.Inf(1)}, `PerSecond "+Inf" must be`},
+		{wxqrcode.BatchOptions{Concurrency: -1}, "Concurrency", "-1"},
+		{wxqrcode.BatchOptions{Rate: -0.25}, "Rate", "-0.25"},
+		{wxqrcode.BatchOptions{Rate: math.NaN()}, "Rate", "NaN"},
+		{wxqrcode.BatchOptions{Rate: math.Inf(1)}, "Rate", "+Inf"},
 	} {
-		server := new(batchServer)
-		results := slices.Collect(server.client(t).CreateAll(t.Context(), numberedRequests(3), test.o))
-		require.Len(t, results, 3)
-		for i, r := range results {
-			assert.Equal(t, i, r.Index)
-			require.ErrorIs(t, r.Err, wxqrcode.ErrInvalidRequest)
-			require.ErrorContains(t, r.Err, test.names)
-			assert.NotErrorIs(t, r.Err, wxqrcode.ErrNotTried)
-		}
-		assert.Zero(t, server.count())
+		t.Run(test.field+" "+test.value, func(t *testing.T) {
+			server := new(batchServer)
+			results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(3), test.o)))
+			require.Len(t, results, 1)
+			assert.Equal(t, wxqrcode.BatchResult{Index: -1}, results[0].BatchResult)
+			require.ErrorIs(t, results[0].Err, wxqrcode.ErrInvalidConfig)
+			invalid, ok := errors.AsType[*wxqrcode.ValidationError](results[0].Err)
+			require.True(t, ok)
+			assert.Equal(t, test.field, invalid.Field)
+			assert.Equal(t, test.value, invalid.Value)
+			assert.Zero(t, server.count())
+		})
 	}
 }
 
-func TestABatchOfNothing(t *testing.T) {
+func TestCreateAll_NoRequests(t *testing.T) {
 	client := new(batchServer).client(t)
-	assert.Empty(t, slices.Collect(client.CreateAll(t.Context(), nil, wxqrcode.BatchOptions{})))
-	assert.Empty(t, slices.Collect(client.CreateAll(t.Context(), numberedRequests(0), wxqrcode.BatchOptions{})))
-	results := slices.Collect(new(wxqrcode.Client).CreateAll(t.Context(), numberedRequests(1), wxqrcode.BatchOptions{}))
+	assert.Empty(t, slices.Collect(outcomes(client.CreateAll(t.Context(), nil, wxqrcode.BatchOptions{}))))
+	assert.Empty(t, slices.Collect(outcomes(client.CreateAll(t.Context(), numberedRequests(0), wxqrcode.BatchOptions{}))))
+	results := slices.Collect(outcomes(new(wxqrcode.Client).CreateAll(t.Context(), numberedRequests(1), wxqrcode.BatchOptions{})))
 	require.Len(t, results, 1)
-	require.ErrorIs(t, results[0].Err, wxqrcode.ErrInvalidRequest)
+	require.ErrorIs(t, results[0].Err, wxqrcode.ErrInvalidConfig)
 }
 
-func TestABatchMayBeRangedOverAgain(t *testing.T) {
+func TestCreateAll_EachRangeStartsAnew(t *testing.T) {
 	server := new(batchServer)
 	results := server.client(t).CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{})
 	for range 2 {
-		assert.Len(t, slices.Collect(results), 3)
+		assert.Len(t, slices.Collect(outcomes(results)), 3)
 	}
 	assert.Equal(t, 6, server.count())
 }

@@ -64,7 +64,7 @@ func BenchmarkCreate(b *testing.B) {
 	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), wxqrcode.WithHTTPClient(&http.Client{Transport: transport}))
 	require.NoError(b, err)
 	request := wxqrcode.Temporary(wxqrcode.SceneID(123), time.Hour)
-	body, err := request.Body()
+	body, err := wxqrcode.RequestBody(request)
 	require.NoError(b, err)
 	ctx := context.Background()
 	plain := &http.Client{Transport: transport}
@@ -172,8 +172,8 @@ func BenchmarkCreateAll(b *testing.B) {
 		server.Fail("qrcode/create", codes, wxtest.Failure{Delay: latency})
 		start := time.Now()
 		done := 0
-		for r := range client.CreateAll(b.Context(), numberedRequests(codes), wxqrcode.BatchOptions{Concurrency: atATime}) {
-			require.NoError(b, r.Err)
+		for _, err := range client.CreateAll(b.Context(), numberedRequests(codes), wxqrcode.BatchOptions{Concurrency: atATime}) {
+			require.NoError(b, err)
 			done++
 		}
 		require.Equal(b, codes, done)
@@ -192,8 +192,8 @@ func BenchmarkCreateAllMemory(b *testing.B) {
 	for b.Loop() {
 		var before, after uint64
 		done := 0
-		for r := range client.CreateAll(b.Context(), numberedRequests(codes), wxqrcode.BatchOptions{Concurrency: 64}) {
-			require.NoError(b, r.Err)
+		for _, err := range client.CreateAll(b.Context(), numberedRequests(codes), wxqrcode.BatchOptions{Concurrency: 64}) {
+			require.NoError(b, err)
 			switch done++; done {
 			case early:
 				before = heapInUse()

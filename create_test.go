@@ -22,10 +22,10 @@ const (
 )
 
 // newMockClient returns a client whose calls all go to the mock.
-func newMockClient(t *testing.T, tokens wxqrcode.TokenProvider, opts ...wxqrcode.ClientOption) (*wxqrcode.Client, *httpmock.MockTransport) {
+func newMockClient(t *testing.T, tokens wxqrcode.TokenProvider, opts ...wxqrcode.Option) (*wxqrcode.Client, *httpmock.MockTransport) {
 	t.Helper()
 	mock := httpmock.NewMockTransport()
-	opts = append([]wxqrcode.ClientOption{wxqrcode.WithHTTPClient(&http.Client{Transport: mock})}, opts...)
+	opts = append([]wxqrcode.Option{wxqrcode.WithHTTPClient(&http.Client{Transport: mock}), quiet}, opts...)
 	client, err := wxqrcode.NewClient(tokens, opts...)
 	require.NoError(t, err)
 	return client, mock
@@ -42,7 +42,7 @@ func answers(bodies ...string) httpmock.Responder {
 
 var aCode = wxqrcode.Temporary(wxqrcode.SceneID(123), 5*time.Minute)
 
-func TestCreateSendsTheBodyOfTheRequestWithTheTokenEscaped(t *testing.T) {
+func TestClient_CreateRequest(t *testing.T) {
 	client, mock := newMockClient(t, wxqrcode.StaticToken("a+b/c=&d e"))
 	mock.RegisterResponder(http.MethodPost, createURL, func(r *http.Request) (*http.Response, error) {
 		assert.Equal(t, "access_token=a%2Bb%2Fc%3D%26d+e", r.URL.RawQuery)
@@ -56,7 +56,7 @@ func TestCreateSendsTheBodyOfTheRequestWithTheTokenEscaped(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestCreateReturnsWhatWasGranted(t *testing.T) {
+func TestClient_CreateResult(t *testing.T) {
 	asked := wxqrcode.Temporary(wxqrcode.SceneStr("x"), 90*time.Second+time.Millisecond)
 	for _, test := range []struct {
 		name     string
@@ -96,16 +96,16 @@ func TestCreateReturnsWhatWasGranted(t *testing.T) {
 	}
 }
 
-func TestCreateFailsForAnAnswerThatIsNoCode(t *testing.T) {
+func TestClient_CreateUnexpectedResponse(t *testing.T) {
 	for _, test := range []struct{ name, answer, says string }{
 		{"no ticket", `{"url":"http://weixin.qq.com/q/x"}`, "no ticket"},
 		{"an empty ticket", `{"ticket":""}`, "no ticket"},
 		{"an empty object", `{}`, "no ticket"},
 		{"errcode 0 alone", `{"errcode":0,"errmsg":"ok"}`, "no ticket"},
-		{"an empty body", ``, "HTTP status 200: not the JSON that was expected"},
-		{"half a body", `{"ticket":"gQH4`, `{\"ticket\":\"gQH4`},
+		{"an empty body", ``, "not the JSON"},
+		{"half a body", `{"ticket":"gQH4`, "not the JSON"},
 		{"a ticket that is no string", `{"ticket":5}`, "not the JSON"},
-		{"a page", `<html>captive portal</html>`, "<html>captive portal</html>"},
+		{"a page", `<html>captive portal</html>`, "proxy"},
 		{"an errmsg that is no string", `{"errcode":40013,"errmsg":5}`, "not the JSON"},
 		{"null", `null`, "no ticket"},
 		{"an array", `[]`, "not the JSON"},
@@ -118,13 +118,14 @@ func TestCreateFailsForAnAnswerThatIsNoCode(t *testing.T) {
 			assert.Nil(t, code)
 			assert.ErrorContains(t, err, "wxqrcode: create: ")
 			assert.ErrorContains(t, err, test.says)
-			assert.NotContains(t, err.Error(), `""`, "nothing is not quoted")
+			assert.NotContains(t, err.Error(), "gQH4", "a body is never quoted")
+			assert.NotContains(t, err.Error(), "<html>")
 			assert.Equal(t, 1, mock.GetTotalCallCount(), "is not tried again")
 		})
 	}
 }
 
-func TestCreateSendsNothingForAnInvalidRequest(t *testing.T) {
+func TestClient_CreateInvalidRequest(t *testing.T) {
 	client, mock := newMockClient(t, wxqrcode.TokenProviderFunc(func(context.Context) (string, error) {
 		t.Error("asked for a token")
 		return "token", nil
@@ -135,7 +136,7 @@ func TestCreateSendsNothingForAnInvalidRequest(t *testing.T) {
 	assert.Zero(t, mock.GetTotalCallCount())
 }
 
-func TestCreateReturnsAnAPIError(t *testing.T) {
+func TestClient_CreateAPIError(t *testing.T) {
 	for _, test := range []struct {
 		name, answer string
 		want         wxqrcode.APIError
@@ -157,12 +158,16 @@ func TestCreateReturnsAnAPIError(t *testing.T) {
 			wxqrcode.APIError{Op: "create", Code: 40164, Message: "invalid ip 1.2.3.4, not in whitelist", RequestID: "Kf", HTTPStatus: 200},
 		},
 		{
-			"with neither", `{"errcode":45009,"errmsg":"reach max api daily quota limit, hybrid: no"}`,
-			wxqrcode.APIError{Op: "create", Code: 45009, Message: "reach max api daily quota limit, hybrid: no", HTTPStatus: 200},
+			"with hints", `{"errcode":40001,"errmsg":"invalid credential hints: [ req_id: dIaOLa0186s154 ]"}`,
+			wxqrcode.APIError{Op: "create", Code: 40001, Message: "invalid credential", RequestID: "dIaOLa0186s154", HTTPStatus: 200},
 		},
 		{
-			"with line breaks, which go", `{"errcode":45009,"errmsg":"a\nb\u0000c"}`,
-			wxqrcode.APIError{Op: "create", Code: 45009, Message: "a b c", HTTPStatus: 200},
+			"with neither", `{"errcode":45029,"errmsg":"reach max limit, hybrid: no"}`,
+			wxqrcode.APIError{Op: "create", Code: 45029, Message: "reach max limit, hybrid: no", HTTPStatus: 200},
+		},
+		{
+			"with line breaks, which go", `{"errcode":45029,"errmsg":"a\nb\u0000c"}`,
+			wxqrcode.APIError{Op: "create", Code: 45029, Message: "a b c", HTTPStatus: 200},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -201,9 +206,9 @@ func (l *tokenList) InvalidateToken(_ context.Context, token string) {
 	l.refused = append(l.refused, token)
 }
 
-func TestCreateRepeatsOnceWithAnotherTokenAfterARefusedOne(t *testing.T) {
+func TestClient_CreateRetriesOnceWithAnotherToken(t *testing.T) {
 	const (
-		refused     = `{"errcode":40001,"errmsg":"invalid credential, access_token is invalid or not latest rid: 1"}`
+		refused     = `{"errcode":40001,"errmsg":"invalid credential rid: 1"}`
 		malformed   = `{"errcode":40014,"errmsg":"invalid access_token"}`
 		expired     = `{"errcode":42001,"errmsg":"access_token expired"}`
 		missing     = `{"errcode":41001,"errmsg":"access_token missing"}`
@@ -250,7 +255,7 @@ func TestCreateRepeatsOnceWithAnotherTokenAfterARefusedOne(t *testing.T) {
 	}
 }
 
-func TestCreateWorksWithAProviderThatCannotBeTold(t *testing.T) {
+func TestClient_CreateWithoutTokenInvalidator(t *testing.T) {
 	next := "one"
 	client, mock := newMockClient(t, wxqrcode.TokenProviderFunc(func(context.Context) (string, error) {
 		token := next
@@ -263,7 +268,7 @@ func TestCreateWorksWithAProviderThatCannotBeTold(t *testing.T) {
 	assert.Equal(t, 2, mock.GetTotalCallCount())
 }
 
-func TestCreateFailsWithoutAToken(t *testing.T) {
+func TestClient_CreateWithoutToken(t *testing.T) {
 	lost := errors.New("no token server")
 	for _, test := range []struct {
 		name   string
@@ -272,8 +277,8 @@ func TestCreateFailsWithoutAToken(t *testing.T) {
 	}{
 		{"the provider's own error", &tokenList{err: lost}, lost},
 		{"an empty token", wxqrcode.StaticToken(""), wxqrcode.ErrInvalidToken},
-		{"a nil function", wxqrcode.TokenProviderFunc(nil), wxqrcode.ErrInvalidRequest},
-		{"a zero TokenSource", new(wxqrcode.TokenSource), wxqrcode.ErrInvalidRequest},
+		{"a nil function", wxqrcode.TokenProviderFunc(nil), wxqrcode.ErrInvalidConfig},
+		{"a zero TokenSource", new(wxqrcode.TokenSource), wxqrcode.ErrInvalidConfig},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, mock := newMockClient(t, test.tokens)
@@ -285,37 +290,33 @@ func TestCreateFailsWithoutAToken(t *testing.T) {
 	}
 }
 
-func TestTheZeroClientIsRefused(t *testing.T) {
+func TestClient_Zero(t *testing.T) {
 	var client wxqrcode.Client
 	_, err := client.Create(t.Context(), aCode)
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
 	_, err = client.Image(t.Context(), "ticket")
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
+	assert.Nil(t, client.TokenSource())
 	assert.Equal(t, wxqrcode.Ticket("a+").ImageURL(), client.ImageURL("a+"))
 }
 
-func TestNewClientRefusesWhatItCannotUse(t *testing.T) {
+func TestNewClient_RejectsInvalidOptions(t *testing.T) {
 	_, err := wxqrcode.NewClient(nil)
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
-	assert.ErrorContains(t, err, "TokenProvider is nil")
-	var source *wxqrcode.TokenSource // whose error was not looked at
-	_, err = wxqrcode.NewClient(source)
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
 
 	_, err = wxqrcode.NewClient(wxqrcode.StaticToken("token"), nil, wxqrcode.WithHTTPClient(nil), wxqrcode.WithLogger(nil))
 	require.NoError(t, err, "nil options mean the default")
 	_, err = wxqrcode.NewClient(wxqrcode.StaticToken("token"), nil, wxqrcode.WithAPIURL("x"))
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest, "those behind a nil one count")
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig, "those behind a nil one count")
 
 	for _, test := range []struct {
 		name string
-		opt  wxqrcode.ClientOption
+		opt  wxqrcode.Option
 	}{
 		{"an empty API URL", wxqrcode.WithAPIURL("")},
 		{"an API URL without a scheme", wxqrcode.WithAPIURL("api.weixin.qq.com")},
 		{"an API URL with another scheme", wxqrcode.WithAPIURL("ftp://api.weixin.qq.com")},
 		{"an API URL without a host", wxqrcode.WithAPIURL("https://")},
-		{"an API URL with a path", wxqrcode.WithAPIURL("https://api.weixin.qq.com/cgi-bin")},
 		{"an API URL with a query", wxqrcode.WithAPIURL("https://api.weixin.qq.com?access_token=hidden-value")},
 		{"an API URL that is a query alone", wxqrcode.WithAPIURL("?access_token=hidden-value")},
 		{"an API URL with an empty query", wxqrcode.WithAPIURL("https://api.weixin.qq.com?")},
@@ -326,13 +327,17 @@ func TestNewClientRefusesWhatItCannotUse(t *testing.T) {
 		{"an API URL with a password with an @", wxqrcode.WithAPIURL("ftp://me:hidden-value@hidden-value@api.weixin.qq.com")},
 		{"a bad second API URL", wxqrcode.WithAPIURL("https://api.weixin.qq.com", "x")},
 		{"a bad image URL", wxqrcode.WithImageURL("mp.weixin.qq.com")},
-		{"negative attempts", wxqrcode.WithRetry(wxqrcode.Retry{Attempts: -1})},
-		{"a negative base", wxqrcode.WithRetry(wxqrcode.Retry{Base: -1})},
-		{"a negative maximum", wxqrcode.WithRetry(wxqrcode.Retry{Max: -1})},
+		{"a User-Agent with a line break", wxqrcode.WithUserAgent("a\nb")},
+		{"a User-Agent that is not ASCII", wxqrcode.WithUserAgent("店")},
+		{"a token store", wxqrcode.WithTokenStore(wxqrcode.NewMemoryStore())},
+		{"the legacy token", wxqrcode.WithLegacyToken()},
+		{"negative attempts", wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: -1})},
+		{"a negative base", wxqrcode.WithRetry(wxqrcode.RetryPolicy{BaseDelay: -1})},
+		{"a negative maximum", wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxDelay: -1})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), test.opt)
-			require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+			require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
 			assert.Nil(t, client)
 			assert.NotContains(t, err.Error(), "hidden-value")
 			assert.NotContains(t, err.Error(), "\n")
@@ -340,14 +345,70 @@ func TestNewClientRefusesWhatItCannotUse(t *testing.T) {
 	}
 }
 
-func TestOptionsChooseTheHosts(t *testing.T) {
+func TestOptions_URLs(t *testing.T) {
 	client, mock := newMockClient(t, wxqrcode.StaticToken("t"),
-		wxqrcode.WithAPIURL("http://ignored.example"), wxqrcode.WithAPIURL("http://sh.example:8080/"), wxqrcode.WithImageURL("https://pictures.example/"))
+		wxqrcode.WithAPIURL("http://ignored.example"), wxqrcode.WithAPIURL("http://sh.example:8080/"), wxqrcode.WithImageURL("https://images.example/"))
 	mock.RegisterResponder(http.MethodPost, "http://sh.example:8080/cgi-bin/qrcode/create", answers(goodCode))
-	mock.RegisterResponder(http.MethodGet, "https://pictures.example/cgi-bin/showqrcode", answers("\xff\xd8\xff\xe0"))
+	mock.RegisterResponder(http.MethodGet, "https://images.example/cgi-bin/showqrcode", answers("\xff\xd8\xff\xe0"))
 	_, err := client.Create(t.Context(), aCode)
 	require.NoError(t, err)
 	_, err = client.Image(t.Context(), "a+b")
 	require.NoError(t, err)
-	assert.Equal(t, "https://pictures.example/cgi-bin/showqrcode?ticket="+url.QueryEscape("a+b"), client.ImageURL("a+b"))
+	assert.Equal(t, "https://images.example/cgi-bin/showqrcode?ticket="+url.QueryEscape("a+b"), client.ImageURL("a+b"))
+}
+
+func TestOptions_URLsWithAPath(t *testing.T) {
+	client, mock := newMockClient(t, wxqrcode.StaticToken("t"), wxqrcode.WithAPIURL("https://proxy.example/wechat/api/"), wxqrcode.WithImageURL("https://proxy.example/a%2Fb"))
+	mock.RegisterResponder(http.MethodPost, "https://proxy.example/wechat/api/cgi-bin/qrcode/create", answers(goodCode))
+	mock.RegisterResponder(http.MethodGet, "https://proxy.example/a%2Fb/cgi-bin/showqrcode", answers("\xff\xd8\xff\xe0"))
+	_, err := client.Create(t.Context(), aCode)
+	require.NoError(t, err)
+	_, err = client.Image(t.Context(), "x")
+	require.NoError(t, err)
+	assert.Equal(t, "https://proxy.example/a%2Fb/cgi-bin/showqrcode?ticket=x", client.ImageURL("x"))
+}
+
+func TestNewCloudHosting(t *testing.T) {
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder(http.MethodPost, "http://api.weixin.qq.com/cgi-bin/qrcode/create", func(r *http.Request) (*http.Response, error) {
+		assert.Empty(t, r.URL.RawQuery, "no access token")
+		return respond(200, goodCode)
+	})
+	client, err := wxqrcode.NewCloudHosting(wxqrcode.WithHTTPClient(&http.Client{Transport: mock}), quiet)
+	require.NoError(t, err)
+	assert.Nil(t, client.TokenSource())
+	_, err = client.Create(t.Context(), aCode)
+	require.NoError(t, err)
+
+	// There is no fallback host, and nothing to invalidate.
+	mock.RegisterResponder(http.MethodPost, "http://api.weixin.qq.com/cgi-bin/qrcode/create", answers(`{"errcode":40001,"errmsg":"x"}`))
+	_, err = client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
+	assert.Equal(t, 2, mock.GetTotalCallCount())
+
+	for _, opt := range []wxqrcode.Option{wxqrcode.WithLegacyToken(), wxqrcode.WithTokenStore(wxqrcode.NewMemoryStore()), wxqrcode.WithAPIURL("x")} {
+		_, err := wxqrcode.NewCloudHosting(opt)
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
+	}
+}
+
+func TestNew_SharesItsTokenSource(t *testing.T) {
+	server := &tokenServer{answer: numbered}
+	client, err := wxqrcode.New(testAppID, testSecret, quiet, wxqrcode.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Path == "/cgi-bin/qrcode/create" {
+			assert.Equal(t, "token-1", r.URL.Query().Get("access_token"))
+			return respond(200, goodCode)
+		}
+		return server.RoundTrip(r)
+	})}))
+	require.NoError(t, err)
+	wantToken(t, client.TokenSource(), "token-1")
+	_, err = client.Create(t.Context(), aCode)
+	require.NoError(t, err)
+	assert.Equal(t, 1, server.count())
+
+	_, err = wxqrcode.New(testAppID, testSecret, wxqrcode.WithTokenStore(wxqrcode.NewMemoryStore()), wxqrcode.WithLegacyToken())
+	require.NoError(t, err)
+	_, err = wxqrcode.New(testAppID, testSecret, wxqrcode.WithAPIURL("x"))
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
 }

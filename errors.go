@@ -1,138 +1,183 @@
 package wxqrcode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"regexp"
 	"strings"
+	"time"
 )
 
-// What the errors of this package match with [errors.Is].
+// The errors of this package match these variables with [errors.Is].
 var (
-	// ErrInvalidRequest: a value was out of range. Either this package said so
-	// before anything was sent ([*ValidationError]) or WeChat did ([*APIError]:
-	// 40033, 40035, 40038, 40052, 40053, 40066, 43002, 43003, 44002, 47001, 47002).
+	// ErrInvalidRequest: a value of a request is out of range. Either this package
+	// rejected it before anything was sent ([*ValidationError]), or WeChat did
+	// ([*APIError]: 40003, 40033, 40035, 40038, 40052, 40053, 40066, 40097, 40201, 40202,
+	// 40203, 43001, 43002, 43003, 44002, 47001, 47002, 76003, 76021, 76022).
 	ErrInvalidRequest = errors.New("wxqrcode: invalid request")
 
-	// ErrInvalidToken: the access token is wrong, expired or missing (40001, 40014,
-	// 42001, 41001), and there was no other.
+	// ErrInvalidConfig: an option, a setting or a constructor argument is invalid
+	// ([*ValidationError]).
+	ErrInvalidConfig = errors.New("wxqrcode: invalid configuration")
+
+	// ErrInvalidToken: the access token is invalid, expired or missing (40001,
+	// 40014, 41001, 42001), and no other token was available.
 	ErrInvalidToken = errors.New("wxqrcode: invalid access token")
 
-	// ErrInvalidCredential: AppID or AppSecret is wrong or frozen (40002, 40013,
-	// 40125, 40243, 41002, 41004, 61024, and 40001 where a token was asked for).
+	// ErrInvalidCredential: the AppID or the AppSecret is wrong or frozen (40002,
+	// 40013, 40125, 40243, 41002, 41004, 61024, and 40001 of a token request), or
+	// those of a third-party platform are (41018, 61005, 61006, 61011, 61023).
 	ErrInvalidCredential = errors.New("wxqrcode: invalid appid or secret")
 
-	// ErrIPNotAllowed: the account's settings do not allow this machine's IP
-	// address (40164, 61004, 89501, 89503, 89506, 89507). The text of the error
-	// says which address that is.
+	// ErrIPNotAllowed: the IP allowlist of the account does not contain this
+	// machine (40164, 61004, 89501, 89503, 89506, 89507). The text of the error
+	// names the address.
 	ErrIPNotAllowed = errors.New("wxqrcode: ip address not allowed")
 
-	// ErrQuotaExceeded: something is used up: the calls of the day (45009), which
-	// come back the next day, or the permanent codes of the account (45029), which
-	// never do. [APIError] Code tells the two apart.
+	// ErrQuotaExceeded: a quota is used up: the requests of the day (45009), the
+	// permanent codes of the account (45029), or the quota resets of the month
+	// (48006). [APIError] has the Code and, where it is known, RetryAt.
 	ErrQuotaExceeded = errors.New("wxqrcode: quota exceeded")
 
-	// ErrRateLimited: too many calls within a minute (45011, HTTP 429).
+	// ErrRateLimited: too many requests within a minute (45011, HTTP 429).
 	ErrRateLimited = errors.New("wxqrcode: rate limited")
 
-	// ErrUnauthorized: the account may not use this API (48001, 48004, 50001,
-	// 50002, 50004, 50007, 45103).
+	// ErrUnauthorized: the account may not use this API (48001, 48004, 50001, 50002,
+	// 50004, 50007, 45103), has not authorized the third-party platform (61003,
+	// 61007), or has not enabled the API in cloud hosting (85107, 85113).
 	ErrUnauthorized = errors.New("wxqrcode: not authorized")
 
-	// ErrSystemBusy: WeChat is busy, and was so at every try (-1).
+	// ErrSystemBusy: WeChat was busy at every attempt (-1).
 	ErrSystemBusy = errors.New("wxqrcode: system busy")
 
-	// ErrTicketNotFound: there is no picture for the ticket (HTTP 404). It is
-	// wrong, or its code is dead.
+	// ErrTicketNotFound: there is no image for the ticket (HTTP 404). The ticket is
+	// wrong, or its code expired.
 	ErrTicketNotFound = errors.New("wxqrcode: ticket not found")
 
-	// ErrMalformedEvent: the body is no push of WeChat's. See [ParseEvent].
+	// ErrMalformedEvent: the body is not a valid WeChat message. See [ParseEvent].
 	ErrMalformedEvent = errors.New("wxqrcode: malformed event")
 
-	// ErrMalformedTicket: the ticket is not laid out as known. See
+	// ErrMalformedTicket: the ticket does not have the known layout. See
 	// [Ticket.Inspect].
 	ErrMalformedTicket = errors.New("wxqrcode: malformed ticket")
 
-	// ErrUnexpectedResponse: the answer is not one that the API gives: another
-	// status, a page in place of JSON, half a body, a code without a ticket.
+	// ErrUnexpectedResponse: the response is not an answer of the API
+	// ([*ResponseError]), ended early, or has an unknown errcode.
 	ErrUnexpectedResponse = errors.New("wxqrcode: unexpected response")
 
-	// ErrNoToken: the [TokenStore] keeps no token under that key.
-	ErrNoToken = errors.New("wxqrcode: no token")
+	// ErrTokenNotFound: the [TokenStore] has no token for the key.
+	ErrTokenNotFound = errors.New("wxqrcode: token not found")
 
-	// ErrNotTried: the request of a batch was not begun, as the batch had ended
-	// before. The reason is wrapped beside it. See [Client.CreateAll].
-	ErrNotTried = errors.New("wxqrcode: not tried")
+	// ErrNotAttempted: a request of a batch was not attempted because the batch
+	// stopped. The error wraps the cause. See [Client.CreateAll].
+	ErrNotAttempted = errors.New("wxqrcode: not attempted")
 )
 
-// A ValidationError says which value is out of range. It matches
-// [ErrInvalidRequest].
+// A ValidationError reports a value that is out of range.
 type ValidationError struct {
-	Field  string // what was given, as the caller names it, or as WeChat does, such as scene_str
-	Value  string // as it was given
+	Field  string // as the caller or WeChat names it, such as Lifetime or scene_str
+	Value  string // as it was given; empty for a secret
 	Reason string // what is allowed
+	Err    error  // ErrInvalidRequest or ErrInvalidConfig
 }
 
-// Error names the field, its value and what is allowed.
+// Error names the field, what is allowed and the value.
 func (e *ValidationError) Error() string {
 	if e.Value == "" {
-		return fmt.Sprintf("wxqrcode: invalid request: %s %s", e.Field, e.Reason)
+		return fmt.Sprintf("wxqrcode: invalid %s: %s", e.Field, e.Reason)
 	}
-	return fmt.Sprintf("wxqrcode: invalid request: %s %q %s", e.Field, beginning(e.Value), e.Reason)
+	return fmt.Sprintf("wxqrcode: invalid %s: %s, got %q", e.Field, e.Reason, truncate(e.Value))
 }
 
-// Is reports whether target is [ErrInvalidRequest].
-func (e *ValidationError) Is(target error) bool { return target == ErrInvalidRequest }
+// Unwrap returns e.Err.
+func (e *ValidationError) Unwrap() error { return e.Err }
 
-// An APIError is an answer of WeChat's that brings no result: an errcode, or
-// something that the API should not answer at all (Code 0, [ErrUnexpectedResponse]
-// as a rule). It matches the one error of this package that Code stands for.
+func invalidRequest(field, value, reason string) error {
+	return &ValidationError{Field: field, Value: value, Reason: reason, Err: ErrInvalidRequest}
+}
+
+func invalidConfig(field, value, reason string) error {
+	return &ValidationError{Field: field, Value: value, Reason: reason, Err: ErrInvalidConfig}
+}
+
+// An APIError is WeChat's answer with an error code. It matches the error of
+// this package that Code stands for.
 //
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
 type APIError struct {
-	Op         string // what was called: create, image, token or stable_token
-	Code       int    // errcode; 0 if there was none
-	Message    string // errmsg without the request id, or what was wrong with the answer
-	RequestID  string // the rid or hint to name when asking WeChat about the call; may be empty
+	Op         string // the operation: create, image, token or stable_token
+	Code       int    // errcode
+	Message    string // errmsg without the request ID
+	RequestID  string // rid, hint or req_id: quote it when asking WeChat; may be empty
 	HTTPStatus int
+	RetryAt    time.Time // when the quota (45009) or the rate limit (45011) resets; else zero
 }
 
-// Error says what was called, what WeChat answered and what to do about it.
+// Error contains the operation, the errcode, the errmsg and what to do about it.
 func (e *APIError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "wxqrcode: %s: ", e.Op)
-	switch {
-	case e.Code != 0:
-		fmt.Fprintf(&b, "errcode %d: %s", e.Code, e.Message)
-	case errors.Is(e, ErrUnexpectedResponse):
-		fmt.Fprintf(&b, "unexpected response: HTTP status %d: %s", e.HTTPStatus, e.Message)
-	default:
-		fmt.Fprintf(&b, "HTTP status %d: %s", e.HTTPStatus, e.Message)
-	}
-	if advice := e.advice(); advice != "" {
-		fmt.Fprintf(&b, ": %s", advice)
-	}
+	fmt.Fprintf(&b, "wxqrcode: %s: errcode %d: %s; %s", e.Op, e.Code, e.Message, e.hint())
 	if e.RequestID != "" {
 		fmt.Fprintf(&b, " (rid %s)", e.RequestID)
 	}
 	return b.String()
 }
 
-// Is reports whether target is the error that the answer stands for.
-func (e *APIError) Is(target error) bool {
-	return target == e.kind().is
+// Is reports whether target is the error that Code stands for.
+func (e *APIError) Is(target error) bool { return target == e.info().sentinel }
+
+func (e *APIError) hint() string {
+	info := e.info()
+	if ip := rejectedIP(e.Message); ip != "" {
+		return strings.Replace(info.hint, thisMachine, ip, 1)
+	}
+	return info.hint
 }
 
-func (e *APIError) advice() string {
-	k := e.kind()
-	if errors.Is(k.is, ErrIPNotAllowed) {
-		if ip := allowIP(e.Message); ip != "" {
-			return strings.Replace(k.advice, "this machine's IP address", ip, 1)
-		}
+func (e *APIError) info() errcodeInfo {
+	if e.Code == errcodeInvalidCredential && (e.Op == opToken || e.Op == opStableToken) {
+		return errcodes[40125]
 	}
-	return k.advice
+	if info, ok := errcodes[e.Code]; ok {
+		return info
+	}
+	return errcodeInfo{ErrUnexpectedResponse, "look up the errcode in WeChat's table"}
+}
+
+// A ResponseError reports a response that is not an answer of the API, such as
+// the error page of a proxy. It describes the response and never quotes it.
+//
+// It matches [ErrUnexpectedResponse]; with HTTP status 429 [ErrRateLimited] too,
+// and with 404 for an image [ErrTicketNotFound] too.
+type ResponseError struct {
+	Op          string // the operation, as in [APIError]
+	HTTPStatus  int
+	ContentType string // media type without parameters; may be empty
+	Length      int64  // bytes of the body, as far as known
+	Reason      string // why the response is unexpected
+}
+
+// Error describes the response and says what to do about it.
+func (e *ResponseError) Error() string {
+	text := fmt.Sprintf("wxqrcode: %s: unexpected response: HTTP status %d, %s, %d bytes: %s",
+		e.Op, e.HTTPStatus, cmp.Or(e.ContentType, "no content type"), e.Length, e.Reason)
+	switch {
+	case errors.Is(e, ErrRateLimited):
+		return text + "; " + errcodes[errcodeMinuteLimit].hint
+	case errors.Is(e, ErrTicketNotFound):
+		return text + "; the ticket is wrong or its code expired, create a new one"
+	}
+	return text
+}
+
+// Is reports whether target is an error that the response stands for.
+func (e *ResponseError) Is(target error) bool {
+	return target == ErrUnexpectedResponse ||
+		target == ErrRateLimited && e.HTTPStatus == http.StatusTooManyRequests ||
+		target == ErrTicketNotFound && e.HTTPStatus == http.StatusNotFound && e.Op == opImage
 }
 
 // The operations, as [APIError.Op] names them.
@@ -146,102 +191,124 @@ const (
 // The errcodes that this package acts on.
 const (
 	errcodeBusy              = -1
-	errcodeInvalidCredential = 40001 // the access token, or the secret of a token call
+	errcodeInvalidCredential = 40001 // the access token, or the AppSecret of a token request
 	errcodeInvalidToken      = 40014
 	errcodeTokenExpired      = 42001
+	errcodeDailyQuota        = 45009
 	errcodeMinuteLimit       = 45011
 	errcodePermanentQuota    = 45029
 )
 
-// A kind of failure: the error that it matches, and what to do about it.
-type kind struct {
-	is     error
-	advice string
-}
-
-func (e *APIError) kind() kind {
-	if e.Code == errcodeInvalidCredential && (e.Op == opToken || e.Op == opStableToken) {
-		return kind{ErrInvalidCredential, "the AppSecret is wrong: " + adviceConfig}
-	}
-	if e.Code != 0 {
-		if k, ok := errcodes[e.Code]; ok {
-			return k
-		}
-		return kind{ErrUnexpectedResponse, "look the code up in WeChat's table of errcodes"}
-	}
-	switch {
-	case e.HTTPStatus == http.StatusTooManyRequests:
-		return errcodes[errcodeMinuteLimit]
-	case e.HTTPStatus == http.StatusNotFound && e.Op == opImage:
-		return kind{ErrTicketNotFound, "the ticket is wrong, or its code is dead: make a new one"}
-	}
-	return kind{is: ErrUnexpectedResponse}
+// errcodeInfo is what an errcode stands for.
+type errcodeInfo struct {
+	sentinel error
+	hint     string // what to do
 }
 
 const (
-	adviceToken = "another program has fetched a token for this account, or the token is of another account: " +
+	thisMachine = "the IP address of this machine"
+
+	hintToken = "another program fetched a token for this account, or the token belongs to another account: " +
 		"share one TokenSource, or use stable_token everywhere"
-	adviceConfig  = "correct the configuration"
-	adviceIP      = "add this machine's IP address to the account's IP allowlist (开发接口管理 > IP白名单)"
-	adviceRequest = "the request is wrong: please report this, with the scene"
-	adviceAccount = "this needs a verified service account in good standing: see the account's page at mp.weixin.qq.com"
+	hintAppID    = "the AppID is wrong: correct the configuration"
+	hintSecret   = "the AppSecret is wrong: correct the configuration"
+	hintIP       = "add " + thisMachine + " to the IP allowlist of the account (微信开发者平台 > 基础信息 > IP白名单)"
+	hintRequest  = "the request is wrong: report this with the scene to the maintainers of wxqrcode"
+	hintAccount  = "this needs a verified service account in good standing: see the account at mp.weixin.qq.com"
+	hintPlatform = "the third-party platform must have the account authorize it again"
 )
 
-// errcodes are those that have a meaning here.
+// errcodes are the errcodes that have a meaning here: those of the calls that
+// this library makes, and those of a token that a third-party platform provides.
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
-var errcodes = map[int]kind{
-	errcodeBusy: {ErrSystemBusy, "WeChat is busy: try again later"},
+var errcodes = map[int]errcodeInfo{
+	errcodeBusy: {ErrSystemBusy, "WeChat is busy: retry later"},
 
-	errcodeInvalidCredential: {ErrInvalidToken, adviceToken},
-	errcodeInvalidToken:      {ErrInvalidToken, adviceToken},
-	errcodeTokenExpired:      {ErrInvalidToken, "the token has expired: fetch a new one"},
+	errcodeInvalidCredential: {ErrInvalidToken, hintToken},
+	errcodeInvalidToken:      {ErrInvalidToken, hintToken},
+	errcodeTokenExpired:      {ErrInvalidToken, "the token expired: request a new one"},
 	41001:                    {ErrInvalidToken, "no access token was sent"},
 
 	40002: {ErrInvalidCredential, "the grant type is wrong"},
-	40013: {ErrInvalidCredential, "the AppID is wrong: " + adviceConfig},
-	41002: {ErrInvalidCredential, "the AppID is missing: " + adviceConfig},
-	40125: {ErrInvalidCredential, "the AppSecret is wrong: " + adviceConfig},
-	41004: {ErrInvalidCredential, "the AppSecret is missing: " + adviceConfig},
-	40243: {ErrInvalidCredential, "the AppSecret is frozen: unfreeze it at mp.weixin.qq.com"},
-	61024: {ErrInvalidCredential, "the account has a third-party platform: use the token that the platform gives for it"},
+	40013: {ErrInvalidCredential, hintAppID},
+	41002: {ErrInvalidCredential, "the AppID is missing: correct the configuration"},
+	40125: {ErrInvalidCredential, hintSecret},
+	41004: {ErrInvalidCredential, "the AppSecret is missing: correct the configuration"},
+	41018: {ErrInvalidCredential, "the AppID of the third-party platform is missing: correct the configuration"},
+	40243: {ErrInvalidCredential, "the AppSecret is frozen: unfreeze it on 微信开发者平台, which takes 10 minutes"},
+	61024: {ErrInvalidCredential, "a third-party platform acts for the account: use the token that the platform provides"},
+	61005: {ErrInvalidCredential, "the component_verify_ticket expired: use the newest one that WeChat pushed"},
+	61006: {ErrInvalidCredential, "the component_verify_ticket is wrong: use the newest one that WeChat pushed"},
+	61011: {ErrInvalidCredential, "the AppID of the third-party platform is wrong: correct the configuration"},
+	61023: {ErrInvalidCredential, "the refresh token is wrong: " + hintPlatform},
 
-	40164: {ErrIPNotAllowed, adviceIP},
-	61004: {ErrIPNotAllowed, adviceIP},
-	89501: {ErrIPNotAllowed, adviceIP + ": an administrator was asked and must confirm"},
-	89503: {ErrIPNotAllowed, adviceIP + ": an administrator must confirm this call"},
-	89506: {ErrIPNotAllowed, adviceIP + ": an administrator has refused it, for a day"},
-	89507: {ErrIPNotAllowed, adviceIP + ": an administrator has refused it, for an hour"},
+	40164: {ErrIPNotAllowed, hintIP},
+	61004: {ErrIPNotAllowed, hintIP},
+	89501: {ErrIPNotAllowed, hintIP + "; an administrator was asked and must confirm"},
+	89503: {ErrIPNotAllowed, hintIP + "; an administrator must confirm this request"},
+	89506: {ErrIPNotAllowed, hintIP + "; an administrator rejected it for a day"},
+	89507: {ErrIPNotAllowed, hintIP + "; an administrator rejected it for an hour"},
 
-	40033: {ErrInvalidRequest, adviceRequest},
-	40035: {ErrInvalidRequest, adviceRequest},
-	40038: {ErrInvalidRequest, adviceRequest},
-	40052: {ErrInvalidRequest, adviceRequest},
-	40053: {ErrInvalidRequest, adviceRequest},
-	47001: {ErrInvalidRequest, adviceRequest},
-	47002: {ErrInvalidRequest, adviceRequest},
+	40003: {ErrInvalidRequest, "the OpenID does not belong to this account"},
+	40033: {ErrInvalidRequest, hintRequest},
+	40035: {ErrInvalidRequest, hintRequest},
+	40038: {ErrInvalidRequest, hintRequest},
+	40052: {ErrInvalidRequest, hintRequest},
+	40053: {ErrInvalidRequest, hintRequest},
+	40097: {ErrInvalidRequest, hintRequest},
+	47001: {ErrInvalidRequest, hintRequest},
+	47002: {ErrInvalidRequest, hintRequest},
 	40066: {ErrInvalidRequest, "the URL is wrong: check WithAPIURL"},
-	43002: {ErrInvalidRequest, "the call must be a POST: does a proxy change it?"},
-	43003: {ErrInvalidRequest, "the call must use HTTPS: check WithAPIURL"},
+	43001: {ErrInvalidRequest, "the request must be a GET: does a proxy change it?"},
+	43002: {ErrInvalidRequest, "the request must be a POST: does a proxy change it?"},
+	43003: {ErrInvalidRequest, "the request must use HTTPS: check WithAPIURL"},
 	44002: {ErrInvalidRequest, "the body was empty: does a proxy drop it?"},
+	76003: {ErrInvalidRequest, "the path of the API is malformed: it begins with a slash and has no host"},
+	76021: {ErrInvalidRequest, "there is no API with this path"},
+	76022: {ErrInvalidRequest, "the API does not belong to this account"},
+	40201: {ErrInvalidRequest, "the account has no callback URL: set it on 微信开发者平台 > 消息推送"},
+	40202: {ErrInvalidRequest, "the action of the check is unknown"},
+	40203: {ErrInvalidRequest, "the network operator of the check is unknown"},
 
-	45009:                 {ErrQuotaExceeded, "the calls of the day are used up: wait for the next day, or clear the quota (10 times a month)"},
-	errcodePermanentQuota: {ErrQuotaExceeded, "the account's permanent codes are used up: use temporary codes"},
+	errcodeDailyQuota:     {ErrQuotaExceeded, "the requests of the day are used up: wait for the next day, or reset the quota (10 times a month)"},
+	errcodePermanentQuota: {ErrQuotaExceeded, "the permanent codes of the account are used up: use temporary codes"},
+	48006:                 {ErrQuotaExceeded, "the 10 quota resets of the month are used up: wait for the next month"},
 
-	errcodeMinuteLimit: {ErrRateLimited, "too many calls within a minute: wait for the next one"},
+	errcodeMinuteLimit: {ErrRateLimited, "too many requests within a minute: wait for the next minute"},
 
-	48001: {ErrUnauthorized, adviceAccount},
-	48004: {ErrUnauthorized, "the API is banned for this account: " + adviceAccount},
-	50001: {ErrUnauthorized, adviceAccount},
-	50002: {ErrUnauthorized, "the account is restricted: " + adviceAccount},
-	50004: {ErrUnauthorized, "the account may not fetch tokens: " + adviceAccount},
-	50007: {ErrUnauthorized, "the account is frozen: " + adviceAccount},
-	45103: {ErrUnauthorized, "the token's account does not have this API: is it another account's token?"},
+	48001: {ErrUnauthorized, hintAccount},
+	48004: {ErrUnauthorized, "the API is banned for this account: " + hintAccount},
+	50001: {ErrUnauthorized, hintAccount},
+	50002: {ErrUnauthorized, "the account is restricted: " + hintAccount},
+	50004: {ErrUnauthorized, "the account may not request tokens: " + hintAccount},
+	50007: {ErrUnauthorized, "the account is frozen: " + hintAccount},
+	45103: {ErrUnauthorized, "the API is not available for the account of the token: does the token belong to another account?"},
+	61003: {ErrUnauthorized, "the account has not authorized the third-party platform: " + hintPlatform},
+	61007: {ErrUnauthorized, "the account has not authorized this permission set: " + hintPlatform},
+	85107: {ErrUnauthorized, "cloud hosting is not enabled: enable 云调用 in the cloud console"},
+	85113: {ErrUnauthorized, "the API is not on the list of 云调用: add its path in the cloud console"},
 }
 
-// requestID finds the end of an errmsg: "rid: …" or, in older answers, "hint: […]".
-var requestID = regexp.MustCompile(`\s*\b(?:rid: (\S+)|hint: \[([^\]]*)\])`)
+// retryAt returns when the quota or the rate limit of code resets, if known.
+func retryAt(code int, now time.Time) time.Time {
+	switch code {
+	case errcodeMinuteLimit:
+		return now.Truncate(time.Minute).Add(time.Minute)
+	case errcodeDailyQuota:
+		year, month, day := now.In(shanghai).Date()
+		return time.Date(year, month, day+1, 0, 0, 0, 0, shanghai)
+	}
+	return time.Time{}
+}
 
-// splitRequestID cuts the request id off an errmsg.
+// shanghai has no daylight saving time.
+var shanghai = time.FixedZone("CST", 8*60*60)
+
+// requestID matches the end of an errmsg: "rid: …" or, in older responses,
+// "hint: […]" and "hints: [ req_id: … ]".
+var requestID = regexp.MustCompile(`\s*\b(?:rid: (\S+)|hints?: \[\s*(?:req_id: *)?([^\]]*?)\s*\])`)
+
+// splitRequestID cuts the request ID off an errmsg.
 func splitRequestID(message string) (rest, id string) {
 	m := requestID.FindStringSubmatch(message)
 	if m == nil {
@@ -250,10 +317,9 @@ func splitRequestID(message string) (rest, id string) {
 	return strings.Replace(message, m[0], "", 1), m[1] + m[2]
 }
 
-// allowIP finds the address that WeChat saw in the errmsg of a refused one, such
-// as "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist" or
-// "requestIP: 1.2.3.4".
-func allowIP(message string) string {
+// rejectedIP finds the address in the errmsg of a rejected one, such as "invalid
+// ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist" or "requestIP: 1.2.3.4".
+func rejectedIP(message string) string {
 	for _, word := range strings.FieldsFunc(message, func(r rune) bool { return r == ' ' || r == ',' || r == ';' }) {
 		if ip, err := netip.ParseAddr(strings.TrimPrefix(word, "requestIP:")); err == nil {
 			return ip.Unmap().String()
@@ -262,7 +328,11 @@ func allowIP(message string) string {
 	return ""
 }
 
-var (
-	errNotRegular = errors.New("not a regular file")
-	errZeroClient = &ValidationError{Field: "Client", Reason: "is the zero value; make one with NewClient"}
-)
+// isRejectedToken reports whether WeChat rejected the access token itself, so
+// that another token may work.
+func isRejectedToken(err error) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && (e.Code == errcodeInvalidCredential || e.Code == errcodeInvalidToken || e.Code == errcodeTokenExpired)
+}
+
+var errZeroClient = invalidConfig("Client", "", "must not be the zero Client; use New")

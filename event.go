@@ -39,10 +39,13 @@ type Event struct {
 //
 // Event names are compared without case, and Type has the canonical name. A
 // message that is not subscribe, unsubscribe or SCAN, such as a text, is
-// returned with its header. The error wraps [ErrMalformedEvent] if the push
-// lacks ToUserName, FromUserName, CreateTime (1 to 11 digits) or MsgType, if it
-// is a push of a third-party platform (InfoType), or if one of the three events
-// is not well-formed to the end.
+// returned with its header: its XML is read up to the first MsgType, or, for an
+// event, up to MsgType and Event. Fields behind them are not read.
+//
+// The error wraps [ErrMalformedEvent] if what is read has no ToUserName,
+// FromUserName, CreateTime (1 to 11 digits) or MsgType, if it is a push of a
+// third-party platform (InfoType), or if one of the three events is not
+// well-formed to the end.
 //
 // See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_event_pushes.html.
 func ParseEvent(body []byte) (*Event, error) {
@@ -100,12 +103,15 @@ func (e *Event) SceneID() (id uint32, ok bool) {
 	return uint32(n), true
 }
 
-// DedupKey returns a key that a redelivered push shares with the first one, and
-// no other event does: a SHA-256 of ToUserName, OpenID, CreatedAt, Type and
-// EventKey, as 64 hexadecimal digits. It does not reveal the OpenID.
+// DedupKey returns the key of a subscribe, unsubscribe or SCAN: a redelivered
+// push has the key of the first one, and another event has a different key. It
+// is the SHA-256 of ToUserName, OpenID, CreatedAt, Type and EventKey, as 64
+// hexadecimal digits, and does not reveal the OpenID. CreatedAt has whole
+// seconds, so two scans of one code by one user within a second share a key.
 //
-// CreatedAt has whole seconds, so two scans of one code by one user within a
-// second share a key too.
+// It is not a key of other messages: a text and an image of one user within a
+// second share it. What a user sends has a MsgId; package callback deduplicates
+// all other messages by the SHA-256 of their text.
 func (e *Event) DedupKey() string {
 	created := strconv.FormatInt(e.CreatedAt.Unix(), 10)
 	b := make([]byte, 0, 512)

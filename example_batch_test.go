@@ -11,13 +11,15 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A code for each of many shops, several at a time.
+// A code for each shop, several at a time. The codes of an earlier run still
+// exist, so they do not stop when the account has no permanent codes left.
 func ExampleClient_CreateAll() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	client := wechat.Client() // yours is made by NewClient
+	client := wechat.Client() // in your program: wxqrcode.New
 
 	shops := []string{"shop-1", "shop-2", "shop-3"}
+	created := map[string]wxqrcode.Ticket{"shop-1": "gQH4…"} // of an earlier run, in your database
 	requests := func(yield func(wxqrcode.Request) bool) {
 		for _, shop := range shops {
 			if !yield(wxqrcode.Permanent(wxqrcode.SceneStr(shop))) {
@@ -25,19 +27,26 @@ func ExampleClient_CreateAll() {
 			}
 		}
 	}
-	var made []string
-	for result := range client.CreateAll(context.Background(), requests, wxqrcode.BatchOptions{}) {
+	options := wxqrcode.BatchOptions{
+		Rate:     10, // requests per second
+		Existing: func(r wxqrcode.Request) bool { return created[r.Scene().Key()] != "" },
+	}
+
+	var done []string
+	for result, err := range client.CreateAll(context.Background(), requests, options) {
+		shop := result.Request.Scene().Key()
 		switch {
-		case errors.Is(result.Err, wxqrcode.ErrNotTried):
-			log.Printf("%s: not tried; run it again: %v", shops[result.Index], result.Err)
-		case result.Err != nil:
-			log.Printf("%s: %v", shops[result.Index], result.Err)
+		case errors.Is(err, wxqrcode.ErrNotAttempted):
+			log.Printf("%s: the batch stopped, run it again: %v", shop, err)
+		case err != nil:
+			log.Printf("%s: %v", shop, err)
 		default:
-			made = append(made, shops[result.Index]) // result.Code is its code
+			created[shop] = result.QRCode.Ticket
+			done = append(done, shop)
 		}
 	}
-	slices.Sort(made) // they come in the order in which they are done
-	fmt.Println(made)
+	slices.Sort(done) // results come in order of completion
+	fmt.Println(done)
 	// Output:
 	// [shop-1 shop-2 shop-3]
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// From a push to the scene of the code that was scanned.
+// A program that receives pushes by itself verifies the signature first and then
+// parses the event. Package callback does both.
 func ExampleParseEvent() {
 	const push = `<xml><ToUserName><![CDATA[gh_45072270791c]]></ToUserName>
 <FromUserName><![CDATA[o7Lp5t6n59DeX3U0C7Kric9qEx-Q]]></FromUserName>
@@ -22,21 +23,21 @@ func ExampleParseEvent() {
 	scene, fromCode := event.SceneKey()
 	switch {
 	case event.Type == wxqrcode.EventSubscribe && fromCode:
-		fmt.Println(event.OpenID, "is a new follower by", scene)
+		fmt.Println(event.OpenID, "is a new follower, from", scene)
 	case event.Type == wxqrcode.EventSubscribe:
 		fmt.Println(event.OpenID, "is a new follower")
 	case event.Type == wxqrcode.EventScan:
 		fmt.Println(event.OpenID, "scanned", scene)
 	case event.Type == wxqrcode.EventUnsubscribe:
-		fmt.Println(event.OpenID, "must be forgotten")
+		fmt.Println("delete the personal data of", event.OpenID)
 	}
 	// Output:
-	// o7Lp5t6n59DeX3U0C7Kric9qEx-Q is a new follower by poster-7
+	// o7Lp5t6n59DeX3U0C7Kric9qEx-Q is a new follower, from poster-7
 }
 
-// What tells one event from another. A program that stores scans itself uses it as the
-// key under which it does, so that none is stored twice; package callback does so for
-// the time in which a push may be repeated.
+// A program that stores scans uses DedupKey as the primary key, so that a
+// redelivered push is not stored twice. Package callback deduplicates for as long
+// as WeChat may redeliver a push.
 func ExampleEvent_DedupKey() {
 	scan := func(second int) *wxqrcode.Event {
 		event, err := wxqrcode.ParseEvent(fmt.Appendf(nil, `{"ToUserName":"gh_45072270791c","FromUserName":"o-ann",`+
@@ -47,7 +48,7 @@ func ExampleEvent_DedupKey() {
 		return event
 	}
 	stored := map[string]string{}
-	for _, second := range []int{1389684286, 1389684286, 1389684290} { // the second is WeChat's repeat of the first
+	for _, second := range []int{1389684286, 1389684286, 1389684290} { // the second is a redelivery of the first
 		event := scan(second)
 		stored[event.DedupKey()] = event.OpenID
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// Testing with wxtest: real HTTP, real tickets, scans of users.
+// wxtest simulates WeChat with real HTTP: it creates codes, and users scan them.
 func Example_testingWithWxtest() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
@@ -50,7 +50,7 @@ func Example_testingWithWxtest() {
 	// map[poster-7:2]
 }
 
-// Testing with httpmock: one request, one canned response.
+// httpmock returns one prepared response, for instance an error.
 func Example_testingWithHttpmock() {
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder(http.MethodPost, "https://api.weixin.qq.com/cgi-bin/qrcode/create",

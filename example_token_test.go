@@ -14,24 +14,38 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A program that gets its tokens from elsewhere: here, from a token server of the
-// company's own. Where that server can be told that WeChat has refused a token, give
-// the provider an InvalidateToken method too: see [wxqrcode.TokenInvalidator].
-func ExampleTokenProviderFunc() {
+// Other WeChat code of a program, such as template messages in another SDK,
+// uses the token of the client.
+func ExampleClient_TokenSource() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	company, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wechat.TokenOptions()...)
+	client, err := wxqrcode.New(wechat.AppID(), wechat.AppSecret(), wechat.Options()...)
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, err := company.AccessToken(r.Context())
-		if err != nil {
-			http.Error(w, "no token", http.StatusBadGateway)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(map[string]string{"token": token})
-	}))
+
+	ctx := context.Background()
+	if _, err := client.Create(ctx, wxqrcode.Permanent(wxqrcode.SceneID(7))); err != nil {
+		log.Fatal(err)
+	}
+	token, err := client.TokenSource().AccessToken(ctx) // for the other SDK
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("has a token:", token != "")
+	fmt.Println("tokens fetched:", wechat.Calls(wxtest.EndpointStableToken))
+	// Output:
+	// has a token: true
+	// tokens fetched: 1
+}
+
+// A token server of the company provides the access token. If it can replace a
+// rejected token, give the provider an InvalidateToken method: see
+// [wxqrcode.TokenInvalidator].
+func ExampleTokenProviderFunc() {
+	wechat := wxtest.NewServer()
+	defer wechat.Close()
+	server := newTokenServer(wechat)
 	defer server.Close()
 
 	tokens := wxqrcode.TokenProviderFunc(func(ctx context.Context) (string, error) {
@@ -47,11 +61,11 @@ func ExampleTokenProviderFunc() {
 		if res.StatusCode != http.StatusOK {
 			return "", errors.New("token server: " + res.Status)
 		}
-		var answer struct{ Token string }
-		err = json.NewDecoder(res.Body).Decode(&answer)
-		return answer.Token, err
+		var body struct{ Token string }
+		err = json.NewDecoder(res.Body).Decode(&body)
+		return body.Token, err
 	})
-	client, err := wxqrcode.NewClient(tokens, wechat.ClientOptions()...)
+	client, err := wxqrcode.NewClient(tokens, wechat.Options()...)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -61,68 +75,18 @@ func ExampleTokenProviderFunc() {
 	// true <nil>
 }
 
-// mapStore is a TokenStore for the instances of one process. One for several
-// processes does the same with a lock that all of them see.
-type mapStore struct {
-	lock   chan struct{} // of one; a mutex could not be given up when a context ends
-	tokens map[string]wxqrcode.Token
-}
-
-func (s *mapStore) take(ctx context.Context) error {
-	select {
-	case s.lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// newTokenServer returns a token server, such as a company may have.
+func newTokenServer(wechat *wxtest.Server) *httptest.Server {
+	tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wechat.Options()...)
+	if err != nil {
+		log.Fatal(err)
 	}
-}
-
-func (s *mapStore) Load(ctx context.Context, key string) (wxqrcode.Token, error) {
-	if err := s.take(ctx); err != nil {
-		return wxqrcode.Token{}, err
-	}
-	defer func() { <-s.lock }()
-	token, ok := s.tokens[key]
-	if !ok {
-		return wxqrcode.Token{}, wxqrcode.ErrNoToken
-	}
-	return token, nil
-}
-
-func (s *mapStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	if err := s.take(ctx); err != nil {
-		return wxqrcode.Token{}, err
-	}
-	defer func() { <-s.lock }() // held while a token is fetched: one at a time
-	kept := s.tokens[key]
-	if kept.Value != "" && kept.Value != refused && time.Now().Before(kept.ExpiresAt) {
-		return kept, nil
-	}
-	token, err := fetch(ctx, kept)
-	if err == nil {
-		s.tokens[key] = token
-	}
-	return token, err
-}
-
-// Two instances share one token, here the legacy one, which they would otherwise take
-// from each other.
-func ExampleWithTokenStore() {
-	wechat := wxtest.NewServer()
-	defer wechat.Close()
-	store := &mapStore{lock: make(chan struct{}, 1), tokens: map[string]wxqrcode.Token{}}
-
-	opts := append(wechat.TokenOptions(), wxqrcode.WithLegacyToken(), wxqrcode.WithTokenStore(store))
-	for range 2 {
-		tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), opts...)
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := tokens.AccessToken(r.Context())
 		if err != nil {
-			log.Fatal(err)
+			http.Error(w, "no token", http.StatusBadGateway)
+			return
 		}
-		if _, err := tokens.AccessToken(context.Background()); err != nil {
-			log.Fatal(err)
-		}
-	}
-	fmt.Println("tokens fetched:", wechat.Calls("token"))
-	// Output:
-	// tokens fetched: 1
+		_ = json.NewEncoder(w).Encode(map[string]string{"token": token})
+	}))
 }

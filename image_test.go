@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,7 +33,7 @@ func respondTyped(status int, contentType, body string) (*http.Response, error) 
 	return res, err
 }
 
-func TestImageTakesPicturesAlone(t *testing.T) {
+func TestClient_ImageAcceptsOnlyImages(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		status      int
@@ -54,19 +53,19 @@ func TestImageTakesPicturesAlone(t *testing.T) {
 		{"an old GIF", 200, "image/gif", "GIF87a", "image/gif", nil, ""},
 		{"a GIF by the type of a JPEG", 200, "image/jpg", gifHead, "image/gif", nil, ""},
 
-		{"no such ticket", 404, "text/html", "<html>", "", wxqrcode.ErrTicketNotFound, "make a new one"},
+		{"no such ticket", 404, "text/html", "<html>", "", wxqrcode.ErrTicketNotFound, "create a new one"},
 		{"no such ticket, without a body", 404, "", "", "", wxqrcode.ErrTicketNotFound, ""},
 		{"a picture with status 404", 404, "image/jpg", jpegHead, "", wxqrcode.ErrTicketNotFound, ""},
 		{"a picture with status 403", 403, "image/jpg", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "403"},
-		{"a page", 200, "text/html", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "<html>log in</html>"},
-		{"a page that says it is a picture", 200, "image/jpg", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "<html>"},
-		{"a picture that says it is a page", 200, "text/html", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "no picture"},
-		{"a picture of another kind", 200, "image/bmp", "BM and the rest", "", wxqrcode.ErrUnexpectedResponse, "no picture"},
-		{"an empty body", 200, "image/jpg", "", "", wxqrcode.ErrUnexpectedResponse, "an empty body"},
-		{"a body too short to tell", 200, "image/jpg", "\xff\xd8", "", wxqrcode.ErrUnexpectedResponse, "no picture"},
+		{"a page", 200, "text/html", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"a page that says it is a picture", 200, "image/jpg", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"a picture that says it is a page", 200, "text/html", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"a picture of another kind", 200, "image/bmp", "BM and the rest", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"an empty body", 200, "image/jpg", "", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"a body too short to tell", 200, "image/jpg", "\xff\xd8", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
 		{"an error code", 200, "text/plain", `{"errcode":45009,"errmsg":"reach max rid: 5f69b2e4-1-2"}`, "", wxqrcode.ErrQuotaExceeded, "rid 5f69b2e4-1-2"},
 		{"an error code by the type of a picture", 200, "image/jpg", `{"errcode":48001,"errmsg":"api unauthorized"}`, "", wxqrcode.ErrUnauthorized, "48001"},
-		{"errcode 0", 200, "text/plain", `{"errcode":0,"errmsg":"ok"}`, "", wxqrcode.ErrUnexpectedResponse, "errcode"},
+		{"errcode 0", 200, "text/plain", `{"errcode":0,"errmsg":"ok"}`, "", wxqrcode.ErrUnexpectedResponse, "not an image"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
@@ -97,15 +96,15 @@ func TestImageTakesPicturesAlone(t *testing.T) {
 	}
 }
 
-func TestATicketThatWentThroughAURLBeforeIsNamed(t *testing.T) {
+func TestClient_ImageRejectsEscapedTickets(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) {
 		t.Error("sent something")
 		return respond(200, jpegHead)
 	})
 	for ticket, says := range map[wxqrcode.Ticket]string{
-		"":        "ticket is empty",
-		"a%2Bb":   "URL-escaped already",
-		"gQ a b=": "blank",
+		"":        "must not be empty",
+		"a%2Bb":   "URL-escaped",
+		"gQ a b=": "space",
 	} {
 		_, err := client.Image(t.Context(), ticket)
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
@@ -124,7 +123,7 @@ func cutPicture(at string) (*http.Response, error) {
 	return res, err
 }
 
-func TestAPictureThatBreaksOffIsFetchedAgain(t *testing.T) {
+func TestClient_ImageRetriesATruncatedBody(t *testing.T) {
 	whole := jpegHead + strings.Repeat("x", 10_000)
 	for _, at := range []int{0, 1, 3, 511, 512, 513, 9_999, len(whole)} {
 		tries := 0
@@ -141,9 +140,9 @@ func TestAPictureThatBreaksOffIsFetchedAgain(t *testing.T) {
 	}
 }
 
-var fastRetry = wxqrcode.WithRetry(wxqrcode.Retry{Base: 1, Max: 1})
+var fastRetry = wxqrcode.WithRetry(wxqrcode.RetryPolicy{BaseDelay: 1, MaxDelay: 1})
 
-func TestWriteImageHasNoSecondTryOnceItHasWritten(t *testing.T) {
+func TestClient_WriteImageDoesNotRetryAfterWriting(t *testing.T) {
 	whole := jpegHead + strings.Repeat("x", 10_000)
 	for _, test := range []struct {
 		name  string
@@ -186,7 +185,7 @@ func (w *shortWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestWriteImageReturnsTheErrorOfTheWriter(t *testing.T) {
+func TestClient_WriteImageReturnsTheErrorOfTheWriter(t *testing.T) {
 	full := errors.New("no space left")
 	for _, room := range []int{0, 5, 600} {
 		tries := 0
@@ -211,7 +210,7 @@ func (w *deafWriter) ReadFrom(r io.Reader) (int64, error) {
 	return n, nil
 }
 
-func TestWriteImageFailsThoughTheWriterTellsNoError(t *testing.T) {
+func TestClient_WriteImageFailsIfTheWriterIgnoresTheError(t *testing.T) {
 	for name, body := range map[string]io.Reader{
 		"broken off": io.MultiReader(strings.NewReader(jpegHead+strings.Repeat("x", 1000)), errReader{io.ErrUnexpectedEOF}),
 		"too large":  io.MultiReader(strings.NewReader(jpegHead), &countingReader{blanks: 5 << 20, tail: strings.NewReader("")}),
@@ -231,7 +230,7 @@ func TestWriteImageFailsThoughTheWriterTellsNoError(t *testing.T) {
 	}
 }
 
-func TestWriteImageStreamsInConstantMemory(t *testing.T) {
+func TestClient_WriteImageStreams(t *testing.T) {
 	fetch := func(size int) float64 {
 		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
 			res, err := respond(200, "")
@@ -253,7 +252,7 @@ func (w *largestWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestSaveImageWritesTheWholeFileWithTheUsualMode(t *testing.T) {
+func TestClient_SaveImage(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
 	dir := t.TempDir()
 	path := filepath.Join(dir, "code.jpg")
@@ -265,7 +264,7 @@ func TestSaveImageWritesTheWholeFileWithTheUsualMode(t *testing.T) {
 	assert.Equal(t, modeOf(t, plain), modeOf(t, path))
 }
 
-func TestSaveImageKeepsTheModeOfTheFileThatItReplaces(t *testing.T) {
+func TestClient_SaveImageKeepsTheMode(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
 	dir := t.TempDir()
 	path := filepath.Join(dir, "code.jpg")
@@ -282,64 +281,7 @@ func TestSaveImageKeepsTheModeOfTheFileThatItReplaces(t *testing.T) {
 	assertFiles(t, dir, map[string]string{"code.jpg": jpegHead, "link.jpg": jpegHead})
 }
 
-func TestSaveImageFollowsLinks(t *testing.T) {
-	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
-	dir, elsewhere := t.TempDir(), t.TempDir()
-	for link, target := range map[string]string{
-		"to-nothing.jpg": filepath.Join(elsewhere, "new.jpg"),
-		"relative.jpg":   "beside.jpg",
-		"to-a-link.jpg":  filepath.Join(dir, "relative.jpg"),
-		"circle-a.jpg":   "circle-b.jpg",
-		"circle-b.jpg":   "circle-a.jpg",
-	} {
-		require.NoError(t, os.Symlink(target, filepath.Join(dir, link)))
-	}
-	for _, link := range []string{"to-nothing.jpg", "to-a-link.jpg"} {
-		require.NoError(t, client.SaveImage(t.Context(), filepath.Join(dir, link), "ticket"))
-		info, err := os.Lstat(filepath.Join(dir, link))
-		require.NoError(t, err)
-		assert.Equal(t, fs.ModeSymlink, info.Mode().Type(), "a link stays one")
-	}
-	assertFiles(t, elsewhere, map[string]string{"new.jpg": jpegHead})
-	beside, err := os.Lstat(filepath.Join(dir, "beside.jpg"))
-	require.NoError(t, err)
-	assert.True(t, beside.Mode().IsRegular())
-	require.Error(t, client.SaveImage(t.Context(), filepath.Join(dir, "circle-a.jpg"), "ticket"))
-
-	// A .. is that of the folder which the link is in, not of the way that led there.
-	require.NoError(t, os.MkdirAll(filepath.Join(elsewhere, "b", "c"), 0o700))
-	require.NoError(t, os.Symlink(filepath.Join(elsewhere, "b", "c"), filepath.Join(dir, "a")))
-	for _, name := range []string{"there.jpg", "not-there.jpg"} {
-		require.NoError(t, os.Symlink(filepath.Join("..", name), filepath.Join(elsewhere, "b", "c", "link-"+name)))
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "b", "there.jpg"), []byte("old"), 0o600))
-	for _, name := range []string{"there.jpg", "not-there.jpg"} {
-		require.NoError(t, client.SaveImage(t.Context(), filepath.Join(dir, "a", "link-"+name), "ticket"))
-	}
-	assertFiles(t, filepath.Join(elsewhere, "b"), map[string]string{"there.jpg": jpegHead, "not-there.jpg": jpegHead})
-	assert.Equal(t, fs.FileMode(0o600), modeOf(t, filepath.Join(elsewhere, "b", "there.jpg")))
-}
-
-func TestSaveImageTakesTheLongestNames(t *testing.T) {
-	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
-	path := filepath.Join(t.TempDir(), strings.Repeat("x", 255))
-	require.NoError(t, client.SaveImage(t.Context(), path, "ticket"))
-	require.NoError(t, client.SaveImage(t.Context(), path, "ticket"))
-}
-
-func TestSaveImageFromManyAtOnceLeavesOneWholeFile(t *testing.T) {
-	whole := jpegHead + strings.Repeat("x", 100_000)
-	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, whole) })
-	dir := t.TempDir()
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() { assert.NoError(t, client.SaveImage(t.Context(), filepath.Join(dir, "code.jpg"), "ticket")) })
-	}
-	all.Wait()
-	assertFiles(t, dir, map[string]string{"code.jpg": whole})
-}
-
-func TestSaveImageLeavesTheOldFileAfterAnyFailureOfTheCall(t *testing.T) {
+func TestClient_SaveImageKeepsTheFileAfterAnError(t *testing.T) {
 	for name, stub := range map[string]roundTripper{
 		"not found":  func(*http.Request) (*http.Response, error) { return respond(404, "") },
 		"a page":     func(*http.Request) (*http.Response, error) { return respond(200, "<html>") },
@@ -358,7 +300,7 @@ func TestSaveImageLeavesTheOldFileAfterAnyFailureOfTheCall(t *testing.T) {
 	}
 }
 
-func TestSaveImageFailsWhereItCannotWrite(t *testing.T) {
+func TestClient_SaveImageCannotWrite(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
@@ -389,7 +331,7 @@ func TestSaveImageFailsWhereItCannotWrite(t *testing.T) {
 	assertFiles(t, dir, map[string]string{})
 }
 
-func TestSaveImageStopsWithTheContext(t *testing.T) {
+func TestClient_SaveImageEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	client := newStubClient(t, hang)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSaveImageLeavesTheModeToTheUmask(t *testing.T) {
+func TestClient_SaveImageRespectsTheUmask(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
 	for umask, mode := range map[int]fs.FileMode{0: 0o666, 0o077: 0o600, 0o027: 0o640} {
 		path := filepath.Join(t.TempDir(), "code.jpg")

@@ -3,200 +3,257 @@ package wxqrcode
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"runtime/debug"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
-// A ClientOption changes what [NewClient] makes.
-type ClientOption interface{ applyClient(*settings) error }
+// An Option configures [New], [NewClient], [NewTokenSource] and
+// [NewCloudHosting]. A nil Option is ignored. If two options set the same value,
+// the later one wins.
+type Option func(*config) error
 
-// A TokenOption changes what [NewTokenSource] makes.
-type TokenOption interface{ applyToken(*settings) error }
-
-// An Option is both a [ClientOption] and a [TokenOption]. Of two that set the
-// same thing, the later one wins.
-type Option interface {
-	ClientOption
-	TokenOption
+// config holds what the options set.
+type config struct {
+	httpClient  *http.Client
+	apiURLs     []string
+	imageURL    string
+	retry       RetryPolicy
+	log         *slog.Logger
+	userAgent   string
+	tokenStore  TokenStore
+	legacyToken bool
 }
 
-// WithHTTPClient makes all calls go through a copy of c that follows no
-// redirects: Go would send the access token on as Referer. A nil c is the
-// default, a client with a transport of its own, which keeps 64 idle connections
-// a host and gives up dialling after 3 s. A transport of yours should do so too: with
-// [http.DefaultTransport], which dials for 30 s, a try is over before the second host
-// has its turn.
+// WithHTTPClient sends all requests through a copy of c that follows no
+// redirects, which would carry the access token in the Referer header. The
+// transport of c sees the access token in the URL of each request: it must not
+// log or store the URL.
+//
+// The default, also for a nil c, is a client with its own transport, which
+// keeps 64 idle connections per host and dials for at most 3 s. Limit the dial
+// of your own transport too: an attempt takes at most 10 s, and a dial that takes
+// longer leaves no time for a fallback host.
 func WithHTTPClient(c *http.Client) Option {
-	return option(func(s *settings) error {
-		s.httpClient = c
+	return func(cfg *config) error {
+		cfg.httpClient = c
 		return nil
-	})
+	}
 }
 
-// WithAPIURL sets the scheme and host of the API, such as
-// "https://sh.api.weixin.qq.com" (Shanghai; sz and hk are the other regions), and
-// the hosts that stand in when it cannot be dialled or does not answer in time. A
-// host that stood in stays first for a minute. The default is https://api.weixin.qq.com with
-// https://api2.weixin.qq.com behind it.
+// WithAPIURL sets the base URL of the API, such as
+// "https://sh.api.weixin.qq.com" (Shanghai; sz and hk are the other regions),
+// and the fallback hosts, in order, for when it cannot be reached or times out. A
+// fallback host stays active for a minute. A URL may have a path, as that of a
+// reverse proxy does. The default is https://api.weixin.qq.com with the fallback
+// https://api2.weixin.qq.com.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Basic_Information/Interface_field_description.html.
 func WithAPIURL(primary string, fallback ...string) Option {
-	return option(func(s *settings) error {
-		hosts := make([]string, 0, 1+len(fallback))
-		for _, base := range append([]string{primary}, fallback...) {
-			host, err := parseBase("api url", base)
+	return func(cfg *config) error {
+		urls := make([]string, 0, 1+len(fallback))
+		for _, u := range append([]string{primary}, fallback...) {
+			base, err := parseBaseURL("API URL", u)
 			if err != nil {
 				return err
 			}
-			hosts = append(hosts, host)
+			urls = append(urls, base)
 		}
-		s.apiHosts = hosts
+		cfg.apiURLs = urls
 		return nil
-	})
+	}
 }
 
-// A Retry says how often and how soon a call that failed on the way is tried
-// again: after a failed connection, HTTP 429 or 5xx, and errcode -1. The waits
-// grow as Base, 2×Base, 4×Base and so on up to Max, each shortened at random to
-// anything between 0 and all of it, and none is begun that would outlast the
-// context.
-type Retry struct {
-	Attempts int           // tries in all; 0 means 3, 1 means no second try
-	Base     time.Duration // the first wait at most; 0 means 200 ms
-	Max      time.Duration // any wait at most; 0 means 2 s
+// WithImageURL sets the base URL that [Client.Image], [Client.WriteImage],
+// [Client.SaveImage] and [Client.ImageURL] use, for a reverse proxy or a test. It
+// may have a path. The default is https://mp.weixin.qq.com.
+func WithImageURL(base string) Option {
+	return func(cfg *config) (err error) {
+		cfg.imageURL, err = parseBaseURL("image URL", base)
+		return err
+	}
 }
 
-// WithRetry sets how calls are tried again. Negative values are refused with a
-// [*ValidationError].
-func WithRetry(r Retry) Option {
-	return option(func(s *settings) error {
-		if r.Attempts < 0 || r.Base < 0 || r.Max < 0 {
-			return &ValidationError{
-				Field:  "retry",
-				Value:  fmt.Sprintf("%+v", r),
-				Reason: "must not be negative; zero values mean 3 tries, 200ms, 2s",
-			}
+// A RetryPolicy says how often and how soon a request is retried after a failed
+// connection, HTTP 429 or 5xx, and errcode -1. The limit of the delay is
+// BaseDelay, 2×BaseDelay, 4×BaseDelay and so on up to MaxDelay; each delay is
+// random between 0 and its limit. A delay that would outlast the context is not
+// started.
+type RetryPolicy struct {
+	MaxAttempts int           // zero means 3; 1 means no retry
+	BaseDelay   time.Duration // zero means 200 ms
+	MaxDelay    time.Duration // zero means 2 s
+}
+
+// WithRetry sets the retry policy. A negative value is a [*ValidationError].
+func WithRetry(p RetryPolicy) Option {
+	return func(cfg *config) error {
+		switch {
+		case p.MaxAttempts < 0:
+			return invalidConfig("MaxAttempts", strconv.Itoa(p.MaxAttempts), "must not be negative; 0 means 3")
+		case p.BaseDelay < 0:
+			return invalidConfig("BaseDelay", p.BaseDelay.String(), "must not be negative; 0 means 200ms")
+		case p.MaxDelay < 0:
+			return invalidConfig("MaxDelay", p.MaxDelay.String(), "must not be negative; 0 means 2s")
 		}
-		s.retry = r
+		cfg.retry = p
 		return nil
-	})
+	}
 }
 
-// WithLogger makes the library log what it does unasked: tries that are repeated
-// and renewals that fail. Nothing logged contains a token or a secret. Without
-// it, or with nil, nothing is logged.
+// WithLogger sets the logger of retried requests and failed token refreshes.
+// Nothing logged contains a token or a secret. The default, also for a nil l, is
+// [slog.Default] at Warn and above, which is all that this package logs.
 func WithLogger(l *slog.Logger) Option {
-	return option(func(s *settings) error {
-		s.logger = l
+	return func(cfg *config) error {
+		cfg.log = l
 		return nil
-	})
+	}
 }
 
-// WithImageURL sets the scheme and host that [Client.Image], [Client.WriteImage],
-// [Client.SaveImage] and [Client.ImageURL] use, for a proxy or a test. The
-// default is https://mp.weixin.qq.com.
-func WithImageURL(base string) ClientOption {
-	return clientOption(func(s *settings) error {
-		host, err := parseBase("image url", base)
-		if err != nil {
-			return err
+// WithUserAgent sets the User-Agent header to "<product> wxqrcode/<version>".
+// The default is "wxqrcode/<version>". The product must be printable ASCII.
+func WithUserAgent(product string) Option {
+	return func(cfg *config) error {
+		if strings.ContainsFunc(product, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return invalidConfig("User-Agent", product, "must be printable ASCII")
 		}
-		s.imageHost = host
+		cfg.userAgent = product
 		return nil
-	})
+	}
 }
 
-type (
-	option       func(*settings) error
-	clientOption func(*settings) error
-	tokenOption  func(*settings) error
-)
+// WithTokenStore makes a [TokenSource] share its token through s. The default,
+// also for a nil s, keeps the token in memory. [NewClient] and [NewCloudHosting]
+// reject this option.
+func WithTokenStore(s TokenStore) Option {
+	return func(cfg *config) error {
+		cfg.tokenStore = s
+		return nil
+	}
+}
 
-func (o option) applyClient(s *settings) error       { return o(s) }
-func (o option) applyToken(s *settings) error        { return o(s) }
-func (o clientOption) applyClient(s *settings) error { return o(s) }
-func (o tokenOption) applyToken(s *settings) error   { return o(s) }
+// WithLegacyToken makes a [TokenSource] use cgi-bin/token in place of
+// stable_token. Each such request creates a new token, and the previous token
+// expires five minutes later: two programs that do so for one account invalidate
+// each other's tokens, unless they share a [TokenStore]. [NewClient] and
+// [NewCloudHosting] reject this option.
+//
+// See https://developers.weixin.qq.com/doc/service/api/base/api_getaccesstoken.html.
+func WithLegacyToken() Option {
+	return func(cfg *config) error {
+		cfg.legacyToken = true
+		return nil
+	}
+}
 
 const (
-	apiHost      = "https://api.weixin.qq.com"
-	apiHostSpare = "https://api2.weixin.qq.com"
-	imageHost    = "https://mp.weixin.qq.com"
+	apiURL         = "https://api.weixin.qq.com"
+	apiFallbackURL = "https://api2.weixin.qq.com"
+	imageURL       = "https://mp.weixin.qq.com"
+	cloudAPIURL    = "http://api.weixin.qq.com"
 )
 
-// settings is what options set.
-type settings struct {
-	httpClient *http.Client
-	apiHosts   []string
-	imageHost  string
-	retry      Retry
-	logger     *slog.Logger
-	legacy     bool
-	store      TokenStore
+// newConfig applies opts to the defaults.
+func newConfig(opts []Option) (*config, error) {
+	cfg := &config{imageURL: imageURL}
+	for _, o := range opts {
+		if o == nil {
+			continue
+		}
+		if err := o(cfg); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.httpClient == nil {
+		cfg.httpClient = &http.Client{Transport: newTransport()}
+	}
+	cfg.log = cmp.Or(cfg.log, slog.Default())
+	cfg.retry.MaxAttempts = cmp.Or(cfg.retry.MaxAttempts, 3)
+	cfg.retry.BaseDelay = cmp.Or(cfg.retry.BaseDelay, 200*time.Millisecond)
+	cfg.retry.MaxDelay = cmp.Or(cfg.retry.MaxDelay, 2*time.Second)
+	return cfg, nil
 }
 
-func defaultSettings() settings {
-	return settings{apiHosts: []string{apiHost, apiHostSpare}, imageHost: imageHost}
+// rejectTokenOptions returns an error if an option configures a TokenSource,
+// which constructor does not create.
+func (cfg *config) rejectTokenOptions(constructor string) error {
+	switch {
+	case cfg.tokenStore != nil:
+		return invalidConfig("WithTokenStore", "", "does not apply to "+constructor+"; use it with New or NewTokenSource")
+	case cfg.legacyToken:
+		return invalidConfig("WithLegacyToken", "", "does not apply to "+constructor+"; use it with New or NewTokenSource")
+	}
+	return nil
 }
 
-func (s *settings) caller(hosts []string) *caller {
-	if s.httpClient == nil {
-		s.httpClient = &http.Client{Transport: newTransport()}
+// api returns a client of the API.
+func (cfg *config) api() *apiClient {
+	if cfg.apiURLs == nil {
+		return cfg.apiClient(apiURL, apiFallbackURL)
 	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
-	c := &caller{hosts: hosts, retry: s.retry, log: s.logger}
-	c.retry.Attempts = cmp.Or(c.retry.Attempts, 3)
-	c.retry.Base = cmp.Or(c.retry.Base, 200*time.Millisecond)
-	c.retry.Max = cmp.Or(c.retry.Max, 2*time.Second)
-	c.http = *s.httpClient
+	return cfg.apiClient(cfg.apiURLs...)
+}
+
+func (cfg *config) apiClient(hosts ...string) *apiClient {
+	c := &apiClient{http: *cfg.httpClient, timeout: cfg.httpClient.Timeout, hosts: hosts, retry: cfg.retry, log: cfg.log}
+	c.http.Timeout = 0
+	c.userAgent = []string{strings.TrimSpace(cfg.userAgent + " wxqrcode/" + version())}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.http.Transport = secretTransport{cmp.Or(c.http.Transport, http.DefaultTransport)}
 	return c
 }
 
+// version returns the version of this module in the running program.
+var version = sync.OnceValue(func() string {
+	const path = "github.com/seed-0142d113/wxqrcode"
+	info, _ := debug.ReadBuildInfo()
+	if info != nil {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == path && m.Version != "" && m.Version != "(devel)" {
+				return strings.TrimPrefix(m.Version, "v")
+			}
+		}
+	}
+	return "devel"
+})
+
+// dialTimeout is well below jsonTimeout, which leaves time for a fallback host.
+const dialTimeout = 3 * time.Second
+
 func newTransport() http.RoundTripper {
 	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok { // replaced by the program, for a test or to trace: its choice
+	if !ok { // the program replaced it, to trace or to test
 		return http.DefaultTransport
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 64
-	if t.DialContext != nil {
-		t.DialContext = limitDial(t.DialContext)
+	if dial := t.DialContext; dial != nil {
+		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			return dial(ctx, network, address)
+		}
 	}
 	return t
 }
 
-// dialTimeout is well below the 10 s of a try, so that there is time left for the
-// next host.
-const dialTimeout = 3 * time.Second
-
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
-func limitDial(dial dialFunc) dialFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		return dial(ctx, network, address)
-	}
-}
-
-// parseBase takes a scheme and host and returns them without a trailing slash.
-func parseBase(field, base string) (string, error) {
+// parseBaseURL checks a base URL and returns it without a trailing slash.
+func parseBaseURL(field, base string) (string, error) {
 	u, err := url.Parse(base)
-	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil &&
-		(u.Path == "" || u.Path == "/") && !strings.ContainsAny(base, "?#") {
-		return u.Scheme + "://" + u.Host, nil
+	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && !strings.ContainsAny(base, "?#") {
+		return u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"), nil
 	}
-	// A password or a token may stand before the @ or after the ?.
+	// A password may precede the @, and a token may follow the question mark.
 	shown := base[strings.LastIndexByte(base, '@')+1:]
 	if i := strings.IndexAny(shown, "?#"); i >= 0 {
 		shown = shown[:i]
 	}
-	return "", &ValidationError{Field: field, Value: shown, Reason: "must be a scheme and a host alone, such as " + apiHost}
+	return "", invalidConfig(field, shown, "must be http or https, a host and an optional path, such as "+apiURL)
 }

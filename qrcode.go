@@ -1,23 +1,23 @@
-// Package wxqrcode makes WeChat parametric QR codes (带参数二维码), fetches their
-// pictures and reads the events of their scans.
+// Package wxqrcode creates WeChat parametric QR codes (带参数二维码), fetches
+// their images and parses the events of their scans.
 //
-// A [Client] makes a code that carries a [Scene]: a temporary one for a login or a
-// binding, a permanent one for a poster or a shop.
+// A [Client] creates a code that carries a [Scene]: a temporary code for a login
+// or a binding, a permanent code for a poster or a shop.
 //
-//	tokens, err := wxqrcode.NewTokenSource(appID, appSecret)
-//	client, err := wxqrcode.NewClient(tokens)
+//	client, err := wxqrcode.New(appID, appSecret)
 //	code, err := client.Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
 //	err = client.SaveImage(ctx, "poster-7.jpg", code.Ticket)
 //
-// When somebody scans it, WeChat pushes an event to the account's callback URL.
-// [ParseEvent] reads it, and [Event.SceneKey] returns the scene.
+// When a user scans it, WeChat pushes an event to the callback URL of the
+// account. [ParseEvent] parses it, and [Event.SceneKey] returns the scene. Package
+// callback is an [net/http.Handler] that receives the pushes.
 //
-// The account must be a verified service account. Package wxtest is a WeChat to test
-// against, without an account.
+// The account must be a verified service account. Package wxtest simulates WeChat
+// for tests, without an account.
 //
 // Errors match the variables of this package, such as [ErrQuotaExceeded], with
-// [errors.Is]; their texts say what to do. No error, log line or fmt verb shows an
-// access token or a secret.
+// [errors.Is]; their texts say what to do. No error, log line or fmt verb shows
+// an access token or a secret.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 package wxqrcode
@@ -25,101 +25,152 @@ package wxqrcode
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 )
 
-// A Client makes codes and fetches their pictures. Make one with [NewClient]
-// and share it: it is safe for concurrent use and keeps connections alive.
+// A Client creates codes and fetches their images. Create one with [New] and
+// share it: it is safe for concurrent use and reuses connections.
 type Client struct {
-	tokens TokenProvider
-	api    *caller
-	images *caller
+	tokens TokenProvider // nil in cloud hosting
+	source *TokenSource  // of New, else nil
+	api    *apiClient
+	images *apiClient
 }
 
-// NewClient returns a Client that asks tokens for the access token of each
-// call. It returns a [*ValidationError] if tokens is nil or an option is
-// unusable.
-func NewClient(tokens TokenProvider, opts ...ClientOption) (*Client, error) {
-	if source, ok := tokens.(*TokenSource); tokens == nil || ok && source == nil {
-		return nil, &ValidationError{Field: "TokenProvider", Reason: "is nil; make one with NewTokenSource"}
+// New returns a Client of the account with the given AppID and AppSecret, with
+// a [TokenSource] of its own. It returns a [*ValidationError] if a value is empty
+// or an option is invalid; only a request can tell whether the values are right.
+func New(appID, appSecret string, opts ...Option) (*Client, error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, err
 	}
-	s := defaultSettings()
-	for _, o := range opts {
-		if o == nil {
-			continue
-		}
-		if err := o.applyClient(&s); err != nil {
-			return nil, err
-		}
+	source, err := cfg.tokenSource(appID, appSecret)
+	if err != nil {
+		return nil, err
 	}
-	return &Client{
-		tokens: tokens,
-		api:    s.caller(s.apiHosts),
-		images: s.caller([]string{s.imageHost}),
-	}, nil
+	c := cfg.client(source)
+	c.source = source
+	return c, nil
 }
 
-// Create makes a code.
+// NewClient returns a Client that gets the access token of each request from
+// tokens: a token server, a third-party platform or a shared [TokenSource]. It
+// returns a [*ValidationError] if tokens is nil, or if an option is invalid or
+// configures a TokenSource.
+func NewClient(tokens TokenProvider, opts ...Option) (*Client, error) {
+	if tokens == nil {
+		return nil, invalidConfig("TokenProvider", "", "must not be nil; use New, or pass a TokenSource")
+	}
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.rejectTokenOptions("NewClient"); err != nil {
+		return nil, err
+	}
+	return cfg.client(tokens), nil
+}
+
+// NewCloudHosting returns a Client for a service that runs in WeChat cloud
+// hosting (微信云托管). It sends requests without an access token to
+// http://api.weixin.qq.com, where the platform adds the token. The path
+// /cgi-bin/qrcode/create must be on the list of 云调用 in the cloud console. There
+// is no fallback host unless [WithAPIURL] names one.
 //
-// It returns a [*ValidationError] before anything is sent if r is invalid, and
-// an [*APIError] if WeChat refuses. If WeChat refuses the access token, the
-// [TokenProvider] is told (see [TokenInvalidator]) and asked again, and the call
-// is repeated once if the token is another. Calls that failed on the way are
-// tried again (see [WithRetry]): a temporary code made twice dies by itself, and
-// a permanent scene made twice is the same code.
+// It returns a [*ValidationError] if an option is invalid or configures a
+// [TokenSource].
+//
+// See https://developers.weixin.qq.com/miniprogram/dev/wxcloudservice/wxcloudrun/src/guide/weixin/open.html.
+func NewCloudHosting(opts ...Option) (*Client, error) {
+	cfg, err := newConfig(append([]Option{WithAPIURL(cloudAPIURL)}, opts...))
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.rejectTokenOptions("NewCloudHosting"); err != nil {
+		return nil, err
+	}
+	return cfg.client(nil), nil
+}
+
+func (cfg *config) client(tokens TokenProvider) *Client {
+	return &Client{tokens: tokens, api: cfg.api(), images: cfg.apiClient(cfg.imageURL)}
+}
+
+// TokenSource returns the TokenSource of a Client that [New] returned, to share
+// its access token with other WeChat code. Of other Clients it returns nil.
+func (c *Client) TokenSource() *TokenSource { return c.source }
+
+// Create creates a code.
+//
+// It returns a [*ValidationError] before anything is sent if r is invalid, an
+// [*APIError] if WeChat answers with an error code, and a [*ResponseError] if the
+// response is not an answer of WeChat.
+//
+// If WeChat rejects the access token, the token is invalidated (see
+// [TokenInvalidator]), a new one is requested, and the request is retried once if
+// the token changed. Transient failures are retried too (see [WithRetry]): a
+// duplicate temporary code expires on its own, and a permanent scene always gives
+// the same code.
 //
 // See https://developers.weixin.qq.com/doc/service/api/qrcode/qrcodes/api_createqrcode.html.
 func (c *Client) Create(ctx context.Context, r Request) (*QRCode, error) {
-	if c.api == nil {
-		return nil, errZeroClient
-	}
-	body, err := r.Body()
+	body, err := r.body()
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.create(ctx, body)
-	if err != nil {
-		return nil, err
-	}
-	code := &a.code
-	code.Ticket, code.URL = a.Ticket, a.URL
-	if r.kind == temporary {
-		code.Lifetime = r.Lifetime()
-		if granted := int64(a.ExpireSeconds); granted > 0 && granted <= maxExpireSeconds {
-			code.Lifetime = time.Duration(granted) * time.Second
+	return withToken(ctx, c, opCreate, func(token string) (*QRCode, error) {
+		sent := time.Now()
+		res, err := doWithRetry(ctx, c.api, &apiRequest{
+			op:          opCreate,
+			method:      http.MethodPost,
+			path:        "/cgi-bin/qrcode/create",
+			secretQuery: accessTokenQuery(token),
+			body:        body,
+			timeout:     jsonTimeout,
+			redact:      newRedactor(token),
+		}, decodeJSON[createResponse])
+		if err != nil {
+			return nil, err
 		}
-		code.ExpiresAt = a.sent.Add(code.Lifetime).Round(0).UTC()
-	}
-	return code, nil
+		return res.qrCode(r, sent), nil
+	})
 }
 
-type createAnswer struct {
-	failure
-	code          QRCode        // made of the rest; here, it takes no memory of its own
-	sent          time.Time     // the code's life began after this
+type createResponse struct {
+	apiStatus
 	Ticket        Ticket        `json:"ticket"`
 	URL           string        `json:"url"`
 	ExpireSeconds expireSeconds `json:"expire_seconds"`
 }
 
-func (a *createAnswer) reset() { *a = createAnswer{} }
-
-func (a *createAnswer) missing() string {
-	if a.Ticket == "" {
+func (r createResponse) missing() string {
+	if r.Ticket == "" {
 		return "no ticket"
 	}
 	return ""
 }
 
-// expireSeconds reads the lifetime that an answer grants. Whatever is no whole
-// number counts as none: the code exists all the same.
+// qrCode returns the code that WeChat created for a request sent at that time.
+func (r createResponse) qrCode(req Request, sent time.Time) *QRCode {
+	code := &QRCode{Ticket: r.Ticket, URL: r.URL, Lifetime: req.Lifetime()}
+	if code.Lifetime == 0 { // permanent: some servers send expire_seconds all the same
+		return code
+	}
+	if s := int64(r.ExpireSeconds); s > 0 && s <= maxExpireSeconds {
+		code.Lifetime = time.Duration(s) * time.Second
+	}
+	code.ExpiresAt = sent.Add(code.Lifetime).Round(0).UTC()
+	return code
+}
+
+// expireSeconds is the lifetime in a response. A value that is not a whole
+// number counts as missing, because the code exists all the same.
 type expireSeconds int64
 
 func (s *expireSeconds) UnmarshalJSON(b []byte) error {
@@ -131,215 +182,92 @@ func (s *expireSeconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// create makes the call, and once more if WeChat refuses the access token and there
-// is another.
-func (c *Client) create(ctx context.Context, body []byte) (*createAnswer, error) {
-	token, err := c.token(ctx, "")
+// withToken calls f with an access token. If WeChat rejects the token, it
+// invalidates it and calls f once more if there is another token.
+func withToken[T any](ctx context.Context, c *Client, op string, f func(token string) (T, error)) (T, error) {
+	var zero T
+	switch {
+	case c.api == nil:
+		return zero, errZeroClient
+	case c.tokens == nil: // cloud hosting
+		return f("")
+	}
+	token, err := c.accessToken(ctx, op, "")
 	if err != nil {
-		return nil, err
+		return zero, err
 	}
-	a, refusal := c.createWith(ctx, token, body)
-	if !isRefusedToken(refusal) {
-		return a, refusal
+	v, err := f(token)
+	if !isRejectedToken(err) {
+		return v, err
 	}
-	c.invalidate(ctx, token)
-	next, err := c.token(ctx, token)
-	if err != nil {
-		return nil, also(refusal, "; and no other token: ", err)
+	c.invalidateToken(ctx, token)
+	next, tokenErr := c.accessToken(ctx, op, token)
+	switch {
+	case tokenErr != nil:
+		return zero, fmt.Errorf("%w; no other token: %w", err, tokenErr)
+	case next == token:
+		return zero, err
 	}
-	if next == token {
-		return nil, refusal
+	v, err = f(next)
+	if isRejectedToken(err) {
+		c.invalidateToken(ctx, next)
 	}
-	a, err = c.createWith(ctx, next, body)
-	if isRefusedToken(err) {
-		c.invalidate(ctx, next)
-	}
-	return a, err
+	return v, err
 }
 
-func (c *Client) createWith(ctx context.Context, token string, body []byte) (*createAnswer, error) {
-	sent := time.Now()
-	a := new(createAnswer)
-	err := c.api.json(ctx, &call{
-		op:      opCreate,
-		method:  http.MethodPost,
-		path:    "/cgi-bin/qrcode/create",
-		query:   "?access_token=",
-		value:   url.QueryEscape(token),
-		body:    body,
-		timeout: jsonTimeout,
-		secrets: secrets{token},
-	}, a)
-	a.sent = sent
-	return a, err
-}
-
-// token asks for a token, after the one that was refused, if any.
-func (c *Client) token(ctx context.Context, refused string) (string, error) {
+// accessToken gets a token from the provider. The rejected token, if any, must
+// not appear in its error.
+func (c *Client) accessToken(ctx context.Context, op, rejected string) (string, error) {
 	token, err := c.tokens.AccessToken(ctx)
-	if err != nil {
-		return "", secrets{token, refused}.wrap("wxqrcode: "+opCreate+": access token", err)
-	}
-	if token == "" {
-		return "", fmt.Errorf("wxqrcode: %s: the TokenProvider returned an empty token: %w", opCreate, ErrInvalidToken)
+	switch {
+	case err != nil:
+		return "", newRedactor(rejected).wrap(op+": access token", err)
+	case token == "":
+		return "", fmt.Errorf("wxqrcode: %s: the TokenProvider returned an empty token: %w", op, ErrInvalidToken)
 	}
 	return token, nil
 }
 
-func (c *Client) invalidate(ctx context.Context, token string) {
+func (c *Client) invalidateToken(ctx context.Context, token string) {
 	if i, ok := c.tokens.(TokenInvalidator); ok {
 		i.InvalidateToken(ctx, token)
 	}
 }
 
-// Format prints the Client without the token that its [TokenProvider] may hold.
-func (c *Client) Format(f fmt.State, _ rune) { formatOpaque(f, "wxqrcode.Client") }
+// accessTokenQuery returns the query parameter of a token, if there is one.
+func accessTokenQuery(token string) string {
+	if token == "" {
+		return ""
+	}
+	return "access_token=" + url.QueryEscape(token)
+}
 
-// LogValue keeps what the Client holds out of logs.
+// Format prints the Client without the token that its [TokenProvider] may hold.
+func (c *Client) Format(f fmt.State, _ rune) { writeOpaque(f, "wxqrcode.Client") }
+
+// LogValue keeps the token that the [TokenProvider] may hold out of logs.
 func (c *Client) LogValue() slog.Value { return slog.StringValue("wxqrcode.Client") }
 
-// An Action is the kind of a code, by WeChat's name (action_name).
-type Action string
-
-// The four actions.
-const (
-	ActionTemporaryID  Action = "QR_SCENE"
-	ActionTemporaryStr Action = "QR_STR_SCENE"
-	ActionPermanentID  Action = "QR_LIMIT_SCENE"
-	ActionPermanentStr Action = "QR_LIMIT_STR_SCENE"
-)
-
-// A Request says which code to make. Make one with [Temporary] or [Permanent].
-// Requests may be compared with ==. The zero Request is invalid.
-type Request struct {
-	kind     requestKind
-	scene    Scene
-	lifetime time.Duration
-}
-
-type requestKind uint8
-
-const (
-	noRequest requestKind = iota
-	temporary
-	permanent
-)
-
-// Temporary returns a request for a code that dies after lifetime: 1 s to
-// [MaxLifetime], rounded down to whole seconds after the check, so that the
-// result of [time.Until] will do. WeChat has a default for a lifetime that was
-// forgotten (60 s, a bad surprise on a poster); here that is an error.
+// A QRCode is a code that WeChat created.
 //
-// An account may make as many temporary codes as its daily quota of calls allows
-// (100,000).
-func Temporary(s Scene, lifetime time.Duration) Request {
-	return Request{kind: temporary, scene: s, lifetime: lifetime}
-}
-
-// Permanent returns a request for a code that never dies. An account may hold
-// 100,000 of them in all, and none can be deleted ([ErrQuotaExceeded] once they
-// are used up). The same scene again is the same code and, by all reports, takes no
-// further one of them.
-func Permanent(s Scene) Request { return Request{kind: permanent, scene: s} }
-
-// Action returns the request's action, empty if the request has no scene.
-func (r Request) Action() Action {
-	switch {
-	case r.kind == temporary && r.scene.kind == idScene:
-		return ActionTemporaryID
-	case r.kind == temporary && r.scene.kind == strScene:
-		return ActionTemporaryStr
-	case r.kind == permanent && r.scene.kind == idScene:
-		return ActionPermanentID
-	case r.kind == permanent && r.scene.kind == strScene:
-		return ActionPermanentStr
-	}
-	return ""
-}
-
-// Scene returns the request's scene.
-func (r Request) Scene() Scene { return r.scene }
-
-// Lifetime returns the lifetime that WeChat will be asked for, in whole seconds;
-// 0 for a permanent code.
-func (r Request) Lifetime() time.Duration { return r.lifetime.Truncate(time.Second) }
-
-func (r Request) isPermanent() bool { return r.kind == permanent }
-
-// Validate checks the request against the platform's limits, without sending
-// anything. Its error is a [*ValidationError].
-func (r Request) Validate() error {
-	if r.kind == noRequest {
-		return &ValidationError{Field: "request", Reason: "is the zero Request; make one with Temporary or Permanent"}
-	}
-	if err := r.scene.validate(r.isPermanent()); err != nil {
-		return err
-	}
-	if r.kind == temporary && (r.lifetime < time.Second || r.lifetime > MaxLifetime) {
-		return &ValidationError{
-			Field:  "lifetime",
-			Value:  r.lifetime.String(),
-			Reason: fmt.Sprintf("must be 1s to %v (30 days)", MaxLifetime),
-		}
-	}
-	return nil
-}
-
-// quoteJSON escapes what JSON does not allow bare in a valid scene, and only
-// that. WeChat takes a \u escape for six characters of text, and encoding/json
-// would write one for <, >, & and U+2028.
-var quoteJSON = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
-
-// Body returns exactly the JSON that goes to WeChat, or the error of
-// [Request.Validate]. Do not put it through [json.Marshal], which would escape
-// characters that WeChat reads wrongly when escaped.
-func (r Request) Body() ([]byte, error) {
-	if err := r.Validate(); err != nil {
-		return nil, err
-	}
-	b := append(make([]byte, 0, 192), '{')
-	if r.kind == temporary {
-		b = append(b, `"expire_seconds":`...)
-		b = strconv.AppendInt(b, int64(r.lifetime/time.Second), 10)
-		b = append(b, ',')
-	}
-	b = append(b, `"action_name":"`...)
-	b = append(b, r.Action()...)
-	b = append(b, `","action_info":{"scene":{"scene_`...)
-	if id, ok := r.scene.ID(); ok {
-		b = append(b, `id":`...)
-		b = strconv.AppendUint(b, uint64(id), 10)
-	} else {
-		b = append(b, `str":"`...)
-		b = append(b, quoteJSON.Replace(r.scene.str)...)
-		b = append(b, '"')
-	}
-	return append(b, `}}}`...), nil
-}
-
-// A QRCode is a code that WeChat made.
-//
-// As JSON it has the members ticket, url, expire_seconds (whole seconds) and
-// expires_at, the last two only for a temporary code, and it reads its own JSON
-// back.
+// Its JSON has the members ticket, url, expire_seconds (whole seconds) and
+// expires_at, the last two only for a temporary code.
 type QRCode struct {
-	// Ticket fetches the picture: see [Client.Image] and [Ticket.ImageURL].
+	// Ticket fetches the image: see [Client.Image] and [Ticket.ImageURL].
 	Ticket Ticket
-	// URL is the text in the code. Draw it to have the code in another size or
-	// format than WeChat's. Empty if the server sent none.
+	// URL is the text in the code. Render it for another size or format than
+	// WeChat's image. Empty if the server sent none.
 	URL string
-	// Lifetime is what WeChat granted, or else what was asked for; 0 for a
-	// permanent code.
+	// Lifetime is what WeChat granted, or the requested lifetime if the response
+	// has none; 0 for a permanent code.
 	Lifetime time.Duration
-	// ExpiresAt is when a temporary code dies, by this machine's clock and counted
-	// from before the call, so rather too early than too late; zero for a permanent
-	// code.
+	// ExpiresAt is when a temporary code expires, by the clock of this machine and
+	// counted from before the request, so never too late; zero for a permanent code.
 	ExpiresAt time.Time
 }
 
 const maxExpireSeconds = int64(MaxLifetime / time.Second)
 
-// qrCodeJSON is the JSON form of a QRCode.
 type qrCodeJSON struct {
 	Ticket        Ticket    `json:"ticket"`
 	URL           string    `json:"url"`
@@ -358,21 +286,17 @@ func (q QRCode) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON implements [json.Unmarshaler]. It returns a [*ValidationError]
-// if expire_seconds is negative or beyond [MaxLifetime].
+// if expire_seconds is negative or exceeds [MaxLifetime].
 func (q *QRCode) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" { // by the convention of encoding/json
 		return nil
 	}
 	var j qrCodeJSON
 	if err := json.Unmarshal(b, &j); err != nil {
-		return fmt.Errorf("wxqrcode: read a code's JSON: %w", err)
+		return fmt.Errorf("wxqrcode: decode QRCode: %w", err)
 	}
 	if j.ExpireSeconds < 0 || j.ExpireSeconds > maxExpireSeconds {
-		return &ValidationError{
-			Field:  "expire_seconds",
-			Value:  strconv.FormatInt(j.ExpireSeconds, 10),
-			Reason: fmt.Sprintf("must be 0 to %d (30 days)", maxExpireSeconds),
-		}
+		return invalidRequest("expire_seconds", strconv.FormatInt(j.ExpireSeconds, 10), fmt.Sprintf("must be 0 to %d (30 days)", maxExpireSeconds))
 	}
 	*q = QRCode{
 		Ticket:    j.Ticket,
@@ -381,14 +305,4 @@ func (q *QRCode) UnmarshalJSON(b []byte) error {
 		ExpiresAt: j.ExpiresAt,
 	}
 	return nil
-}
-
-// isRefusedToken reports whether WeChat refused the access token itself, so that
-// another one may be taken.
-func isRefusedToken(err error) bool {
-	if err == nil {
-		return false
-	}
-	e, ok := errors.AsType[*APIError](err)
-	return ok && (e.Code == errcodeInvalidCredential || e.Code == errcodeInvalidToken || e.Code == errcodeTokenExpired)
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // FuzzRequestBody: a body exists exactly for what the platform allows; encoding/json
-// reads back what was asked for, and nothing else; nothing is escaped but quotes
-// and backslashes.
+// decodes the request from it, and nothing else; only quotes and backslashes are
+// escaped; a valid Request survives its JSON, and an invalid one has none.
 func FuzzRequestBody(f *testing.F) {
 	const day = int64(24 * time.Hour)
 	for request := range uint8(3) {
@@ -39,7 +39,7 @@ func FuzzRequestBody(f *testing.F) {
 	for _, text := range []string{
 		"", " ", strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("扫", 21), strings.Repeat("扫", 22),
 		`"`, `\`, `\"`, `\\`, `\u2028`, "\u2028\u2029", "<>&'/", "测试😀", "\x00", "\n", "\x1f", "\x7f", "\u0080", "\u009f", "\u00a0",
-		"\uFEFF", "\uFFFD", "\uFFFE", "\uFFFF", "\xff", "\xed\xa0\x80", "qrscene_1",
+		"\uFEFF", "\uFFFD", "\uFFFE", "\uFFFF", "\xff", "\xed\xa0\x80", "qrscene_1", "a]]>b", "a]]><b", "a]]> <b",
 	} {
 		f.Add(asTemporary, asText, uint32(0), text, day)
 		f.Add(asPermanent, asText, uint32(0), text, int64(0))
@@ -62,8 +62,8 @@ func FuzzRequestBody(f *testing.F) {
 			r = wxqrcode.Permanent(s)
 		}
 
-		body, err := r.Body()
-		assert.Equal(t, r.Validate(), err, "Body and Validate disagree")
+		body, err := wxqrcode.RequestBody(r)
+		assert.Equal(t, r.Validate(), err, "body and Validate disagree")
 		if !isAllowed(request, scene, id, text, lifetime) {
 			assert.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 			var invalid *wxqrcode.ValidationError
@@ -73,6 +73,8 @@ func FuzzRequestBody(f *testing.F) {
 			assert.NotEmpty(t, invalid.Reason)
 			assert.True(t, utf8.ValidString(err.Error()))
 			assert.Less(t, len(err.Error()), 1500)
+			_, err = json.Marshal(r)
+			assert.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 			return
 		}
 		require.NoError(t, err)
@@ -95,6 +97,14 @@ func FuzzRequestBody(f *testing.F) {
 		}
 		assert.Equal(t, want, got, "%s", body)
 		assert.Equal(t, want.ActionName, string(r.Action()))
+
+		stored, err := json.Marshal(r)
+		require.NoError(t, err)
+		for _, text := range [][]byte{stored, body} {
+			var back wxqrcode.Request
+			require.NoError(t, json.Unmarshal(text, &back), "%s", text)
+			assert.Equal(t, r, back)
+		}
 
 		unescaped := strings.NewReplacer(`\\`, "", `\"`, "").Replace(string(body))
 		assert.NotContains(t, unescaped, `\`, "an escape that WeChat reads as text")
@@ -126,7 +136,7 @@ type requestJSON struct {
 	} `json:"action_info"`
 }
 
-var unsafeText = regexp.MustCompile(`[\x00-\x1f\x7f-\x{9f}\x{fffe}\x{ffff}]`)
+var unsafeText = regexp.MustCompile(`[\x00-\x1f\x7f-\x{9f}\x{fffe}\x{ffff}]|]]>\s*<`)
 
 // isAllowed says the platform's rules once more.
 func isAllowed(request, scene uint8, id uint32, text string, lifetime int64) bool {

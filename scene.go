@@ -2,12 +2,11 @@ package wxqrcode
 
 import (
 	"crypto/rand"
-	"fmt"
+	"encoding/json"
 	"regexp"
 	"strconv"
 	"time"
 	"unicode"
-	"unicode/utf8"
 )
 
 // The platform's limits.
@@ -16,22 +15,24 @@ const (
 	// MaxLifetime is the longest lifetime of a temporary code: 30 days.
 	MaxLifetime = 30 * 24 * time.Hour
 
-	// MaxPermanentID is the highest scene id of a permanent code. Temporary
-	// codes take any id that fits in 32 bits.
+	// MaxPermanentID is the highest scene_id of a permanent code. A temporary code
+	// takes any scene_id of 32 bits.
 	MaxPermanentID = 100_000
 
-	// MaxSceneStr is the longest string scene, in bytes of UTF-8. WeChat says
-	// "1 to 64" without a unit, and has rejected a permanent scene of 59
-	// characters in 65 bytes: bytes are the reading that always works.
+	// MaxSceneStr is the maximum length of a scene_str, in bytes of UTF-8. WeChat
+	// documents "1 to 64" without a unit, and has rejected a permanent scene of 59
+	// characters in 65 bytes: 64 bytes are safe under every reading.
 	MaxSceneStr = 64
 )
 
-// A Scene is what a code carries, and what the event of a scan brings back: a
-// number ([SceneID]) or a text ([SceneStr]). Scenes may be compared with ==.
-// The zero Scene is invalid.
+// A Scene is what a code carries, and what the event of a scan carries back: a
+// number ([SceneID]) or a text ([SceneStr]). Scenes are comparable with ==. The
+// zero Scene is invalid.
 //
-// An event does not tell the two kinds apart: the id 123 and the text "123"
-// both come back as "123".
+// An event does not distinguish the two: the number 123 and the text "123" both
+// come back as "123".
+//
+// Its JSON is {"scene_id":123} or {"scene_str":"abc"}.
 type Scene struct {
 	kind sceneKind
 	id   uint32
@@ -41,108 +42,95 @@ type Scene struct {
 type sceneKind uint8
 
 const (
-	noScene sceneKind = iota
-	idScene
-	strScene
+	sceneID sceneKind = iota + 1
+	sceneStr
 )
 
 // SceneID returns a scene that is a number: 1 to 4294967295 for a temporary
-// code, 1 to [MaxPermanentID] for a permanent one. The limits are checked by
-// [Request.Validate].
-func SceneID(id uint32) Scene { return Scene{kind: idScene, id: id} }
+// code, 1 to [MaxPermanentID] for a permanent one. [Request.Validate] checks the
+// limits.
+func SceneID(id uint32) Scene { return Scene{kind: sceneID, id: id} }
 
 // SceneStr returns a scene that is a text: 1 to [MaxSceneStr] bytes of valid
 // UTF-8 without control characters, and without "]]>" followed by "<", which an
-// event could bring back as another scene. The limits are checked by
-// [Request.Validate].
-func SceneStr(s string) Scene { return Scene{kind: strScene, str: s} }
+// event could carry back as another scene. [Request.Validate] checks the limits.
+func SceneStr(s string) Scene { return Scene{kind: sceneStr, str: s} }
 
-// RandomScene returns a text scene that cannot be guessed: prefix and 26 base32
-// characters with at least 128 random bits. It is made for logins, where an
-// attacker who knows the scene could wait for the scan. The prefix, at most 38
-// bytes, distinguishes such scenes; with a longer one the scene exceeds
-// [MaxSceneStr] and [Request.Validate] rejects it.
+// RandomScene returns a scene that cannot be guessed: prefix and 26 base32
+// characters with at least 128 random bits. Use it for logins, where an attacker
+// who knows the scene could wait for the scan. The prefix, at most 38 bytes,
+// identifies such scenes; with a longer one the scene exceeds [MaxSceneStr] and
+// [Request.Validate] rejects it.
 func RandomScene(prefix string) Scene { return SceneStr(prefix + rand.Text()) }
 
-// ID returns the scene's number. It reports false for a text and for the zero
-// Scene.
-func (s Scene) ID() (id uint32, ok bool) { return s.id, s.kind == idScene }
+// ID returns the number of the scene. It reports false for a text and for the
+// zero Scene.
+func (s Scene) ID() (id uint32, ok bool) { return s.id, s.kind == sceneID }
 
-// Key returns the scene as the event of a scan will carry it (see
+// Key returns the scene as the event of a scan carries it (see
 // [Event.SceneKey]): the number in decimal, or the text itself.
 func (s Scene) Key() string {
-	if s.kind == idScene {
+	if s.kind == sceneID {
 		return strconv.FormatUint(uint64(s.id), 10)
 	}
 	return s.str
 }
 
-// String returns the kind and the value of the scene, for logs.
-func (s Scene) String() string {
-	switch s.kind {
-	case idScene:
-		return "scene_id " + s.Key()
-	case strScene:
-		return fmt.Sprintf("scene_str %q", s.str)
-	}
-	return "no scene"
+// String returns the Key.
+func (s Scene) String() string { return s.Key() }
+
+type sceneJSON struct {
+	ID  *uint32 `json:"scene_id,omitempty"`
+	Str *string `json:"scene_str,omitempty"`
 }
 
-func (s Scene) validate(permanent bool) error {
+// MarshalJSON implements [json.Marshaler]. The zero Scene is a
+// [*ValidationError].
+func (s Scene) MarshalJSON() ([]byte, error) {
 	switch s.kind {
-	case idScene:
-		return validateID(s.id, permanent)
-	case strScene:
-		return validateStr(s.str)
+	case sceneID:
+		return json.Marshal(sceneJSON{ID: &s.id})
+	case sceneStr:
+		return json.Marshal(sceneJSON{Str: &s.str})
 	}
-	return &ValidationError{Field: "scene", Reason: "is missing; make one with SceneID, SceneStr or RandomScene"}
+	return nil, errNoScene
 }
 
-func validateID(id uint32, permanent bool) error {
-	reason := ""
-	switch {
-	case permanent && (id == 0 || id > MaxPermanentID):
-		reason = fmt.Sprintf("must be 1 to %d for a permanent code; use SceneStr for more", MaxPermanentID)
-	case id == 0:
-		reason = "must be 1 to 4294967295"
-	default:
+// UnmarshalJSON implements [json.Unmarshaler]. It returns a [*ValidationError]
+// if the JSON is not exactly one valid scene_id or scene_str.
+func (s *Scene) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" { // by the convention of encoding/json
 		return nil
 	}
-	return &ValidationError{Field: "scene_id", Value: strconv.FormatUint(uint64(id), 10), Reason: reason}
-}
-
-func validateStr(s string) error {
-	reason := ""
+	var j sceneJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return decodeError("scene", err)
+	}
+	var decoded Scene
 	switch {
-	case s == "":
-		reason = fmt.Sprintf("must be 1 to %d bytes long", MaxSceneStr)
-	case len(s) > MaxSceneStr:
-		reason = fmt.Sprintf("is %d bytes long; at most %d are allowed", len(s), MaxSceneStr)
-	case !utf8.ValidString(s):
-		reason = "must be valid UTF-8"
-	case cdataBoundary.MatchString(s):
-		reason = "must not contain ]]> followed by <, which an event could bring back as another scene"
-	default:
-		r, found := unprintable(s)
-		if !found {
-			return nil
-		}
-		reason = fmt.Sprintf("must not contain the control character %U", r)
+	case j.ID != nil && j.Str != nil:
+		return invalidRequest("scene", "", "must be a scene_id or a scene_str, not both")
+	case j.ID != nil:
+		decoded = SceneID(*j.ID)
+	case j.Str != nil:
+		decoded = SceneStr(*j.Str)
 	}
-	return &ValidationError{Field: "scene_str", Value: s, Reason: reason}
+	if err := Temporary(decoded, MaxLifetime).Validate(); err != nil { // the wider limits
+		return err
+	}
+	*s = decoded
+	return nil
 }
 
-// cdataBoundary matches what could end the CDATA section that carries a scene
-// back: WeChat does not split a scene that contains "]]>".
-var cdataBoundary = regexp.MustCompile(`\]\]>\s*<`)
+var errNoScene = invalidRequest("scene", "", "must not be the zero Scene; use SceneID, SceneStr or RandomScene")
 
-// unprintable finds what no scene may hold: control characters, and the two
-// noncharacters that XML forbids, so that the event of a scan could not be read.
-func unprintable(s string) (rune, bool) {
-	for _, r := range s {
-		if unicode.IsControl(r) || r == 0xFFFE || r == 0xFFFF {
-			return r, true
-		}
-	}
-	return 0, false
+// cdataEnd matches what could end the CDATA section that carries a scene back:
+// WeChat does not split a scene that contains "]]>".
+var cdataEnd = regexp.MustCompile(`\]\]>\s*<`)
+
+// isForbiddenRune reports whether r must not be in a scene: control characters,
+// and the two noncharacters that XML forbids, would make the event of a scan
+// unreadable.
+func isForbiddenRune(r rune) bool {
+	return unicode.IsControl(r) || r == 0xFFFE || r == 0xFFFF
 }

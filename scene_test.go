@@ -1,6 +1,7 @@
 package wxqrcode_test
 
 import (
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
@@ -12,42 +13,41 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-func TestLimitsAreThePlatforms(t *testing.T) {
+func TestScene_Limits(t *testing.T) {
 	assert.Equal(t, 2_592_000*time.Second, wxqrcode.MaxLifetime)
 	assert.Equal(t, 100_000, wxqrcode.MaxPermanentID)
 	assert.Equal(t, 64, wxqrcode.MaxSceneStr)
 }
 
-func TestScene(t *testing.T) {
+func TestScene_Key(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		scene wxqrcode.Scene
 		id    uint32
 		isID  bool
 		key   string
-		text  string
 	}{
-		{"a number", wxqrcode.SceneID(123), 123, true, "123", "scene_id 123"},
-		{"the highest number", wxqrcode.SceneID(math.MaxUint32), math.MaxUint32, true, "4294967295", "scene_id 4294967295"},
-		{"zero is a number, if no valid one", wxqrcode.SceneID(0), 0, true, "0", "scene_id 0"},
-		{"a text", wxqrcode.SceneStr("店铺/7"), 0, false, "店铺/7", `scene_str "店铺/7"`},
-		{"a text of digits is no number", wxqrcode.SceneStr("123"), 0, false, "123", `scene_str "123"`},
-		{"a text is quoted for people and plain in the event", wxqrcode.SceneStr("a\"b\n"), 0, false, "a\"b\n", `scene_str "a\"b\n"`},
-		{"a text with the prefix of a follow keeps it", wxqrcode.SceneStr("qrscene_1"), 0, false, "qrscene_1", `scene_str "qrscene_1"`},
-		{"an empty text is a text, if no valid one", wxqrcode.SceneStr(""), 0, false, "", `scene_str ""`},
-		{"the zero Scene is neither", wxqrcode.Scene{}, 0, false, "", "no scene"},
+		{"a number", wxqrcode.SceneID(123), 123, true, "123"},
+		{"the highest number", wxqrcode.SceneID(math.MaxUint32), math.MaxUint32, true, "4294967295"},
+		{"zero is a number, if no valid one", wxqrcode.SceneID(0), 0, true, "0"},
+		{"a text", wxqrcode.SceneStr("店铺/7"), 0, false, "店铺/7"},
+		{"a text of digits is no number", wxqrcode.SceneStr("123"), 0, false, "123"},
+		{"a text is not quoted", wxqrcode.SceneStr("a\"b\n"), 0, false, "a\"b\n"},
+		{"a text with the prefix of a follow keeps it", wxqrcode.SceneStr("qrscene_1"), 0, false, "qrscene_1"},
+		{"an empty text is a text, if no valid one", wxqrcode.SceneStr(""), 0, false, ""},
+		{"the zero Scene is neither", wxqrcode.Scene{}, 0, false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			id, isID := tt.scene.ID()
 			assert.Equal(t, tt.id, id)
 			assert.Equal(t, tt.isID, isID)
 			assert.Equal(t, tt.key, tt.scene.Key())
-			assert.Equal(t, tt.text, tt.scene.String())
+			assert.Equal(t, tt.key, tt.scene.String())
 		})
 	}
 }
 
-func TestScenesAreEqualOnlyIfKindAndValueAre(t *testing.T) {
+func TestScene_Comparable(t *testing.T) {
 	same := map[wxqrcode.Scene]string{
 		wxqrcode.SceneID(1):     "id 1",
 		wxqrcode.SceneID(2):     "id 2",
@@ -63,7 +63,7 @@ func TestScenesAreEqualOnlyIfKindAndValueAre(t *testing.T) {
 	assert.Equal(t, "nothing", same[wxqrcode.Scene{}])
 }
 
-func TestRandomSceneIsThePrefixAndRandomBase32(t *testing.T) {
+func TestRandomScene_IsPrefixAndRandomBase32(t *testing.T) {
 	const draws = 1000
 	seen := make(map[string]bool, draws)
 	var letters [26]map[byte]bool // by position
@@ -87,7 +87,7 @@ func TestRandomSceneIsThePrefixAndRandomBase32(t *testing.T) {
 	}
 }
 
-func TestRandomSceneLeavesRoomForAPrefixOf38Bytes(t *testing.T) {
+func TestRandomScene_PrefixOf38Bytes(t *testing.T) {
 	for _, tt := range []struct {
 		name, prefix string
 		valid        bool
@@ -109,5 +109,29 @@ func TestRandomSceneLeavesRoomForAPrefixOf38Bytes(t *testing.T) {
 			}
 			assert.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 		})
+	}
+}
+
+func TestScene_JSON(t *testing.T) {
+	for text, scene := range map[string]wxqrcode.Scene{
+		`{"scene_id":1}`:          wxqrcode.SceneID(1),
+		`{"scene_id":4294967295}`: wxqrcode.SceneID(math.MaxUint32),
+		`{"scene_str":"1"}`:       wxqrcode.SceneStr("1"),
+		`{"scene_str":"店\"铺"}`:    wxqrcode.SceneStr(`店"铺`),
+	} {
+		b, err := json.Marshal(scene)
+		require.NoError(t, err)
+		assert.Equal(t, text, string(b))
+		var back wxqrcode.Scene
+		require.NoError(t, json.Unmarshal(b, &back))
+		assert.Equal(t, scene, back)
+	}
+	for _, text := range []string{
+		`{}`, `[]`, `1`, `"x"`, `{"scene_id":0}`, `{"scene_id":-1}`, `{"scene_id":"1"}`, `{"scene_id":4294967296}`, `{"scene_id":1.5}`,
+		`{"scene_str":""}`, `{"scene_str":1}`, `{"scene_id":1,"scene_str":"1"}`, `{"scene_str":"a]]> <b"}`,
+	} {
+		var s wxqrcode.Scene
+		require.ErrorIs(t, json.Unmarshal([]byte(text), &s), wxqrcode.ErrInvalidRequest, text)
+		assert.Equal(t, wxqrcode.Scene{}, s)
 	}
 }

@@ -11,40 +11,44 @@ import (
 	"time"
 )
 
-// A Ticket stands for a code. Whoever has it may fetch the code's picture, so it
-// may be shown, but it is no proof of anything.
+// A Ticket identifies a code. Everybody who has it can fetch the image of the
+// code: it may be shown, and it proves nothing.
 type Ticket string
 
-// ImageURL returns the address of the code's picture at mp.weixin.qq.com, with
-// the ticket escaped once. It needs no access token and can go into a page as it
-// is. A ticket that is wrong or dead answers 404 there.
+// ImageURL returns the URL of the code's image at mp.weixin.qq.com, with the
+// ticket escaped once. The image needs no access token, so the URL can be used in
+// a page. The response to a wrong or expired ticket is 404.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 func (t Ticket) ImageURL() string {
-	return imageHost + imagePath + imageQuery + url.QueryEscape(string(t))
+	return imageURL + imagePath + imageQuery + url.QueryEscape(string(t))
 }
-
-const (
-	imagePath  = "/cgi-bin/showqrcode"
-	imageQuery = "?ticket="
-)
 
 func (t Ticket) validate() error {
-	reason := ""
-	switch {
-	case t == "":
-		reason = "is empty"
-	case strings.Contains(string(t), "%"):
-		reason = "is URL-escaped already; pass it as WeChat gave it"
-	case strings.Contains(string(t), " "):
-		reason = "has a blank, which was a + before it went through a URL unescaped; pass it as WeChat gave it"
-	default:
-		return nil
+	if t == "" {
+		return invalidRequest("ticket", "", "must not be empty")
 	}
-	return &ValidationError{Field: "ticket", Value: string(t), Reason: reason}
+	if reason := t.notRaw(); reason != "" {
+		return invalidRequest("ticket", string(t), "must be as WeChat returned it, but "+reason)
+	}
+	return nil
 }
 
-// TicketInfo is what a ticket tells of its code.
+// notRaw returns why t is not a ticket as WeChat returned it, empty if there is
+// no sign of that.
+func (t Ticket) notRaw() string {
+	switch {
+	case strings.Contains(string(t), "://"):
+		return "it is a URL: pass the value of its ticket parameter, unescaped"
+	case strings.Contains(string(t), "%"):
+		return "it is URL-escaped: unescape it first"
+	case strings.Contains(string(t), " "):
+		return "it has a space: a + was unescaped without being escaped first"
+	}
+	return ""
+}
+
+// TicketInfo is what a ticket says about its code.
 type TicketInfo struct {
 	URL       string        // the text in the code
 	CreatedAt time.Time     // in whole seconds
@@ -52,88 +56,66 @@ type TicketInfo struct {
 	ExpiresAt time.Time     // zero for a permanent code
 }
 
-// Inspect reads what the ticket holds, without the network. It is made for support
-// work, and for tickets whose URL was not kept: the layout of a ticket is not
-// documented and may change. A ticket that is not laid out as known is
-// [ErrMalformedTicket], never a guess.
+// Inspect decodes the ticket, without a request. It is experimental: WeChat does
+// not document the layout of tickets and may change it at any time. Use it for
+// support, or for tickets whose URL was not stored. The error matches
+// [ErrMalformedTicket] if the ticket does not have the known layout; Inspect
+// never guesses.
 func (t Ticket) Inspect() (TicketInfo, error) {
 	info, err := parseTicket(string(t))
+	if reason := t.notRaw(); reason != "" {
+		err = errors.New(reason)
+	}
 	if err != nil {
-		return TicketInfo{}, fmt.Errorf("wxqrcode: inspect ticket %q: %w: %w", secrets{}.excerpt(string(t)), ErrMalformedTicket, err)
+		return TicketInfo{}, fmt.Errorf("wxqrcode: inspect ticket %q: %w: %w", truncate(string(t)), ErrMalformedTicket, err)
 	}
 	return info, nil
 }
 
-const ticketHeader = 12 // bytes, of which the first two are known: 81 01
+// The layout of a ticket is base64 of a header of 12 bytes, of which only the
+// first two are known, and three fields: a URL that ends in a zero byte, the time
+// of creation, and the lifetime or the time of expiry, 0 for a permanent code.
+const ticketHeader = 12
 
-var standardAlphabet = strings.NewReplacer("-", "+", "_", "/")
+var standardAlphabet = strings.NewReplacer("-", "+", "_", "/", "=", "")
 
 func parseTicket(t string) (info TicketInfo, err error) {
-	if strings.ContainsAny(t, "\r\n") { // which package base64 passes over
-		return info, errors.New("a line break in it")
-	}
-	b, err := base64.RawStdEncoding.DecodeString(standardAlphabet.Replace(strings.TrimRight(t, "=")))
-	if err != nil {
-		return info, errors.New("not base64")
+	b, err := base64.RawStdEncoding.DecodeString(standardAlphabet.Replace(t))
+	if err != nil || strings.ContainsAny(t, "\r\n") || strings.Contains(strings.TrimRight(t, "="), "=") {
+		return info, errors.New("it is not base64")
 	}
 	if len(b) < ticketHeader || b[0] != 0x81 || b[1] != 0x01 {
-		return info, errors.New("no header 81 01")
+		return info, errors.New("it does not begin with 81 01")
 	}
-	address, b, err := ticketField(b[ticketHeader:], 1)
-	if err != nil {
-		return info, err
-	}
-	created, b, err := ticketTime(b, 2)
-	if err != nil {
-		return info, err
-	}
-	life, b, err := ticketTime(b, 3)
-	if err != nil {
-		return info, err
-	}
-	if len(b) != 0 {
-		return info, fmt.Errorf("%d bytes after the last field", len(b))
-	}
-
+	address, b := ticketField(b[ticketHeader:], 1)
+	creation, b := ticketField(b, 2)
+	lifetime, b := ticketField(b, 3)
 	address, terminated := bytes.CutSuffix(address, []byte{0})
-	if !terminated || !isCodeURL(string(address)) {
-		return info, errors.New("field 1 is no URL")
+	if len(creation) != 4 || len(lifetime) != 4 || len(b) != 0 || !terminated || !isCodeURL(string(address)) {
+		return info, errors.New("its fields are not a URL, a time and a lifetime")
 	}
+	created, seconds := int64(binary.LittleEndian.Uint32(creation)), int64(binary.LittleEndian.Uint32(lifetime))
 	info.URL = string(address)
 	info.CreatedAt = time.Unix(created, 0)
-	switch {
-	case life == 0:
+	if seconds == 0 {
 		return info, nil
-	case life < created:
-		info.Lifetime = time.Duration(life) * time.Second
-	default: // an expiry time, as in the ticket of the official example
-		info.Lifetime = time.Duration(life-created) * time.Second
 	}
+	if seconds >= created { // a time of expiry, as in the ticket of the official example
+		seconds -= created
+	}
+	info.Lifetime = time.Duration(seconds) * time.Second
 	info.ExpiresAt = info.CreatedAt.Add(info.Lifetime)
 	return info, nil
 }
 
-// ticketField takes one field, a tag, a length and that many bytes, off b.
-func ticketField(b []byte, tag byte) (value, rest []byte, err error) {
-	if len(b) < 2 || b[0] != tag {
-		return nil, nil, fmt.Errorf("no field %d", tag)
+// ticketField splits one field off b: the tag, a length and that many bytes. It
+// returns nil if b does not begin with one.
+func ticketField(b []byte, tag byte) (value, rest []byte) {
+	if len(b) < 2 || b[0] != tag || len(b)-2 < int(b[1]) {
+		return nil, b
 	}
-	n := int(b[1])
-	if len(b) < 2+n {
-		return nil, nil, fmt.Errorf("field %d is cut off", tag)
-	}
-	return b[2 : 2+n], b[2+n:], nil
-}
-
-func ticketTime(b []byte, tag byte) (seconds int64, rest []byte, err error) {
-	value, rest, err := ticketField(b, tag)
-	if err != nil {
-		return 0, nil, err
-	}
-	if len(value) != 4 {
-		return 0, nil, fmt.Errorf("field %d has %d bytes; 4 are known", tag, len(value))
-	}
-	return int64(binary.LittleEndian.Uint32(value)), rest, nil
+	end := 2 + int(b[1])
+	return b[2:end], b[end:]
 }
 
 func isCodeURL(s string) bool {

@@ -1,340 +1,406 @@
 package wxqrcode
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// A TokenProvider gives the access token for a call. Every implementation must be
-// safe for concurrent use. [TokenSource] is the one to use unless something else
-// keeps the account's token already: a central token server, or a third-party
+// A TokenProvider provides the access token for a request. Implementations must
+// be safe for concurrent use. Use [TokenSource] unless another program already
+// manages the token of the account: a central token server, or a third-party
 // platform with its authorizer_access_token.
 type TokenProvider interface {
 	AccessToken(ctx context.Context) (string, error)
 }
 
-// A TokenInvalidator is a [TokenProvider] that wants to be told when WeChat refuses
-// a token (40001, 40014 or 42001), so that its next AccessToken gives another. It
-// may be told several times of one token, and late.
+// A TokenInvalidator is a [TokenProvider] that wants to know when WeChat rejects
+// a token (40001, 40014 or 42001), so that its next AccessToken returns another
+// one. InvalidateToken may be called several times for one token, and late.
 type TokenInvalidator interface {
 	InvalidateToken(ctx context.Context, token string)
 }
 
-// TokenProviderFunc is a function that is a [TokenProvider].
+// TokenProviderFunc is a function that implements [TokenProvider].
 type TokenProviderFunc func(ctx context.Context) (string, error)
 
 // AccessToken calls f. If f is nil it returns a [*ValidationError].
 func (f TokenProviderFunc) AccessToken(ctx context.Context) (string, error) {
 	if f == nil {
-		return "", &ValidationError{Field: "TokenProviderFunc", Reason: "is nil"}
+		return "", invalidConfig("TokenProviderFunc", "", "must not be nil")
 	}
 	return f(ctx)
 }
 
-// StaticToken returns a provider of the one token, for tests and short programs.
-// Tokens live two hours at most; see [NewTokenSource] for more than that.
-func StaticToken(token string) TokenProvider { return staticToken(hide(token)) }
+// StaticToken returns a provider that always returns token, for tests and short
+// programs. A token is valid for two hours at most.
+func StaticToken(token string) TokenProvider { return staticToken(newSecret(token)) }
 
-type staticToken hidden
+type staticToken secret
 
-func (t staticToken) AccessToken(context.Context) (string, error) { return t(), nil }
-func (t staticToken) Format(f fmt.State, _ rune)                  { formatOpaque(f, "wxqrcode.StaticToken") }
+func (t staticToken) AccessToken(context.Context) (string, error) { return secret(t).reveal(), nil }
+func (t staticToken) Format(f fmt.State, _ rune)                  { writeOpaque(f, "wxqrcode.StaticToken") }
 func (t staticToken) LogValue() slog.Value                        { return slog.StringValue("wxqrcode.StaticToken") }
 
-// WithLegacyToken makes a [TokenSource] call cgi-bin/token in place of
-// stable_token. Each such call makes a new token, and the one before it dies five
-// minutes later: two programs that do so for one account knock each other out,
-// unless they share a [TokenStore].
-//
-// See https://developers.weixin.qq.com/doc/service/api/base/api_getaccesstoken.html.
-func WithLegacyToken() TokenOption {
-	return tokenOption(func(s *settings) error {
-		s.legacy = true
-		return nil
-	})
-}
-
 const (
-	maxTokenLife  = 7200 * time.Second // more than WeChat ever grants counts as this
-	maxMargin     = 5 * time.Minute    // a token with less than this left is old,
-	marginPart    = 5                  // or with less than this part of its life,
-	minJitter     = 0.01               // less this part of either at least, so that WeChat gives another by then,
-	maxJitter     = 0.1                // and this part at most
-	renewPause    = 20 * time.Second   // after a renewal that brought nothing new
-	failurePause  = 10 * time.Second   // after an error that trying again does not mend
-	forceInterval = 30 * time.Second   // WeChat refreshes nothing that is forced sooner
+	maxTokenLifetime     = 7200 * time.Second // WeChat grants no more
+	maxRefreshMargin     = 5 * time.Minute
+	refreshMarginDivisor = 5    // of the lifetime
+	minJitter            = 0.01 // of the margin; at least this, so that WeChat returns another token
+	maxJitter            = 0.1
+	refreshRetryDelay    = 20 * time.Second // after a refresh that failed or returned the same token
+	errorTTL             = 10 * time.Second // how long a permanent error is cached
 )
 
-// A TokenSource fetches the account's access token, keeps it, and renews it before
-// its end. Make one with [NewTokenSource] and share it; it is safe for concurrent
-// use, and there is nothing to close.
+// A TokenSource fetches the access token of an account, caches it and refreshes
+// it before it expires. Create one with [New] or [NewTokenSource] and share it; it
+// is safe for concurrent use, and there is nothing to close.
 //
-// However many callers meet an empty or dead token, one request goes out. A token
-// is renewed in the background, by the first reader who finds it old: with less
-// left than 5 minutes or a fifth of its life, whichever is less. A token that WeChat
-// refuses is dropped and fetched anew, by force (force_refresh) if WeChat gives the
-// very same one again. Errors that no second try mends, such as a wrong secret, are
-// remembered for 10 s.
+// Concurrent callers share one fetch. The first reader after the refresh margin
+// has begun (5 minutes before expiry, or a fifth of the lifetime if that is less)
+// starts a refresh in the background. A token that WeChat rejects is dropped and
+// fetched anew, with force_refresh if WeChat returns the same token again.
+// Permanent errors, such as a wrong AppSecret, are cached for 10 s.
 type TokenSource struct {
-	caller *caller
 	appID  string
-	secret hidden
-	legacy bool
-	store  TokenStore
-	start  time.Time // the clock of cachedToken counts from here
+	tokens *storedTokens
+	log    *slog.Logger
 
-	current atomic.Pointer[cachedToken]
+	cached atomic.Pointer[cachedToken] // nil if there is none
 
-	mu        sync.Mutex // guards what follows, and writing current
-	flight    *flight    // the fetch under way, if any
-	refused   hidden     // the token that WeChat refused last; nil if none
-	forcedAt  time.Time  // this source's last force_refresh
-	failure   error      // remembered
-	failureTo time.Duration
+	mu       sync.Mutex  // guards the fields below, and writes to cached
+	inflight *tokenFetch // nil if there is none
+	rejected secret      // the token that WeChat rejected last
+	err      error       // the last permanent error
+	errUntil time.Time
 }
 
-// A cachedToken is a token and when to renew it. Its times count from
-// TokenSource.start by the monotonic clock, which does not step.
+// A cachedToken is immutable.
 type cachedToken struct {
-	value   string
-	dies    time.Duration
-	renewAt atomic.Int64 // a time.Duration, never after dies
+	value                string
+	refreshAt, expiresAt time.Time // with monotonic clock readings
 }
 
-// A flight is a fetch that everybody waits for.
-type flight struct {
+// A tokenFetch is a fetch that all waiters share.
+type tokenFetch struct {
 	done  chan struct{} // closed when token and err are set
 	token string
 	err   error
 }
 
-// NewTokenSource returns a TokenSource for the account with that AppID and
-// AppSecret. It uses stable_token, whose token is the same for everybody who asks,
-// so that several programs may each have a source of their own. It returns a
-// [*ValidationError] for an empty appID or appSecret, or an unusable option; whether
-// they are right, only WeChat can say.
+// NewTokenSource returns a TokenSource of the account with the given AppID and
+// AppSecret. It uses stable_token, which returns the same token to every caller,
+// so that several programs can each have their own source. It returns a
+// [*ValidationError] if a value is empty or an option is invalid; only a request
+// can tell whether the values are right.
 //
 // See https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.html.
-func NewTokenSource(appID, appSecret string, opts ...TokenOption) (*TokenSource, error) {
-	if appID == "" {
-		return nil, &ValidationError{Field: "appid", Reason: "is empty"}
+func NewTokenSource(appID, appSecret string, opts ...Option) (*TokenSource, error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, err
 	}
-	if appSecret == "" {
-		return nil, &ValidationError{Field: "secret", Reason: "is empty"}
-	}
-	set := defaultSettings()
-	for _, o := range opts {
-		if o == nil {
-			continue
-		}
-		if err := o.applyToken(&set); err != nil {
-			return nil, err
-		}
-	}
-	if set.store == nil {
-		set.store = new(memoryStore)
-	}
-	return &TokenSource{
-		caller: set.caller(set.apiHosts),
-		appID:  appID,
-		secret: hide(appSecret),
-		legacy: set.legacy,
-		store:  set.store,
-		start:  time.Now(),
-	}, nil
+	return cfg.tokenSource(appID, appSecret)
 }
 
-// AccessToken returns the account's access token, from memory as a rule. If a token
-// must be fetched it waits for that, no longer than ctx allows and 15 s; a caller
-// that gives up does not stop the fetch for the others.
-//
-// It returns an [*APIError] if WeChat refuses; see [ErrInvalidCredential] and
-// [ErrIPNotAllowed]. [ErrInvalidToken] says that WeChat refused the token and gives
-// no other for now: a token may be replaced by force every 30 s only.
+func (cfg *config) tokenSource(appID, appSecret string) (*TokenSource, error) {
+	switch {
+	case appID == "":
+		return nil, invalidConfig("AppID", "", "must not be empty")
+	case appSecret == "":
+		return nil, invalidConfig("AppSecret", "", "must not be empty")
+	}
+	api := &tokenAPI{
+		client:    cfg.api(),
+		appID:     appID,
+		appSecret: newSecret(appSecret),
+		legacy:    cfg.legacyToken,
+		redact:    newRedactor(appSecret),
+	}
+	store := cfg.tokenStore
+	if store == nil {
+		store = newMemoryStore()
+	}
+	return &TokenSource{appID: appID, tokens: &storedTokens{api: api, store: store, log: cfg.log}, log: cfg.log}, nil
+}
+
+// AccessToken returns the access token. It fetches one if none is cached or the
+// cached one expired. The fetch takes at most 15 s and continues for other callers
+// if ctx ends.
 func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
-	if c := s.current.Load(); c != nil {
-		now := time.Since(s.start)
-		if int64(now) < c.renewAt.Load() {
-			return c.value, nil
-		}
-		if now < c.dies {
-			s.renew(ctx, c, now)
-			return c.value, nil
-		}
+	c, now := s.cached.Load(), time.Now()
+	switch {
+	case c == nil || !now.Before(c.expiresAt):
+		return s.fetchAndWait(ctx)
+	case !now.Before(c.refreshAt):
+		s.refresh(ctx, c)
 	}
-	return s.wait(ctx)
+	return c.value, nil
 }
 
-// InvalidateToken drops the token if it is the current one, so that the next
-// AccessToken fetches another. A [Client] calls it when WeChat refuses a token.
+// InvalidateToken drops the token if it is the cached one, so that the next
+// AccessToken fetches another. A [Client] calls it when WeChat rejects a token.
 func (s *TokenSource) InvalidateToken(_ context.Context, token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.current.Load(); c != nil && c.value == token {
-		s.refused = hide(token)
-		s.current.Store(nil)
+	if c := s.cached.Load(); c != nil && c.value == token {
+		s.rejected = newSecret(token)
+		s.cached.Store(nil)
 	}
 }
 
 // Format prints the TokenSource without its secret and token.
-func (s *TokenSource) Format(f fmt.State, _ rune) { formatOpaque(f, s.LogValue().String()) }
+func (s *TokenSource) Format(f fmt.State, _ rune) { writeOpaque(f, s.LogValue().String()) }
 
 // LogValue keeps the secret and the token out of logs.
 func (s *TokenSource) LogValue() slog.Value {
 	return slog.StringValue("wxqrcode.TokenSource(" + s.appID + ")")
 }
 
-// wait waits for a token to be fetched.
-func (s *TokenSource) wait(ctx context.Context) (string, error) {
-	if s.caller == nil {
-		return "", &ValidationError{Field: "TokenSource", Reason: "is the zero value; make one with NewTokenSource"}
+// refresh starts a fetch in the background if c is still cached and no fetch is
+// in flight.
+func (s *TokenSource) refresh(ctx context.Context, c *cachedToken) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inflight == nil && s.cached.Load() == c {
+		s.startFetch(ctx, c.value)
 	}
-	if err := ctx.Err(); err != nil {
-		return "", fmt.Errorf("wxqrcode: %s: %w", s.op(), err)
+}
+
+// fetchAndWait joins the fetch in flight, or starts one, and waits for it.
+func (s *TokenSource) fetchAndWait(ctx context.Context) (string, error) {
+	if s.tokens == nil {
+		return "", invalidConfig("TokenSource", "", "must not be the zero TokenSource; use NewTokenSource")
 	}
-	f, err := s.join(ctx)
-	if err != nil {
+	if ctx.Err() != nil {
+		return "", s.tokens.api.wrap(context.Cause(ctx))
+	}
+	s.mu.Lock()
+	c, now := s.cached.Load(), time.Now()
+	if c != nil && now.Before(c.expiresAt) { // another caller was faster
+		s.mu.Unlock()
+		return c.value, nil
+	}
+	if s.inflight == nil && now.Before(s.errUntil) {
+		err := s.err
+		s.mu.Unlock()
 		return "", err
 	}
+	if s.inflight == nil {
+		s.startFetch(ctx, "")
+	}
+	f := s.inflight
+	s.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.token, f.err
 	case <-ctx.Done():
-		return "", fmt.Errorf("wxqrcode: %s: %w", s.op(), ctx.Err())
+		return "", s.tokens.api.wrap(context.Cause(ctx))
 	}
 }
 
-// join returns the fetch under way, or begins one. What is there already counts as
-// a fetch that is over.
-func (s *TokenSource) join(ctx context.Context) (*flight, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Since(s.start)
-	if c := s.current.Load(); c != nil && now < c.dies {
-		return landed(c.value), nil
-	}
-	if s.failure != nil && now < s.failureTo {
-		return nil, s.failure
-	}
-	if s.flight == nil {
-		s.depart(ctx, "")
-	}
-	return s.flight, nil
-}
-
-func landed(token string) *flight {
-	f := &flight{done: make(chan struct{}), token: token}
-	close(f.done)
-	return f
-}
-
-// renew begins to fetch a token in place of the old c, unless somebody has.
-func (s *TokenSource) renew(ctx context.Context, c *cachedToken, now time.Duration) {
-	due := c.renewAt.Load()
-	if due > int64(now) || !c.renewAt.CompareAndSwap(due, int64(c.dies)) {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flight == nil && s.current.Load() == c {
-		s.depart(ctx, c.value)
-	}
-}
-
-// depart begins a fetch that outlives ctx. The token old, if any, is what it is to
-// replace. s.mu must be held.
-func (s *TokenSource) depart(ctx context.Context, old string) {
-	f := &flight{done: make(chan struct{})}
-	s.flight = f
-	go s.fly(context.WithoutCancel(ctx), f, old)
-}
-
-func (s *TokenSource) fly(ctx context.Context, f *flight, old string) {
-	ctx, cancel := context.WithTimeoutCause(ctx, tokenTimeout.limit, tokenTimeout)
-	defer cancel()
-	// A store that does not heed ctx holds up nobody for longer.
-	defer context.AfterFunc(ctx, func() {
-		err := fmt.Errorf("wxqrcode: %s: %w", s.op(), context.Cause(ctx))
-		s.land(f, Token{}, &transportError{error: err, timeout: true}, "")
-	})()
-	for {
-		s.mu.Lock()
-		refused := s.refused.reveal()
-		s.mu.Unlock()
-		t, err := s.obtain(ctx, old, refused)
-		if s.land(f, t, err, refused) {
-			return
-		}
-		old = "" // it was refused while this fetch was on its way
-	}
-}
-
-// land ends the flight f with what it brought. It reports false if that is a token
-// which was refused meanwhile.
-func (s *TokenSource) land(f *flight, t Token, err error, refused string) bool {
-	ended, failed := false, false
-	defer func() {
-		if failed { // logged without mu, as a logger may itself want a token
-			s.caller.log.LogAttrs(context.Background(), slog.LevelWarn, "wxqrcode: no new access token",
-				slog.String("op", s.op()), slog.String("error", err.Error()))
-		}
-		if ended {
-			close(f.done)
+// startFetch starts a fetch that outlives ctx, for a token other than stale.
+// s.mu must be held.
+func (s *TokenSource) startFetch(ctx context.Context, stale string) {
+	f := &tokenFetch{done: make(chan struct{})}
+	s.inflight = f
+	rejected := s.rejected.reveal()
+	go func() {
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), fetchTimeout.limit, fetchTimeout)
+		defer cancel()
+		for {
+			token, err := s.fetch(ctx, stale, rejected)
+			again := s.finish(f, rejected, token, err)
+			if again == "" {
+				return
+			}
+			stale, rejected = "", again
 		}
 	}()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flight != f {
-		return true // too late
-	}
-	if now := s.refused.reveal(); err == nil && now != refused && t.Value == now {
-		return false
-	}
-	s.flight = nil
-	f.token, f.err, ended = t.Value, err, true
-
-	now := time.Since(s.start)
-	c := s.current.Load()
-	if err == nil && (c == nil || c.value != t.Value || now >= c.dies) {
-		s.failure = nil
-		s.current.Store(newCachedToken(t, now))
-		return true
-	}
-	if c != nil {
-		c.renewAt.Store(int64(min(now+renewPause, c.dies)))
-	}
-	if err == nil {
-		return true
-	}
-	failed = true
-	if isLasting(err) {
-		s.failure, s.failureTo = err, now+failurePause
-	}
-	return true
 }
 
-// isLasting reports whether trying again at once is of no use.
-func isLasting(err error) bool {
-	for _, is := range []error{ErrInvalidCredential, ErrIPNotAllowed, ErrUnauthorized, ErrQuotaExceeded, ErrInvalidToken} {
-		if errors.Is(err, is) {
+// fetch gets a token from the store or from WeChat. A panic or runtime.Goexit in
+// a transport or a store is an error; code that ignores ctx is abandoned.
+func (s *TokenSource) fetch(ctx context.Context, stale, rejected string) (Token, error) {
+	type result struct {
+		token Token
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r := result{err: s.tokens.api.wrap(errors.New("the transport or the token store called runtime.Goexit"))}
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = s.tokens.api.wrap(&panicError{p, debug.Stack()})
+			}
+			done <- r
+		}()
+		r.token, r.err = s.tokens.get(ctx, stale, rejected)
+	}()
+	select {
+	case r := <-done:
+		return r.token, r.err
+	case <-ctx.Done():
+		return Token{}, &transportError{error: s.tokens.api.wrap(context.Cause(ctx)), timeout: true}
+	}
+}
+
+// finish ends the fetch f with its result and releases the waiters. If the
+// result is a token that WeChat rejected during the fetch, it returns that token
+// and the fetch continues.
+func (s *TokenSource) finish(f *tokenFetch, rejected string, token Token, err error) (again string) {
+	s.mu.Lock()
+	if now := s.rejected.reveal(); err == nil && now == token.Value && now != rejected {
+		s.mu.Unlock()
+		return now
+	}
+	s.inflight = nil
+	f.token, f.err = token.Value, err
+	c, now := s.cached.Load(), time.Now()
+	switch {
+	case err == nil && (c == nil || c.value != token.Value || !now.Before(c.expiresAt)):
+		s.cached.Store(newCachedToken(token, now))
+		s.errUntil = time.Time{}
+	case c != nil: // the refresh failed or returned the same token
+		s.cached.Store(&cachedToken{value: c.value, refreshAt: now.Add(refreshRetryDelay), expiresAt: c.expiresAt})
+	}
+	if isPermanent(err) {
+		s.err, s.errUntil = err, now.Add(errorTTL)
+	}
+	s.mu.Unlock()
+	close(f.done)
+	if err != nil {
+		s.logFailure(err)
+	}
+	return ""
+}
+
+func (s *TokenSource) logFailure(err error) {
+	attrs := []slog.Attr{slog.String("op", s.tokens.api.op()), slog.String("error", err.Error())}
+	if p, ok := errors.AsType[*panicError](err); ok {
+		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelWarn, "wxqrcode: access token not fetched", attrs...)
+}
+
+// A panicError is a panic of a transport or a token store.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// isPermanent reports whether an immediate retry is of no use.
+func isPermanent(err error) bool {
+	for _, sentinel := range []error{ErrInvalidCredential, ErrIPNotAllowed, ErrUnauthorized, ErrQuotaExceeded, ErrInvalidToken} {
+		if errors.Is(err, sentinel) {
 			return true
 		}
 	}
 	return false
 }
 
-func newCachedToken(t Token, now time.Duration) *cachedToken {
-	left := min(time.Until(t.ExpiresAt), maxTokenLife)
-	margin := min(maxMargin, left/marginPart)
-	jitter := minJitter + (maxJitter-minJitter)*rand.Float64() //nolint:gosec // no secret
+func newCachedToken(t Token, now time.Time) *cachedToken {
+	lifetime := min(time.Until(t.ExpiresAt), maxTokenLifetime)
+	margin := min(maxRefreshMargin, lifetime/refreshMarginDivisor)
+	jitter := minJitter + (maxJitter-minJitter)*rand.Float64() //nolint:gosec // not a secret
 	margin -= time.Duration(float64(margin) * jitter)
-	c := &cachedToken{value: t.Value, dies: now + left}
-	c.renewAt.Store(int64(c.dies - margin))
-	return c
+	return &cachedToken{value: t.Value, refreshAt: now.Add(lifetime - margin), expiresAt: now.Add(lifetime)}
+}
+
+// A tokenAPI requests access tokens from WeChat.
+type tokenAPI struct {
+	client    *apiClient
+	appID     string
+	appSecret secret
+	legacy    bool      // use cgi-bin/token
+	redact    *redactor // of the AppSecret and of all recent tokens
+}
+
+// fetch requests a token. With force, WeChat invalidates the current token and
+// creates another one; such a request is sent once, because WeChat allows 20 a
+// day.
+func (a *tokenAPI) fetch(ctx context.Context, force bool) (Token, error) {
+	r := &apiRequest{op: a.op(), timeout: jsonTimeout, noRetry: force, closeConn: true, redact: a.redact}
+	if a.legacy {
+		r.method, r.path = http.MethodGet, "/cgi-bin/token"
+		r.secretQuery = url.Values{"grant_type": {"client_credential"}, "appid": {a.appID}, "secret": {a.appSecret.reveal()}}.Encode()
+	} else {
+		r.method, r.path = http.MethodPost, "/cgi-bin/stable_token"
+		r.body = a.stableTokenBody(force)
+	}
+	sent := time.Now()
+	res, err := doWithRetry(ctx, a.client, r, decodeJSON[tokenResponse])
+	if err != nil {
+		return Token{}, err
+	}
+	a.redact.add(res.AccessToken)
+	lifetime := maxTokenLifetime
+	if res.ExpiresIn < maxTokenLifetime.Seconds() {
+		lifetime = time.Duration(res.ExpiresIn * float64(time.Second))
+	}
+	return Token{Value: res.AccessToken, ExpiresAt: sent.Add(lifetime)}, nil
+}
+
+func (a *tokenAPI) stableTokenBody(force bool) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(struct { // strings and a bool: it cannot fail
+		GrantType    string `json:"grant_type"`
+		AppID        string `json:"appid"`
+		Secret       string `json:"secret"`
+		ForceRefresh bool   `json:"force_refresh,omitempty"`
+	}{"client_credential", a.appID, a.appSecret.reveal(), force})
+	return b.Bytes()
+}
+
+func (a *tokenAPI) op() string {
+	if a.legacy {
+		return opToken
+	}
+	return opStableToken
+}
+
+// rejectedAgain returns the error for the case that WeChat returns a token that
+// it rejected.
+func (a *tokenAPI) rejectedAgain(reason string) error {
+	return fmt.Errorf("wxqrcode: %s: WeChat returned the rejected token again; %s: %w", a.op(), reason, ErrInvalidToken)
+}
+
+// wrap returns err with the operation in front and without secrets.
+func (a *tokenAPI) wrap(err error) error { return a.redact.wrap(a.op(), err) }
+
+type tokenResponse struct {
+	apiStatus
+	AccessToken string  `json:"access_token"`
+	ExpiresIn   float64 `json:"expires_in"`
+}
+
+// status removes a token beside an errcode from the errmsg.
+func (r tokenResponse) status() apiStatus {
+	s := r.apiStatus
+	s.Message = newRedactor(r.AccessToken).replace(s.Message)
+	return s
+}
+
+func (r tokenResponse) missing() string {
+	switch {
+	case r.AccessToken == "":
+		return "no access_token"
+	case r.ExpiresIn < 1:
+		return fmt.Sprintf("expires_in is %v", r.ExpiresIn)
+	}
+	return ""
 }

@@ -1,89 +1,241 @@
 package wxqrcode
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// A Token is an access token as a [TokenStore] keeps it. Its JSON holds the value;
-// fmt and slog do not show it, except where they cannot know: fmt for a Token in an
-// unexported field of a struct, slog's JSON for one inside another value.
+// A Token is an access token in a [TokenStore]. Its JSON contains the value; fmt
+// and slog print it redacted, except where they cannot know the type: fmt for a
+// Token in an unexported field of a struct, slog's JSON for a Token in another
+// value.
 type Token struct {
 	Value     string    `json:"value"`
 	ExpiresAt time.Time `json:"expires_at"`
-	ForcedAt  time.Time `json:"forced_at,omitzero"` // the last force_refresh, of this token or one before it
+	ForcedAt  time.Time `json:"forced_at,omitzero"` // the last force refresh, of this token or an earlier one
 }
 
 // Format prints the Token without its value.
-func (t Token) Format(f fmt.State, _ rune) { formatOpaque(f, t.LogValue().String()) }
+func (t Token) Format(f fmt.State, _ rune) { writeOpaque(f, t.LogValue().String()) }
 
-// LogValue keeps the token's value out of logs.
+// LogValue keeps the value out of logs.
 func (t Token) LogValue() slog.Value {
 	return slog.StringValue("wxqrcode.Token{Value:" + redacted + " ExpiresAt:" + t.ExpiresAt.Format(time.RFC3339) + "}")
 }
 
-func (t Token) livesAt(now time.Time) bool { return t.Value != "" && t.ExpiresAt.After(now) }
+func (t Token) isValid() bool { return t.Value != "" && time.Now().Before(t.ExpiresAt) }
 
-// A TokenStore keeps the token that several instances of a program share: through
-// a database, a cache, a file. Give it to each of them with [WithTokenStore].
+// isUsable reports whether t is valid and neither stale nor rejected.
+func (t Token) isUsable(stale, rejected string) bool {
+	return t.isValid() && t.Value != stale && t.Value != rejected
+}
+
+// A TokenStore holds the token that several instances of a program share: in a
+// database, a cache or a file. Pass it to each of them with [WithTokenStore].
+// Package wxtest has a conformance suite, TestTokenStore.
 //
-// Its methods must end when their context does, but Renew must not return before a fetch
-// that it called has. Nobody is kept waiting for longer than 15 s in any case. If their
-// errors hold a token, it is cut out before they are shown.
+// The key is "<appid>:stable" or "<appid>:legacy". Methods must return when their
+// context ends; a fetch takes at most 15 s in any case. If the text of an error
+// contains a token, the TokenSource removes it.
 type TokenStore interface {
-	// Load returns the token kept under key, which is "<appid>:stable" or
-	// "<appid>:legacy", or an error that matches ErrNoToken if there is none.
+	// Load returns the stored token, or [ErrTokenNotFound]. The token may be
+	// expired.
 	Load(ctx context.Context, key string) (Token, error)
 
-	// Renew returns the kept token if it lives and its value is not refused.
-	// Otherwise it calls fetch with the kept token, one process at a time, keeps
-	// what fetch returns and returns it. Whoever has lost its turn meanwhile must
-	// not overwrite a newer token. An error of fetch is returned, and nothing kept.
-	Renew(ctx context.Context, key, refused string, fetch func(context.Context, Token) (Token, error)) (Token, error)
+	// Update locks key, calls fn once with the stored token (zero if there is none,
+	// perhaps expired), stores the token that fn returns, unlocks key and returns the
+	// token.
+	//
+	// If fn fails, Update returns its error unwrapped. A token that fn returns beside
+	// an error has an empty Value; unless it is zero it is stored: its ForcedAt
+	// records a force refresh that brought no token. Load reports ErrTokenNotFound
+	// for it, and it is kept for at least a minute.
+	//
+	// If storing fails, Update returns the token of fn and the error: the token is
+	// good for this caller. If the lock was lost in the meantime, Update does not
+	// overwrite a newer token but returns it.
+	//
+	// Waiting for the lock ends with ctx. The context of fn ends when ctx ends or the
+	// lock is lost; the lock may be released when ctx ends, even if fn has not
+	// returned. If fn panics, Update unlocks key.
+	Update(ctx context.Context, key string, fn func(ctx context.Context, current Token) (Token, error)) (Token, error)
 }
 
-// WithTokenStore makes a [TokenSource] share its token through s. With nil, as
-// without it, the token stays in memory.
-func WithTokenStore(s TokenStore) TokenOption {
-	return tokenOption(func(set *settings) error {
-		set.store = s
-		return nil
-	})
-}
-
-// A memoryStore is the TokenStore of a source that shares its token with nobody.
-// The zero value is ready to use.
+// A memoryStore is the TokenStore of a source that does not share its token.
 type memoryStore struct {
-	mu   sync.Mutex
-	kept Token // guarded by mu
+	lock chan struct{} // full while Update holds it; a channel, so that waiting ends with a context
+
+	mu     sync.Mutex
+	tokens map[string]Token // guarded by mu
 }
 
-func (m *memoryStore) Load(context.Context, string) (Token, error) {
+func newMemoryStore() *memoryStore {
+	return &memoryStore{lock: make(chan struct{}, 1), tokens: make(map[string]Token)}
+}
+
+func (m *memoryStore) Load(_ context.Context, key string) (Token, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.kept.Value == "" {
-		return Token{}, ErrNoToken
+	t := m.tokens[key]
+	if t.Value == "" {
+		return Token{}, ErrTokenNotFound
 	}
-	return m.kept, nil
+	return t, nil
 }
 
-func (m *memoryStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, Token) (Token, error)) (Token, error) {
-	kept, _ := m.Load(ctx, key)
-	if kept.livesAt(time.Now()) && kept.Value != refused {
-		return kept, nil
+func (m *memoryStore) Update(ctx context.Context, key string, fn func(context.Context, Token) (Token, error)) (Token, error) {
+	select {
+	case m.lock <- struct{}{}:
+	case <-ctx.Done():
+		return Token{}, context.Cause(ctx)
 	}
-	t, err := fetch(ctx, kept) // one at a time, as the source has one flight at a time
-	if err == nil {
-		err = ctx.Err() // too late: another flight may have kept a newer one
+	unlock := sync.OnceFunc(func() { <-m.lock })
+	defer unlock()
+	defer context.AfterFunc(ctx, unlock)() // an fn that ignores its context must not block others
+	m.mu.Lock()
+	current := m.tokens[key]
+	m.mu.Unlock()
+	t, err := fn(ctx, current)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case err != nil && t == Token{}:
+		return t, err
+	case ctx.Err() != nil: // the lock is lost
+		return t, cmp.Or(err, context.Cause(ctx))
 	}
+	m.tokens[key] = t
+	return t, err
+}
+
+// minForceInterval is the shortest time between two force refreshes: WeChat
+// ignores an earlier one.
+const minForceInterval = 30 * time.Second
+
+// storedTokens gets access tokens through a TokenStore, which several instances
+// may share.
+type storedTokens struct {
+	api      *tokenAPI
+	store    TokenStore
+	log      *slog.Logger
+	forcedAt atomic.Int64 // the last force refresh of this instance, in Unix nanoseconds, if the store lost it
+}
+
+// get returns a valid token other than stale and rejected: from the store if
+// another instance has put it there, else from WeChat.
+func (s *storedTokens) get(ctx context.Context, stale, rejected string) (Token, error) {
+	token, err := s.store.Load(ctx, s.key())
+	s.api.redact.add(token.Value)
+	switch {
+	case err == nil && token.isUsable(stale, rejected):
+		return token, nil
+	case err != nil && !errors.Is(err, ErrTokenNotFound):
+		return s.fetchWithoutStore(ctx, rejected, err)
+	}
+	token, err = s.store.Update(ctx, s.key(), func(ctx context.Context, current Token) (Token, error) {
+		s.api.redact.add(current.Value)
+		if current.isUsable(stale, rejected) {
+			return current, nil
+		}
+		token, err := s.fetch(ctx, rejected, current.ForcedAt)
+		if err != nil {
+			err = &fetchError{err}
+		}
+		return token, err
+	})
+	s.api.redact.add(token.Value)
+	fetchErr, fetchFailed := errors.AsType[*fetchError](err)
+	switch {
+	case fetchFailed:
+		return Token{}, fetchErr.error
+	case err == nil && token.isValid():
+		return token, nil
+	case token.isValid(): // but not stored
+		s.logStoreError(ctx, err)
+		return token, nil
+	case err == nil:
+		err = errors.New("the store returned an expired token")
+	}
+	return s.fetchWithoutStore(ctx, rejected, err)
+}
+
+// A fetchError distinguishes an error of WeChat from one of the store.
+type fetchError struct{ error }
+
+func (e *fetchError) Unwrap() error { return e.error }
+
+// fetch requests a token under the lock of the store, with a force refresh if
+// WeChat returns the rejected token again. If the force refresh fails, it returns
+// an empty token with ForcedAt and the error.
+func (s *storedTokens) fetch(ctx context.Context, rejected string, forcedAt time.Time) (Token, error) {
+	if own := s.forcedAt.Load(); own != 0 && time.Unix(0, own).After(forcedAt) {
+		forcedAt = time.Unix(0, own)
+	}
+	token, err := s.api.fetch(ctx, false)
 	if err != nil {
 		return Token{}, err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.kept = t
-	return t, nil
+	if token.Value != rejected {
+		token.ForcedAt = forcedAt
+		return token, nil
+	}
+	switch {
+	case s.api.legacy:
+		return Token{}, s.api.rejectedAgain("this endpoint has no force refresh")
+	case time.Since(forcedAt).Abs() < minForceInterval: // Abs, because the clock may have been set back
+		return Token{}, s.api.rejectedAgain(fmt.Sprintf("the last force refresh was less than %v ago", minForceInterval))
+	}
+	now := time.Now()
+	s.forcedAt.Store(now.UnixNano())
+	token, err = s.api.fetch(ctx, true)
+	if err == nil && token.Value == rejected {
+		err = s.api.rejectedAgain("even after a force refresh, which WeChat allows 20 times a day")
+	}
+	if err != nil {
+		return Token{ForcedAt: now}, err
+	}
+	token.ForcedAt = now
+	return token, nil
+}
+
+// fetchWithoutStore requests a token while the store is down. Stable tokens
+// allow that: WeChat returns the same one to every instance, unless one of them
+// forces a refresh.
+func (s *storedTokens) fetchWithoutStore(ctx context.Context, rejected string, storeErr error) (Token, error) {
+	if s.api.legacy || ctx.Err() != nil {
+		return Token{}, s.storeError(storeErr)
+	}
+	token, err := s.api.fetch(ctx, false)
+	switch {
+	case err != nil:
+		return Token{}, err
+	case token.Value == rejected:
+		return Token{}, s.api.rejectedAgain("there is no force refresh while the token store is unavailable")
+	}
+	s.logStoreError(ctx, storeErr)
+	return token, nil
+}
+
+func (s *storedTokens) storeError(err error) error {
+	return s.api.redact.wrap(s.api.op()+": token store", err)
+}
+
+func (s *storedTokens) logStoreError(ctx context.Context, err error) {
+	s.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: token store unavailable, using a token without it",
+		slog.String("error", s.storeError(err).Error()))
+}
+
+// key returns the key of the token. The tokens of the two endpoints are
+// independent of each other.
+func (s *storedTokens) key() string {
+	if s.api.legacy {
+		return s.api.appID + ":legacy"
+	}
+	return s.api.appID + ":stable"
 }

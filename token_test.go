@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,16 +69,20 @@ func always(token string, expiresIn any) func(int, bool) (*http.Response, error)
 	return func(int, bool) (*http.Response, error) { return tokenAnswer(token, expiresIn) }
 }
 
-func newSource(t *testing.T, s *tokenServer, opts ...wxqrcode.TokenOption) *wxqrcode.TokenSource {
+func newSource(t *testing.T, s *tokenServer, opts ...wxqrcode.Option) *wxqrcode.TokenSource {
 	t.Helper()
-	opts = append([]wxqrcode.TokenOption{
+	opts = append([]wxqrcode.Option{
 		wxqrcode.WithHTTPClient(&http.Client{Transport: s}),
-		wxqrcode.WithRetry(wxqrcode.Retry{Base: 1, Max: 1}),
+		wxqrcode.WithRetry(wxqrcode.RetryPolicy{BaseDelay: 1, MaxDelay: 1}),
+		quiet,
 	}, opts...)
 	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, opts...)
 	require.NoError(t, err)
 	return source
 }
+
+// quiet discards the log.
+var quiet = wxqrcode.WithLogger(slog.New(slog.DiscardHandler))
 
 func wantToken(t *testing.T, source *wxqrcode.TokenSource, want string) {
 	t.Helper()
@@ -86,20 +91,23 @@ func wantToken(t *testing.T, source *wxqrcode.TokenSource, want string) {
 	require.Equal(t, want, got)
 }
 
-func TestNewTokenSourceRefusesEmptyValuesAlone(t *testing.T) {
-	_, err := wxqrcode.NewTokenSource("", testSecret)
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
-	assert.ErrorContains(t, err, "appid is empty")
-	_, err = wxqrcode.NewTokenSource(testAppID, "")
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
-	assert.ErrorContains(t, err, "secret is empty")
-	_, err = wxqrcode.NewTokenSource("x", "y", nil, wxqrcode.WithTokenStore(nil), wxqrcode.WithHTTPClient(nil))
+func TestNewTokenSource_RejectsInvalidValues(t *testing.T) {
+	for field, values := range map[string][2]string{"AppID": {"", testSecret}, "AppSecret": {testAppID, ""}} {
+		_, err := wxqrcode.NewTokenSource(values[0], values[1])
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
+		invalid, ok := errors.AsType[*wxqrcode.ValidationError](err)
+		require.True(t, ok)
+		assert.Equal(t, field, invalid.Field)
+		_, err = wxqrcode.New(values[0], values[1])
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
+	}
+	_, err := wxqrcode.NewTokenSource("x", "y", nil, wxqrcode.WithTokenStore(nil), wxqrcode.WithHTTPClient(nil))
 	require.NoError(t, err)
 	_, err = wxqrcode.NewTokenSource("x", "y", nil, wxqrcode.WithAPIURL("x"))
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
 }
 
-func TestTokenCallsAreThoseOfTheProtocol(t *testing.T) {
+func TestTokenSource_Requests(t *testing.T) {
 	t.Run("stable_token", func(t *testing.T) {
 		client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			assert.Equal(t, http.MethodPost, r.Method)
@@ -128,7 +136,7 @@ func TestTokenCallsAreThoseOfTheProtocol(t *testing.T) {
 	})
 }
 
-func TestTenThousandCallersMakeOneRequest(t *testing.T) {
+func TestTokenSource_CallersShareOneFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
 			time.Sleep(time.Second)
@@ -148,13 +156,13 @@ func TestTenThousandCallersMakeOneRequest(t *testing.T) {
 	})
 }
 
-func TestACachedTokenCostsNoAllocation(t *testing.T) {
+func TestTokenSource_CachedTokenAllocatesNothing(t *testing.T) {
 	source := newSource(t, &tokenServer{answer: numbered})
 	wantToken(t, source, "token-1")
 	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = source.AccessToken(t.Context()) }))
 }
 
-func TestATokenIsRenewedInTheBackgroundBeforeItsEnd(t *testing.T) {
+func TestTokenSource_RefreshesInBackground(t *testing.T) {
 	for _, test := range []struct {
 		expiresIn        int
 		earliest, latest time.Duration // before the end
@@ -200,7 +208,7 @@ func TestATokenIsRenewedInTheBackgroundBeforeItsEnd(t *testing.T) {
 	}
 }
 
-func TestARenewalThatBringsNothingNewWaits20Seconds(t *testing.T) {
+func TestTokenSource_RetriesARefreshAfter20Seconds(t *testing.T) {
 	for name, second := range map[string]func() (*http.Response, error){
 		"the same token": func() (*http.Response, error) { return tokenAnswer("token-1", 60) },
 		"a failure":      func() (*http.Response, error) { return respond(400, "") },
@@ -234,7 +242,7 @@ func TestARenewalThatBringsNothingNewWaits20Seconds(t *testing.T) {
 	}
 }
 
-func TestADeadTokenIsNeverGiven(t *testing.T) {
+func TestTokenSource_ExpiredTokenIsNeverReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
 			if n > 1 && n < 5 {
@@ -260,7 +268,7 @@ func TestADeadTokenIsNeverGiven(t *testing.T) {
 	})
 }
 
-func TestTheSameTokenMayBeGivenANewLife(t *testing.T) {
+func TestTokenSource_SameTokenWithLaterExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: always("token", 100)}
 		source := newSource(t, server)
@@ -275,7 +283,7 @@ func TestTheSameTokenMayBeGivenANewLife(t *testing.T) {
 	})
 }
 
-func TestACallerWhoGivesUpLeavesTheFetchToTheOthers(t *testing.T) {
+func TestTokenSource_FetchOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
 			time.Sleep(5 * time.Second)
@@ -305,35 +313,35 @@ func TestACallerWhoGivesUpLeavesTheFetchToTheOthers(t *testing.T) {
 	})
 }
 
-func TestAFetchTakes15SecondsAtMost(t *testing.T) {
+func TestTokenSource_FetchTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: roundTripper(hang)}))
 		require.NoError(t, err)
 		start := time.Now()
 		_, err = source.AccessToken(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.ErrorContains(t, err, "no answer within 15s")
+		assert.ErrorContains(t, err, "no response within 15s")
 		assert.Equal(t, 15*time.Second, time.Since(start))
 	})
 }
 
-func TestAStoreThatHeedsNoContextHoldsNobodyUp(t *testing.T) {
+func TestTokenSource_StoreIgnoresItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		server := &tokenServer{answer: numbered}
 		var calls atomic.Int32
 		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
-			renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 				if calls.Add(1) == 1 {
 					<-stuck
 				}
-				return fetch()
+				return fn()
 			},
 		}))
 		start := time.Now()
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.ErrorContains(t, err, "wxqrcode: stable_token: no answer within 15s")
+		assert.ErrorContains(t, err, "wxqrcode: stable_token: no response within 15s")
 		assert.Equal(t, 15*time.Second, time.Since(start))
 		wantToken(t, source, "token-1")
 		close(stuck) // and what comes of it is too late
@@ -342,7 +350,7 @@ func TestAStoreThatHeedsNoContextHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-func TestExpiresIn(t *testing.T) {
+func TestTokenSource_ExpiresIn(t *testing.T) {
 	for _, test := range []struct {
 		expiresIn any
 		life      time.Duration // 0: refused
@@ -386,7 +394,7 @@ func TestExpiresIn(t *testing.T) {
 	}
 }
 
-func TestALifeCountsFromBeforeTheRequest(t *testing.T) {
+func TestTokenSource_LifetimeCountsFromTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
 			if n > 1 {
@@ -403,7 +411,7 @@ func TestALifeCountsFromBeforeTheRequest(t *testing.T) {
 	})
 }
 
-func TestTokenErrors(t *testing.T) {
+func TestTokenSource_Errors(t *testing.T) {
 	for _, test := range []struct {
 		name, body string
 		is         error
@@ -466,7 +474,7 @@ func (h askingHandler) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-func TestALoggerMayAskTheSourceThatItLogsFor(t *testing.T) {
+func TestTokenSource_LoggerMayRequestAToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
 			if n == 1 {
@@ -488,18 +496,19 @@ func TestALoggerMayAskTheSourceThatItLogsFor(t *testing.T) {
 	})
 }
 
-func TestTheAnswerOfATokenCallIsNeverQuoted(t *testing.T) {
-	for answer, want := range map[string]string{
-		`{"access_token":"tok`: " (20 bytes, not shown: there may be a token in them)",
-		"":                     ": an empty body",
-	} {
+func TestTokenSource_ResponseIsNeverQuoted(t *testing.T) {
+	for _, answer := range []string{`{"access_token":"tok`, ""} {
 		source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) { return respond(200, answer) }})
 		_, err := source.AccessToken(t.Context())
-		require.EqualError(t, err, "wxqrcode: stable_token: unexpected response: HTTP status 200: not the JSON that was expected"+want)
+		response, ok := errors.AsType[*wxqrcode.ResponseError](err)
+		require.True(t, ok)
+		assert.Equal(t, "stable_token", response.Op)
+		assert.EqualValues(t, len(answer), response.Length)
+		assert.NotContains(t, err.Error(), `"tok`)
 	}
 }
 
-func TestARefusedTokenIsFetchedAnew(t *testing.T) {
+func TestTokenSource_RejectedTokenIsFetchedAnew(t *testing.T) {
 	server := &tokenServer{answer: numbered}
 	source := newSource(t, server)
 	ctx := t.Context()
@@ -517,7 +526,7 @@ func TestARefusedTokenIsFetchedAnew(t *testing.T) {
 	assert.Equal(t, []bool{false, false}, server.calls, "without force")
 }
 
-func TestATokenThatIsNotTheCurrentOneIsNotDropped(t *testing.T) {
+func TestTokenSource_InvalidatesOnlyTheCachedToken(t *testing.T) {
 	loads := 0
 	source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
 		load: func(string) (wxqrcode.Token, error) {
@@ -532,7 +541,7 @@ func TestATokenThatIsNotTheCurrentOneIsNotDropped(t *testing.T) {
 	assert.Equal(t, 1, loads)
 }
 
-func TestTheVerySameTokenIsReplacedByForce(t *testing.T) {
+func TestTokenSource_ForceRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		current := 1
 		server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
@@ -566,7 +575,7 @@ func TestTheVerySameTokenIsReplacedByForce(t *testing.T) {
 	})
 }
 
-func TestTheBarOnForceIsThirtySeconds(t *testing.T) {
+func TestTokenSource_ForceRefreshInterval(t *testing.T) {
 	for wait, forced := range map[time.Duration]bool{30*time.Second - 1: false, 30 * time.Second: true} {
 		synctest.Test(t, func(t *testing.T) {
 			server := &tokenServer{answer: always("token", 7200)}
@@ -583,7 +592,7 @@ func TestTheBarOnForceIsThirtySeconds(t *testing.T) {
 	}
 }
 
-func TestForceIsNotTriedAgain(t *testing.T) {
+func TestTokenSource_ForceRefreshIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
 			if force {
@@ -602,7 +611,7 @@ func TestForceIsNotTriedAgain(t *testing.T) {
 	})
 }
 
-func TestForceGoesToNoSecondHost(t *testing.T) {
+func TestTokenSource_ForceRefreshDoesNotFailOver(t *testing.T) {
 	forced := 0
 	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		if strings.Contains(sentBody(r), "force_refresh") {
@@ -620,7 +629,7 @@ func TestForceGoesToNoSecondHost(t *testing.T) {
 	assert.Equal(t, 1, forced, "it may have worked")
 }
 
-func TestALegacyTokenIsNeverForced(t *testing.T) {
+func TestTokenSource_LegacyTokenHasNoForceRefresh(t *testing.T) {
 	calls := 0
 	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		calls++
@@ -637,7 +646,7 @@ func TestALegacyTokenIsNeverForced(t *testing.T) {
 	assert.Equal(t, 2, calls)
 }
 
-func TestATokenThatIsRefusedWhileItIsRenewedIsNotGivenAgain(t *testing.T) {
+func TestTokenSource_TokenRejectedDuringRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
 			if n == 2 { // the renewal, which is slow and brings the old token
@@ -661,23 +670,23 @@ func TestATokenThatIsRefusedWhileItIsRenewedIsNotGivenAgain(t *testing.T) {
 
 // stubStore is a TokenStore whose functions a test sets.
 type stubStore struct {
-	load  func(key string) (wxqrcode.Token, error)
-	renew func(key, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error)
-	kept  wxqrcode.Token // what fetch is given
+	load    func(key string) (wxqrcode.Token, error)
+	update  func(key string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error)
+	current wxqrcode.Token // passed to fn
 }
 
 func (s *stubStore) Load(_ context.Context, key string) (wxqrcode.Token, error) {
 	if s.load == nil {
-		return wxqrcode.Token{}, wxqrcode.ErrNoToken
+		return wxqrcode.Token{}, wxqrcode.ErrTokenNotFound
 	}
 	return s.load(key)
 }
 
-func (s *stubStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	return s.renew(key, refused, func() (wxqrcode.Token, error) { return fetch(ctx, s.kept) })
+func (s *stubStore) Update(ctx context.Context, key string, fn func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	return s.update(key, func() (wxqrcode.Token, error) { return fn(ctx, s.current) })
 }
 
-func TestATokenStoreIsAskedFirst(t *testing.T) {
+func TestTokenSource_LoadsFromTheStoreFirst(t *testing.T) {
 	for legacy, key := range map[bool]string{false: testAppID + ":stable", true: testAppID + ":legacy"} {
 		server := &tokenServer{answer: numbered}
 		store := &stubStore{
@@ -685,13 +694,12 @@ func TestATokenStoreIsAskedFirst(t *testing.T) {
 				assert.Equal(t, key, got)
 				return wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}, nil
 			},
-			renew: func(got, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			update: func(got string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 				assert.Equal(t, key, got)
-				assert.Equal(t, "kept", refused)
-				return fetch()
+				return fn()
 			},
 		}
-		opts := []wxqrcode.TokenOption{wxqrcode.WithTokenStore(store)}
+		opts := []wxqrcode.Option{wxqrcode.WithTokenStore(store)}
 		if legacy {
 			opts = append(opts, wxqrcode.WithLegacyToken())
 		}
@@ -703,14 +711,13 @@ func TestATokenStoreIsAskedFirst(t *testing.T) {
 	}
 }
 
-func TestAfterARefusalTheStoreIsAskedBeforeWeChat(t *testing.T) {
+func TestTokenSource_LoadsFromTheStoreAfterARejection(t *testing.T) {
 	var kept wxqrcode.Token
 	server := &tokenServer{answer: numbered}
 	source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
 		load: func(string) (wxqrcode.Token, error) { return kept, nil },
-		renew: func(_, refused string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-			assert.Equal(t, "another instance's", refused)
-			return fetch()
+		update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			return fn()
 		},
 	}))
 	kept = wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}
@@ -726,7 +733,7 @@ func TestAfterARefusalTheStoreIsAskedBeforeWeChat(t *testing.T) {
 
 // A kept token's end is told by the clock of the machine that fetched it, and a clock can be
 // set. The life of a token in memory counts by a clock that cannot.
-func TestAClockThatIsSetCostsOneFetch(t *testing.T) {
+func TestTokenSource_ClockChange(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		ahead time.Duration // of this machine's clock
@@ -740,9 +747,9 @@ func TestAClockThatIsSetCostsOneFetch(t *testing.T) {
 				server := &tokenServer{answer: numbered}
 				source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
 					load: func(string) (wxqrcode.Token, error) { return kept, nil },
-					renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+					update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 						var err error
-						kept, err = fetch()
+						kept, err = fn()
 						return kept, err
 					},
 				}))
@@ -761,7 +768,7 @@ func TestAClockThatIsSetCostsOneFetch(t *testing.T) {
 	}
 }
 
-func TestWhatAStoreKeepsIsLookedAt(t *testing.T) {
+func TestTokenSource_ChecksTheStoredToken(t *testing.T) {
 	alive := time.Now().Add(time.Hour)
 	for _, test := range []struct {
 		name string
@@ -776,18 +783,18 @@ func TestWhatAStoreKeepsIsLookedAt(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			server := &tokenServer{answer: numbered}
 			source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
-				renew: func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) { return test.kept, nil },
+				update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) { return test.kept, nil },
 			}))
 			wantToken(t, source, test.want)
 		})
 	}
 }
 
-func TestATokenFromAStoreIsKeptTwoHoursAtMost(t *testing.T) {
+func TestTokenSource_StoredTokenIsCachedTwoHoursAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		renewals := 0
 		source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
-			renew: func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 				renewals++
 				return wxqrcode.Token{Value: fmt.Sprintf("kept-%d", renewals), ExpiresAt: time.Now().Add(1000 * time.Hour)}, nil
 			},
@@ -798,21 +805,22 @@ func TestATokenFromAStoreIsKeptTwoHoursAtMost(t *testing.T) {
 	})
 }
 
-func TestAStoreThatFails(t *testing.T) {
+func TestTokenSource_StoreFails(t *testing.T) {
 	down := errors.New("store down")
-	fails := func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	fails := func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 		return wxqrcode.Token{}, down
 	}
-	loses := func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-		if _, err := fetch(); err != nil {
+	loses := func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+		token, err := fn()
+		if err != nil {
 			return wxqrcode.Token{}, err
 		}
-		return wxqrcode.Token{}, down
+		return token, down
 	}
 	load := func(string) (wxqrcode.Token, error) { return wxqrcode.Token{}, down }
 	t.Run("is gone past with stable_token, which gives everybody the same token", func(t *testing.T) {
 		server := &tokenServer{answer: numbered}
-		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, renew: fails}))
+		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, update: fails}))
 		wantToken(t, source, "token-1")
 		wantToken(t, source, "token-1")
 		assert.Equal(t, 1, server.count())
@@ -820,45 +828,44 @@ func TestAStoreThatFails(t *testing.T) {
 	t.Run("and cannot be read is not waited for twice", func(t *testing.T) {
 		var log strings.Builder
 		source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
-			wxqrcode.WithTokenStore(&stubStore{load: load, renew: func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			wxqrcode.WithTokenStore(&stubStore{load: load, update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 				t.Error("asked to renew")
 				return wxqrcode.Token{}, down
 			}}))
 		wantToken(t, source, "token-1")
-		assert.Contains(t, log.String(), `level=WARN msg="wxqrcode: going on without the token store" error="wxqrcode: stable_token: token store: store down"`)
+		assert.Contains(t, log.String(), `error="wxqrcode: stable_token: token store: store down"`)
 	})
 	t.Run("is no reason to force, which would kill the token of the others", func(t *testing.T) {
 		server := &tokenServer{answer: always("token", 7200)}
-		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, renew: fails}))
+		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, update: fails}))
 		wantToken(t, source, "token")
 		source.InvalidateToken(t.Context(), "token")
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
-		assert.ErrorContains(t, err, "without the token store")
 		assert.Equal(t, []bool{false, false}, server.calls)
 	})
 	t.Run("is an error with the legacy token, whose fetch would knock the others out", func(t *testing.T) {
 		server := &tokenServer{answer: numbered}
-		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, renew: fails}), wxqrcode.WithLegacyToken())
+		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, update: fails}), wxqrcode.WithLegacyToken())
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, down)
 		assert.ErrorContains(t, err, "wxqrcode: token: token store: ")
 		assert.Zero(t, server.count())
 	})
 	t.Run("does not lose a token that was fetched", func(t *testing.T) {
-		for _, opts := range [][]wxqrcode.TokenOption{nil, {wxqrcode.WithLegacyToken()}} {
+		for _, opts := range [][]wxqrcode.Option{nil, {wxqrcode.WithLegacyToken()}} {
 			server := &tokenServer{answer: numbered}
-			source := newSource(t, server, append(opts, wxqrcode.WithTokenStore(&stubStore{renew: loses}))...)
+			source := newSource(t, server, append(opts, wxqrcode.WithTokenStore(&stubStore{update: loses}))...)
 			wantToken(t, source, "token-1")
 			assert.Equal(t, 1, server.count())
 		}
 	})
 	t.Run("and WeChat too: the error is WeChat's", func(t *testing.T) {
-		for _, renew := range []func(string, string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error){fails, loses} {
+		for _, update := range []func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error){fails, loses} {
 			server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
 				return respond(200, `{"errcode":40013,"errmsg":"invalid appid"}`)
 			}}
-			source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{renew: renew}))
+			source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{update: update}))
 			_, err := source.AccessToken(t.Context())
 			require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
 			assert.Equal(t, 1, server.count())
@@ -866,7 +873,7 @@ func TestAStoreThatFails(t *testing.T) {
 	})
 }
 
-func TestForceHeedsWhatOtherInstancesForced(t *testing.T) {
+func TestTokenSource_ForceRefreshOfOtherInstances(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		forced time.Duration // ago
@@ -888,14 +895,14 @@ func TestForceHeedsWhatOtherInstancesForced(t *testing.T) {
 					return tokenAnswer("refused", 7200)
 				}}
 				var stored wxqrcode.Token
-				store := &stubStore{renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+				store := &stubStore{update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 					var err error
-					stored, err = fetch()
+					stored, err = fn()
 					return stored, err
 				}}
 				source := newSource(t, server, wxqrcode.WithTokenStore(store))
 				wantToken(t, source, "refused")
-				store.kept.ForcedAt = time.Now().Add(-test.forced)
+				store.current.ForcedAt = time.Now().Add(-test.forced)
 				source.InvalidateToken(t.Context(), "refused")
 				_, err := source.AccessToken(t.Context())
 				if !test.allow {
@@ -909,35 +916,7 @@ func TestForceHeedsWhatOtherInstancesForced(t *testing.T) {
 	}
 }
 
-// A sharedStore is a TokenStore that several sources of a test share.
-type sharedStore struct {
-	mu   sync.Mutex
-	kept wxqrcode.Token
-}
-
-func (s *sharedStore) Load(context.Context, string) (wxqrcode.Token, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kept.Value == "" {
-		return wxqrcode.Token{}, wxqrcode.ErrNoToken
-	}
-	return s.kept, nil
-}
-
-func (s *sharedStore) Renew(ctx context.Context, _, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kept.Value != refused && time.Now().Before(s.kept.ExpiresAt) {
-		return s.kept, nil
-	}
-	t, err := fetch(ctx, s.kept)
-	if err == nil {
-		s.kept = t
-	}
-	return t, err
-}
-
-func TestAForceThatFailsIsNotTriedByTheOtherInstances(t *testing.T) {
+func TestTokenSource_FailedForceRefreshIsSharedByTheStore(t *testing.T) {
 	for name, forced := range map[string]func() (*http.Response, error){
 		"it brings the same token": func() (*http.Response, error) { return tokenAnswer("token", 7200) },
 		"it fails":                 func() (*http.Response, error) { return respond(503, "") },
@@ -949,7 +928,7 @@ func TestAForceThatFailsIsNotTriedByTheOtherInstances(t *testing.T) {
 				}
 				return tokenAnswer("token", 7200)
 			}}
-			store := new(sharedStore)
+			store := wxqrcode.NewMemoryStore()
 			var sources []*wxqrcode.TokenSource
 			for range 20 {
 				source := newSource(t, server, wxqrcode.WithTokenStore(store))
@@ -976,8 +955,104 @@ func TestAForceThatFailsIsNotTriedByTheOtherInstances(t *testing.T) {
 	}
 }
 
+// A panic or Goexit ends the fetch with an error for all waiters, and the next
+// call starts another one.
+func TestTokenSource_PanicAndGoexit(t *testing.T) {
+	for name, abort := range map[string]func(){
+		"a panic":        func() { panic("boom " + testSecret) },
+		"runtime.Goexit": runtime.Goexit,
+	} {
+		for where, newOption := range map[string]func(abort func()) wxqrcode.Option{
+			"the transport": func(abort func()) wxqrcode.Option {
+				return wxqrcode.WithHTTPClient(&http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+					abort()
+					return numbered(1, false)
+				})})
+			},
+			"Load": func(abort func()) wxqrcode.Option {
+				return wxqrcode.WithTokenStore(&stubStore{load: func(string) (wxqrcode.Token, error) {
+					abort()
+					return wxqrcode.Token{Value: "token-1", ExpiresAt: time.Now().Add(time.Hour)}, nil
+				}})
+			},
+			"Update": func(abort func()) wxqrcode.Option {
+				return wxqrcode.WithTokenStore(&stubStore{update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+					abort()
+					return fn()
+				}})
+			},
+		} {
+			t.Run(name+" in "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					calls := 0
+					option := newOption(func() {
+						if calls++; calls == 1 {
+							time.Sleep(time.Second) // others join
+							abort()
+						}
+					})
+					var log strings.Builder
+					source := newSource(t, &tokenServer{answer: numbered}, option, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+					var callers sync.WaitGroup
+					for range 100 {
+						callers.Go(func() {
+							_, err := source.AccessToken(t.Context())
+							assert.ErrorContains(t, err, "wxqrcode: stable_token: ")
+							assert.NotContains(t, err.Error(), testSecret)
+						})
+					}
+					callers.Wait()
+					synctest.Wait()
+					assert.Contains(t, log.String(), "access token not fetched")
+					assert.NotContains(t, log.String(), testSecret)
+					wantToken(t, source, "token-1")
+				})
+			})
+		}
+	}
+}
+
+func TestTokenSource_LogsTheStackOfAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) { panic("boom") }},
+			wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		_, err := source.AccessToken(t.Context())
+		require.ErrorContains(t, err, "panic: boom")
+		synctest.Wait()
+		assert.Contains(t, log.String(), "TestTokenSource_LogsTheStackOfAPanic", "in the stack")
+	})
+}
+
+// A store may look at the error of fn.
+func TestTokenSource_StoreSeesTheError(t *testing.T) {
+	var seen error
+	source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) { return respond(200, `{"errcode":40013}`) }},
+		wxqrcode.WithTokenStore(&stubStore{update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			var token wxqrcode.Token
+			token, seen = fn()
+			return token, fmt.Errorf("wrapped: %w", seen)
+		}}))
+	_, err := source.AccessToken(t.Context())
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
+	require.ErrorIs(t, seen, wxqrcode.ErrInvalidCredential)
+	assert.NotContains(t, err.Error(), "wrapped", "the error of WeChat, as it is")
+}
+
+// The logger of a failed fetch runs after the waiters are released.
+func TestTokenSource_ReleasesWaitersBeforeItLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		server := &tokenServer{answer: func(int, bool) (*http.Response, error) { return respond(200, `{"errcode":40013}`) }}
+		source := newSource(t, server, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { <-stuck }})))
+		_, err := source.AccessToken(t.Context())
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
+		close(stuck)
+	})
+}
+
 // A transport that heeds no context brings its answer when nobody waits for it any more.
-func TestAFetchThatEndsTooLateKeepsNothing(t *testing.T) {
+func TestTokenSource_LateFetchStoresNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
 			if n == 1 {
@@ -996,14 +1071,14 @@ func TestAFetchThatEndsTooLateKeepsNothing(t *testing.T) {
 	})
 }
 
-func TestAPlainFetchKeepsTheTimeOfTheLastForce(t *testing.T) {
+func TestTokenSource_FetchKeepsForcedAt(t *testing.T) {
 	forced := time.Now().Add(-time.Hour)
 	var stored wxqrcode.Token
 	store := &stubStore{
-		kept: wxqrcode.Token{Value: "dead", ForcedAt: forced},
-		renew: func(_, _ string, fetch func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+		current: wxqrcode.Token{Value: "expired", ForcedAt: forced},
+		update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 			var err error
-			stored, err = fetch()
+			stored, err = fn()
 			return stored, err
 		},
 	}
@@ -1013,7 +1088,20 @@ func TestAPlainFetchKeepsTheTimeOfTheLastForce(t *testing.T) {
 	assert.WithinDuration(t, time.Now().Add(2*time.Hour), stored.ExpiresAt, time.Minute)
 }
 
-func TestATokenKeepsItsValueInJSON(t *testing.T) {
+func TestTokenSource_NoForcedAtWithoutForceRefresh(t *testing.T) {
+	var stored wxqrcode.Token
+	source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
+		update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+			var err error
+			stored, err = fn()
+			return stored, err
+		},
+	}))
+	wantToken(t, source, "token-1")
+	assert.True(t, stored.ForcedAt.IsZero())
+}
+
+func TestToken_JSON(t *testing.T) {
 	token := wxqrcode.Token{Value: "v", ExpiresAt: time.Unix(1700000000, 0).UTC(), ForcedAt: time.Unix(1600000000, 0).UTC()}
 	b, err := json.Marshal(token)
 	require.NoError(t, err)

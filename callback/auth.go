@@ -87,9 +87,15 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request) (delivery
 	if !wxcrypt.Verify(q.signature, h.token(), q.timestamp, q.nonce, nil) {
 		return delivery{}, errSignature
 	}
+	if q.msgSignature != "" {
+		h.missingKey.Do(func() { h.log.WarnContext(r.Context(), missingKeyWarning) })
+	}
 	body, err := h.readBody(w, r)
 	return delivery{query: q, message: body, isJSON: message.IsJSON(body)}, err
 }
+
+const missingKeyWarning = "wxqrcode: callback: the account encrypts its pushes, but Config.EncodingAESKey is not set: " +
+	"in compatible mode they are handled unencrypted, in secure mode they are rejected"
 
 // authenticateEncrypted verifies and decrypts a push of compatible or secure
 // mode.
@@ -110,6 +116,9 @@ func (h *Handler) authenticateEncrypted(w http.ResponseWriter, r *http.Request, 
 		plaintext, err := h.keys[i].Decrypt(encrypt, h.appID, wxcrypt.PaddingBlock)
 		if err == nil {
 			return delivery{query: q, message: plaintext, key: &h.keys[i], isJSON: message.IsJSON(body)}, nil
+		}
+		if other, ok := errors.AsType[*wxcrypt.AppIDError](err); ok {
+			err = fmt.Errorf("the push is for AppID %q, but Config.AppID is %q", other.Got, other.Want)
 		}
 		reasons = append(reasons, err)
 	}
@@ -303,8 +312,13 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, statusError{http.StatusRequestTimeout, fmt.Errorf("the body was not read within %v", h.readTimeout)}
 	}
+	if errors.Is(err, http.ErrBodyReadAfterClose) {
+		err = fmt.Errorf("%w; %s", err, bodyHint)
+	}
 	return nil, statusError{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
 }
+
+const bodyHint = "middleware may have read it before the handler"
 
 // setReadDeadline sets the read deadline of the connection, where w supports it.
 func setReadDeadline(w http.ResponseWriter, deadline time.Time) {

@@ -33,6 +33,7 @@ func assertInvalid(t *testing.T, err error, field string) {
 	t.Helper()
 	var invalid *wxqrcode.ValidationError
 	require.ErrorAs(t, err, &invalid)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
 	assert.Equal(t, field, invalid.Field)
 	for _, secret := range []string{token, aesKey[1:20], oldKey[1:20]} {
 		assert.NotContains(t, err.Error(), secret)
@@ -59,9 +60,6 @@ func TestNew_InvalidConfig(t *testing.T) {
 		"a key too short":         {"EncodingAESKey", func(c *callback.Config) { c.EncodingAESKey = aesKey[1:] }},
 		"an old key too long":     {"PreviousAESKey", func(c *callback.Config) { c.PreviousAESKey = oldKey + "=" }},
 		"a key that isn't base64": {"EncodingAESKey", func(c *callback.Config) { c.EncodingAESKey = "!" + aesKey[1:] }},
-		"a line break of a file":  {"Token", func(c *callback.Config) { c.Token += "\n" }},
-		"a space before AppID":    {"AppID", func(c *callback.Config) { c.AppID = " " + appID }},
-		"a tab before a key":      {"PreviousAESKey", func(c *callback.Config) { c.PreviousAESKey = "\t" + oldKey }},
 		"a negative MaxBody":      {"MaxBody", func(c *callback.Config) { c.MaxBody = -1 }},
 		"a negative Timeout":      {"Timeout", func(c *callback.Config) { c.Timeout = -time.Second }},
 		"a cloud secret too":      {"CloudHostingSecret", func(c *callback.Config) { c.CloudHostingSecret = cloudSecret }},
@@ -76,6 +74,22 @@ func TestNew_InvalidConfig(t *testing.T) {
 			assert.Nil(t, h)
 			assertInvalid(t, err, tt.field)
 		})
+	}
+}
+
+func TestNew_WhiteSpace(t *testing.T) {
+	for field, change := range map[string]func(*callback.Config){
+		"Token":              func(c *callback.Config) { c.Token += "\n" },
+		"AppID":              func(c *callback.Config) { c.AppID += " " },
+		"EncodingAESKey":     func(c *callback.Config) { c.EncodingAESKey += "\r\n" },
+		"PreviousAESKey":     func(c *callback.Config) { c.PreviousAESKey = "\t" + oldKey },
+		"CloudHostingSecret": func(c *callback.Config) { *c = cloudConfig(c.OnEvent); c.CloudHostingSecret += "\n" },
+	} {
+		cfg := secureConfig(never(t))
+		change(&cfg)
+		_, err := callback.New(cfg)
+		assertInvalid(t, err, field)
+		assert.ErrorContains(t, err, "trim what was read from a file")
 	}
 }
 
@@ -271,16 +285,50 @@ func TestHandler_AllowPlain(t *testing.T) {
 }
 
 func TestHandler_EncryptedWithoutKey(t *testing.T) {
-	var log logbook
-	cfg := plainConfig(never(t))
-	cfg.Logger = log.logger()
-	assert.Equal(t, http.StatusBadRequest, send(newHandler(t, cfg), encrypted(scanOf("7"))).Code)
-	assert.Contains(t, log.lines(t)[0]["error"], "EncodingAESKey")
+	secure := testPush{message: scanOf("7"), key: aesKey}
+	compatible := secure // the message is there in plaintext too
+	compatible.beside = children(strings.Replace(scanOf("7"), "<ToUserName><![CDATA["+account+"]]></ToUserName>", "", 1))
+	for name, tt := range map[string]struct {
+		push   testPush
+		status int
+		scenes []string
+	}{
+		"secure":     {secure, http.StatusBadRequest, nil},
+		"compatible": {compatible, http.StatusOK, []string{"7"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log logbook
+			var events recorder
+			cfg := plainConfig(events.onEvent)
+			cfg.Logger = log.logger()
+			h := newHandler(t, cfg)
+			push := tt.push.sign()
+			assertForbidden(t, send(h, push.with("signature", "forged")))
+			assert.Len(t, log.lines(t), 1, "no warning because of a forged push")
+			for range 2 {
+				assert.Equal(t, tt.status, send(h, push).Code)
+			}
+			assert.Equal(t, tt.scenes, events.scenes())
+			lines := log.lines(t)
+			require.Len(t, lines, 4, "one warning and a line for each request")
+			assert.Equal(t, "WARN", lines[1]["level"])
+			assert.Contains(t, lines[1]["msg"], "EncodingAESKey is not set")
+			if tt.scenes == nil {
+				assert.Contains(t, lines[2]["error"], "set EncodingAESKey and AppID")
+			}
+		})
+	}
+}
 
-	var events recorder // in compatible mode the message is there in plaintext too
-	p := testPush{message: scanOf("7"), key: aesKey, beside: children(strings.Replace(scanOf("7"), "<ToUserName><![CDATA["+account+"]]></ToUserName>", "", 1))}
-	assert.Equal(t, http.StatusOK, send(newHandler(t, plainConfig(events.onEvent)), p.sign()).Code)
-	assert.Equal(t, []string{"7"}, events.scenes())
+func TestHandler_AnotherAppID(t *testing.T) {
+	for _, previous := range []string{"", oldKey} {
+		var log logbook
+		cfg := secureConfig(never(t))
+		cfg.PreviousAESKey, cfg.Logger = previous, log.logger()
+		h := newHandler(t, cfg)
+		assertForbidden(t, send(h, testPush{message: scanOf("7"), key: aesKey, appID: "wx0000000000000000"}.sign()))
+		assert.Contains(t, log.lines(t)[0]["error"], `the push is for AppID "wx0000000000000000", but Config.AppID is "`+appID+`"`)
+	}
 }
 
 func TestHandler_KeyRotation(t *testing.T) {
@@ -571,7 +619,17 @@ func TestHandler_CloudHosting(t *testing.T) {
 	assert.Equal(t, http.StatusOK, serve(newHandler(t, withMessages), text).Code)
 	assert.Equal(t, 1, handled, "a text is not path verification")
 
-	assertForbidden(t, serve(newHandler(t, cloudConfig(never(t))), httptest.NewRequest(http.MethodGet, "/"+cloudSecret+"?"+verification("1714036504", "1", "e").Encode(), nil)))
+	for _, method := range []string{http.MethodGet, http.MethodPut} {
+		var log logbook
+		cfg := cloudConfig(never(t))
+		cfg.Logger = log.logger()
+		r := httptest.NewRequest(method, "/"+cloudSecret+"?"+verification("1714036504", "1", "e").Encode(), nil)
+		r.Header.Set("X-WX-SOURCE", "other")
+		w := serve(newHandler(t, cfg), r)
+		assert.Equal(t, http.StatusMethodNotAllowed, w.Code)
+		assert.Equal(t, "POST", w.Header().Get("Allow"))
+		assert.Equal(t, "the method is not POST, and WeChat cloud hosting sends no other (CloudHostingSecret is set)", log.lines(t)[0]["error"])
+	}
 
 	var log logbook
 	cfg := secureConfig(never(t))
@@ -630,6 +688,35 @@ func TestHandler_BodyLimits(t *testing.T) {
 		assertForbidden(t, serve(newHandler(t, cfg), r))
 		runtime.ReadMemStats(&after)
 		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+	}
+}
+
+func TestHandler_BodyIsGone(t *testing.T) {
+	const hint = "middleware may have read it before the handler"
+	closed := func(r *http.Request) {
+		r.Body = io.NopCloser(readerFunc(func([]byte) (int, error) { return 0, http.ErrBodyReadAfterClose }))
+	}
+	empty := func(r *http.Request) { r.Body = http.NoBody }
+	cloud := httptest.NewRequest(http.MethodPost, "/"+cloudSecret, nil)
+	cloud.Header.Set("X-WX-SOURCE", "other")
+	for name, tt := range map[string]struct {
+		cfg     callback.Config
+		request *http.Request
+		remove  func(*http.Request)
+		want    string
+	}{
+		"plain, empty":   {plainConfig(never(t)), plain(scanOf("7")).request(), empty, "the body is empty; " + hint},
+		"cloud, empty":   {cloudConfig(never(t)), cloud, empty, "the body is empty; " + hint},
+		"plain, closed":  {plainConfig(never(t)), plain(scanOf("7")).request(), closed, "invalid Read on closed Body; " + hint},
+		"secure, closed": {secureConfig(never(t)), encrypted(scanOf("7")).request(), closed, "invalid Read on closed Body; " + hint},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log logbook
+			tt.cfg.Logger = log.logger()
+			tt.remove(tt.request)
+			assert.Equal(t, http.StatusBadRequest, serve(newHandler(t, tt.cfg), tt.request).Code)
+			assert.Contains(t, log.lines(t)[0]["error"], tt.want)
+		})
 	}
 }
 

@@ -48,9 +48,10 @@
 //
 // The handler waits 5 s for the body of a push, because WeChat closes the
 // connection then. It sets the read deadline of the connection through
-// [http.ResponseController], which replaces the ReadTimeout of the server. A
-// WriteTimeout of the server must be longer than [Config] Timeout, or late
-// replies are lost.
+// [http.ResponseController], which replaces the ReadTimeout of the server. If
+// middleware wraps the ResponseWriter, the wrapper needs an Unwrap method, or the
+// limit has no effect. A WriteTimeout of the server must be longer than [Config]
+// Timeout, or late replies are lost.
 //
 // # Waiting for a scan
 //
@@ -69,6 +70,7 @@ import (
 	"math"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -105,9 +107,13 @@ type Config struct {
 	// the redelivery waits for the running call and carries its reply.
 	// [http.Server.Shutdown] waits for it too.
 	//
-	// After an error or a panic the response is 500, and the next redelivery
-	// calls OnEvent again. WeChat dates events in whole seconds, so a second scan
-	// of a code by the same user in the same second is a duplicate.
+	// After an error or a panic the response is 500, after which WeChat may push
+	// again (that is not documented), and a redelivery calls OnEvent again. If
+	// OnEvent succeeds after Timeout, WeChat may not wait for the reply any more:
+	// a warning in the log and Err of [Result] say so.
+	//
+	// WeChat dates events in whole seconds, so a second scan of a code by the same
+	// user in the same second is a duplicate.
 	OnEvent func(ctx context.Context, e *wxqrcode.Event) (Reply, error)
 
 	// OnMessage handles every other push, such as texts, menu clicks, other
@@ -118,7 +124,8 @@ type Config struct {
 	OnMessage func(ctx context.Context, m Message) (Reply, error)
 
 	// OnResult is called once for each request, before ServeHTTP returns: for
-	// metrics. It must not block.
+	// metrics. It receives the fields of [Result] and no more. It must not block
+	// or panic.
 	OnResult func(ctx context.Context, r Result)
 
 	// AllowPlain accepts pushes in plaintext although there is a key, for the
@@ -150,8 +157,11 @@ type Config struct {
 	// in plain mode its signature authenticates another body.
 	MaxAge time.Duration
 
-	// Timeout is the deadline of OnEvent and OnMessage. 0 means 14 s, a little
-	// less than WeChat's three tries take.
+	// Timeout is the deadline of one call of OnEvent or OnMessage. 0 means 14 s, a
+	// little less than WeChat's three tries take. If a call fails, a redelivery
+	// that waits for it makes another one with a deadline of its own, so the calls
+	// for one push can take up to two Timeouts, 28 s, and [http.Server.Shutdown]
+	// needs that much patience.
 	Timeout time.Duration
 
 	// Dedup deduplicates pushes. Nil means a [MemoryDedup], which forgets
@@ -159,8 +169,12 @@ type Config struct {
 	// Deduplicator.
 	Dedup Deduplicator
 
-	// Logger receives one line for each request: [Result] without a secret, a
-	// body or a whole OpenID. Nil means [slog.Default] at Warn and above.
+	// Logger receives one line for each request: outcome, status, duration, method
+	// and, where there is one, the type of the message or event, the end of the
+	// OpenID, the scene, the error and the stack of a panic. It has no secret, no
+	// body and no whole OpenID. Logger also receives warnings of the handler: its
+	// own Dedup is full, or the key is missing. Nil means [slog.Default] at Warn
+	// and above.
 	Logger *slog.Logger
 }
 
@@ -193,6 +207,7 @@ type Handler struct {
 	dedup       Deduplicator
 	signatures  *signatureCache
 	log         *slog.Logger
+	missingKey  sync.Once // logs missingKeyWarning
 }
 
 // New returns a handler. The error is a [*wxqrcode.ValidationError] that names
@@ -264,6 +279,7 @@ func (c *Config) validate() error {
 func (c *Config) spacedField() string {
 	for _, f := range []struct{ name, value string }{
 		{"Token", c.Token}, {"AppID", c.AppID}, {"EncodingAESKey", c.EncodingAESKey}, {"PreviousAESKey", c.PreviousAESKey},
+		{"CloudHostingSecret", c.CloudHostingSecret},
 	} {
 		if strings.TrimSpace(f.value) != f.value {
 			return f.name
@@ -287,7 +303,7 @@ func (c *Config) parseKeys() (keys []wxcrypt.Key, err error) {
 }
 
 func invalid(field, value, reason string) error {
-	return &wxqrcode.ValidationError{Field: field, Value: value, Reason: reason}
+	return &wxqrcode.ValidationError{Field: field, Value: value, Reason: reason, Err: wxqrcode.ErrInvalidConfig}
 }
 
 // Format prints the Config redacted, for every verb of fmt.

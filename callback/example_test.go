@@ -102,23 +102,21 @@ func ExampleWaiter() {
 // Echo what a user writes or says. The OpenID is a field of Message; what the
 // user sent is read with Field.
 func ExampleMessage_Field() {
-	echo := func(m callback.Message) string {
+	echo := func(_ context.Context, m callback.Message) (callback.Reply, error) {
 		switch m.MsgType {
 		case "text":
-			return m.OpenID + " writes: " + m.Field("Content")
+			return callback.Text(m.OpenID + " writes: " + m.Field("Content")), nil
 		case "voice":
-			return m.OpenID + " says: " + m.Field("Recognition")
+			return callback.Text(m.OpenID + " says: " + m.Field("Recognition")), nil
 		}
-		return ""
+		return nil, nil // no reply to anything else
 	}
 
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
 	cfg := wechat.CallbackConfig(wxtest.Plain)
 	cfg.OnEvent = func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil }
-	cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
-		return callback.Text(echo(m)), nil
-	}
+	cfg.OnMessage = echo
 	handler, err := callback.New(cfg)
 	if err != nil {
 		log.Fatal(err)
@@ -127,7 +125,8 @@ func ExampleMessage_Field() {
 		log.Fatal(err)
 	}
 	wechat.Follow("o-ann")
-	delivery, err := wechat.SendText(context.Background(), "o-ann", "if (a[b[0]]>c) …")
+	ctx := context.Background()
+	delivery, err := wechat.SendText(ctx, "o-ann", "if (a[b[0]]>c) …")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -137,11 +136,18 @@ func ExampleMessage_Field() {
 	}
 	fmt.Println(callback.Message{Raw: reply}.Field("Content"))
 
-	fmt.Println(echo(callback.Message{MsgType: "voice", OpenID: "o-ann", Raw: []byte(
-		"<xml><MsgType><![CDATA[voice]]></MsgType><Recognition><![CDATA[hello]]></Recognition></xml>")}))
+	for _, msgType := range []string{"voice", "image"} {
+		reply, err := echo(ctx, callback.Message{MsgType: msgType, OpenID: "o-ann", Raw: []byte(
+			"<xml><MsgType>" + msgType + "</MsgType><Recognition><![CDATA[hello]]></Recognition></xml>")})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(reply)
+	}
 	// Output:
 	// o-ann writes: if (a[b[0]]>c) …
 	// o-ann says: hello
+	// <nil>
 }
 
 // Another SDK handles everything but scans at the same URL: it receives the

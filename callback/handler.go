@@ -18,13 +18,21 @@ import (
 // echostr, and a POST, which is a push, with the reply or "success". The
 // statuses are
 //
-//	200  handled, now or before
-//	400  the message cannot be read, or it is encrypted and there is no key
+//	200  handled, now or before, even if its reply cannot be sent; a message
+//	     without OnMessage; verification of the URL, or of the path of cloud hosting
+//	400  the body is empty, incomplete or not a message that can be read, or it is
+//	     encrypted and there is no key
 //	403  not authenticated or too old; the log has the reason, the response has not
-//	405  neither GET nor POST
+//	405  neither GET nor POST; with CloudHostingSecret of [Config], not POST
 //	408  the body was not read within 5 s
 //	413  the body is longer than MaxBody of [Config]
-//	500  OnEvent or OnMessage failed; a redelivery runs it again
+//	500  OnEvent, OnMessage or Dedup failed, and a redelivery is handled anew; the
+//	     client went while the push waited for a call in flight; or the handler
+//	     was not made with [New]
+//
+// Whether WeChat pushes again after a status other than 200 is not documented.
+// If runtime.Goexit is called, or Dedup or OnResult panics, net/http closes the
+// connection.
 //
 // See https://developers.weixin.qq.com/doc/service/guide/dev/push/.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -38,13 +46,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setReadDeadline(w, start.Add(h.readTimeout))
 
 	var res response
-	switch r.Method {
-	case http.MethodGet:
-		res, result = h.verifyURL(r)
-	case http.MethodPost:
+	switch {
+	case r.Method == http.MethodPost:
 		res, result = h.handlePush(w, r)
+	case h.cloudSecret() != "":
+		res, result = rejectMethod(w, "POST", "the method is not POST, and WeChat cloud hosting sends no other (CloudHostingSecret is set)")
+	case r.Method == http.MethodGet:
+		res, result = h.verifyURL(r)
 	default:
-		res, result = reject(statusError{http.StatusMethodNotAllowed, errors.New("the method is neither GET nor POST")})
+		res, result = rejectMethod(w, "GET, POST", "the method is neither GET nor POST")
 	}
 	res.write(w)
 }
@@ -62,12 +72,17 @@ func (h *Handler) handlePush(w http.ResponseWriter, r *http.Request) (response, 
 	if err != nil {
 		return reject(err)
 	}
+	start := time.Now()
 	reply, outcome, err := h.process(r.Context(), d.query, p)
+	took := time.Since(start)
 	var res response
 	if err == nil {
 		res, err = h.respond(reply, d)
 	} else {
 		res = responseTo(err)
+	}
+	if err == nil && outcome == Handled && took > h.timeout {
+		err = lateError{took, h.timeout}
 	}
 	return res, Result{Outcome: outcome, Status: res.status, Event: p.event, Err: err, message: p.message.kind()}
 }
@@ -82,10 +97,13 @@ type push struct {
 // not send with it.
 func (h *Handler) parse(d delivery) (push, error) {
 	m, err := message.ParsePush(d.message)
-	if err != nil && h.cloudSecret() == "" && len(h.keys) == 0 && message.Encrypted(d.message) != nil {
+	switch {
+	case err == nil:
+	case len(d.message) == 0 && d.key == nil:
+		return push{}, statusError{http.StatusBadRequest, errors.New("the body is empty; " + bodyHint)}
+	case h.cloudSecret() == "" && len(h.keys) == 0 && message.Encrypted(d.message) != nil:
 		return push{}, statusError{http.StatusBadRequest, errors.New("the push is encrypted; set EncodingAESKey and AppID in callback.Config")}
-	}
-	if err != nil {
+	default:
 		return push{}, statusError{http.StatusBadRequest, fmt.Errorf("read the message: %w", err)}
 	}
 	if err := h.checkOrigin(d, m); err != nil {

@@ -64,6 +64,10 @@ func TestHandler_Messages(t *testing.T) {
 		{"a scan by a menu", header + "<MsgType>event</MsgType><Event>scancode_waitmsg</Event><ScanCodeInfo><ScanResult><![CDATA[1\x1d2]]></ScanResult></ScanCodeInfo></xml>", event("scancode_waitmsg"), "ScanCodeInfo/ScanResult", "1\x1d2"},
 		{"a location", header + "<MsgType>event</MsgType><Event>location_select</Event><SendLocationInfo><Label><![CDATA[\x14]]></Label></SendLocationInfo></xml>", event("location_select"), "SendLocationInfo/Label", "\x14"},
 		{"an event of the account", "<xml><CreateTime>1389684286</CreateTime><MsgType>event</MsgType><Event>annual_renew</Event><FromUserName></FromUserName></xml>", callback.Message{CreatedAt: time.Unix(created, 0).UTC(), MsgType: "event", Event: "annual_renew"}, "Event", "annual_renew"},
+		{"a list in XML", header + "<MsgType>event</MsgType><Event>pic_weixin</Event><SendPicsInfo><PicList><item><PicMd5Sum>a</PicMd5Sum></item><item><PicMd5Sum>b</PicMd5Sum></item></PicList></SendPicsInfo></xml>", event("pic_weixin"), "SendPicsInfo/PicList/item/PicMd5Sum", "a"},
+		{"a list in JSON", strings.Replace(scanJSON("7"), `"SCAN"`, `"pic_weixin","SendPicsInfo":{"PicList":[{"PicMd5Sum":"a"},{"PicMd5Sum":"b"}]}`, 1), event("pic_weixin"), "SendPicsInfo/PicList/PicMd5Sum", "a"},
+		{"fields behind MsgType", "<xml><MsgType>text</MsgType><FromUserName>o1</FromUserName><CreateTime>1389684286</CreateTime></xml>", callback.Message{MsgType: "text"}, "FromUserName", "o1"},
+		{"fields behind Event", "<xml><MsgType>event</MsgType><FromUserName>o1</FromUserName><Event>VIEW</Event><ToUserName>gh_1</ToUserName></xml>", callback.Message{OpenID: "o1", MsgType: "event", Event: "VIEW"}, "ToUserName", "gh_1"},
 		{"no date", "<xml><MsgType>text</MsgType></xml>", callback.Message{MsgType: "text"}, "Content", ""},
 		{"a push of a platform", verifyTicket, callback.Message{CreatedAt: time.Unix(1413192605, 0).UTC(), InfoType: "component_verify_ticket"}, "ComponentVerifyTicket", "ticket@@@a"},
 		{"JSON", strings.Replace(scanJSON("7"), `"event"`, `"text"`, 1), text, "EventKey", "7"},
@@ -166,6 +170,7 @@ func TestHandler_DedupKeys(t *testing.T) {
 		"the same text":               {textXML("hi"), textXML("hi"), 1},
 		"another text":                {textXML("hi"), textXML("ho"), 2},
 		"another MsgId":               {textXML("hi"), strings.Replace(textXML("hi"), "<MsgId>1", "<MsgId>2", 1), 2},
+		"an image of the same second": {textXML("hi"), strings.Replace(textXML("hi"), "[text]", "[image]", 1), 2},
 		"an event in the same second": {scanOf("7"), eventXML("LOCATION", ""), 2},
 	} {
 		for _, key := range []string{"", aesKey} {
@@ -334,6 +339,67 @@ func TestHandler_WaiterRunsAfterFailure(t *testing.T) {
 				all.Wait()
 				assert.EqualValues(t, 2, runs.Load())
 				assert.EqualValues(t, 9, welcomed.Load())
+			})
+		})
+	}
+}
+
+func TestHandler_WaiterHasItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		startIn2026()
+
+		start := time.Now()
+		h := newHandler(t, plainConfig(func(ctx context.Context, _ *wxqrcode.Event) (callback.Reply, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}))
+		var all sync.WaitGroup
+		all.Go(func() { send(h, plain(scanOf("7"))) })
+		time.Sleep(10 * time.Second)
+		send(h, plain(scanOf("7")))
+		all.Wait()
+		assert.Equal(t, 28*time.Second, time.Since(start), "two Timeouts")
+	})
+}
+
+// The reply is sent nevertheless: with a short Timeout it may be in time.
+func TestHandler_SucceedsAfterTimeout(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timeout, takes time.Duration
+		reply          callback.Reply
+		level, error   string
+	}{
+		"in time":           {0, 14 * time.Second, callback.Text("late"), "INFO", ""},
+		"late":              {0, 20 * time.Second, callback.Text("late"), "WARN", "the push took 20s, longer than Timeout (14s)"},
+		"its own Timeout":   {time.Second, 1500 * time.Millisecond, callback.Text("late"), "WARN", "the push took 1.5s, longer than Timeout (1s)"},
+		"without a reply":   {0, 20 * time.Second, nil, "WARN", "the push took 20s, longer than Timeout (14s)"},
+		"not sendable also": {0, 20 * time.Second, callback.Text(""), "ERROR", "the reply cannot be sent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				startIn2026()
+
+				var log logbook
+				var results []callback.Result
+				takes := func(context.Context) (callback.Reply, error) { time.Sleep(tt.takes); return tt.reply, nil }
+				cfg := plainConfig(func(ctx context.Context, _ *wxqrcode.Event) (callback.Reply, error) { return takes(ctx) })
+				cfg.OnMessage = func(ctx context.Context, _ callback.Message) (callback.Reply, error) { return takes(ctx) }
+				cfg.Timeout, cfg.Logger = tt.timeout, log.logger()
+				cfg.OnResult = func(_ context.Context, r callback.Result) { results = append(results, r) }
+				h := newHandler(t, cfg)
+				for i, m := range []string{scanOf("7"), textXML("hi")} {
+					w := send(h, testPush{message: m, nonce: fmt.Sprint("n", i)}.sign())
+					assert.Equal(t, http.StatusOK, w.Code)
+					assert.Equal(t, tt.reply == callback.Text("late"), strings.Contains(w.Body.String(), "late"))
+					assert.Equal(t, callback.Handled, results[i].Outcome)
+					assert.Equal(t, tt.level, log.lines(t)[i]["level"])
+					if tt.error == "" {
+						assert.NoError(t, results[i].Err)
+						continue
+					}
+					assert.ErrorContains(t, results[i].Err, tt.error)
+					assert.Contains(t, log.lines(t)[i]["error"], tt.error)
+				}
 			})
 		})
 	}

@@ -215,12 +215,15 @@ func reject(err error) (response, Result) {
 	return res, Result{Outcome: Rejected, Status: res.status, Err: err}
 }
 
+// rejectMethod rejects a request with another method than the allowed ones.
+func rejectMethod(w http.ResponseWriter, allowed, reason string) (response, Result) {
+	w.Header().Set("Allow", allowed)
+	return reject(statusError{http.StatusMethodNotAllowed, errors.New(reason)})
+}
+
 func (r response) write(w http.ResponseWriter) {
 	w.Header()["Content-Type"] = r.contentType
 	w.Header()["X-Content-Type-Options"] = noSniff
-	if r.status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", "GET, POST")
-	}
 	w.WriteHeader(r.status)
 	w.Write(r.body)
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/seed-0142d113/wxqrcode/internal/message"
 )
 
-// A Message is a push that is not subscribe, unsubscribe or SCAN. A field that
-// the push lacks is empty.
+// A Message is a push that is not subscribe, unsubscribe or SCAN. A field is
+// empty if the push has none. XML is read up to the first MsgType or InfoType,
+// or, for an event, up to MsgType and Event: fields behind them stay empty.
 type Message struct {
 	ToUserName string    // the account: gh_…
 	OpenID     string    // the user (FromUserName)
@@ -31,8 +32,10 @@ type Message struct {
 }
 
 // Field returns the text of the first field at path, such as "Content" or
-// "ScanCodeInfo/ScanResult", or "" if there is none. A list of objects stands for
-// its first one.
+// "ScanCodeInfo/ScanResult", or "" if there is none. A list stands for its first
+// element, and its path differs if XML puts each element into an item:
+// "SendPicsInfo/PicList/item/PicMd5Sum" in XML, "SendPicsInfo/PicList/PicMd5Sum"
+// in JSON.
 //
 // WeChat puts the text of a follower into the message as it is, so a field that
 // follows such a text can be forged by the follower. The fields of Message
@@ -49,13 +52,20 @@ func (m Message) kind() string {
 	return ""
 }
 
-// A Result says how a request ended. See [Config] OnResult.
+// A Result says how a request ended. See [Config] OnResult. It has these fields
+// and nothing of a [Message]; the log line has the type of a message and the
+// stack of a panic.
 type Result struct {
 	Outcome  Outcome
 	Status   int             // of the response
 	Duration time.Duration   // of ServeHTTP
-	Event    *wxqrcode.Event // nil if there is none, as with a [Message]
-	Err      error           // why the request was rejected or failed, or why its reply cannot be sent
+	Event    *wxqrcode.Event // subscribe, unsubscribe or SCAN; nil for a Message, and if no push was read
+
+	// Err is why the request was rejected or failed, or, for ClientGone, the cause
+	// of its context. For Handled and Duplicate, it is why the reply cannot be
+	// sent; for Handled, it may also say that the push took longer than Timeout of
+	// Config. Of a panic it has the value, without the stack.
+	Err error
 
 	message string // what was pushed, for the log
 }
@@ -77,6 +87,14 @@ const (
 // errGoexit is the error of a request whose handling did not return.
 var errGoexit = errors.New("runtime.Goexit was called, or Dedup panicked")
 
+// A lateError reports a push whose handling succeeded after Timeout.
+type lateError struct{ took, timeout time.Duration }
+
+func (e lateError) Error() string {
+	return fmt.Sprintf("the push took %v, longer than Timeout (%v), so WeChat may not have waited for the reply; return from OnEvent and OnMessage when their context ends",
+		e.took.Round(time.Millisecond), e.timeout)
+}
+
 // A panicError is a panic of OnEvent or OnMessage.
 type panicError struct {
 	value any
@@ -97,7 +115,7 @@ func (h *Handler) report(r *http.Request, result Result, duration time.Duration)
 	result.Duration = duration
 	level := slog.LevelInfo
 	switch {
-	case result.Outcome == Rejected:
+	case result.Outcome == Rejected, errors.As(result.Err, new(lateError)):
 		level = slog.LevelWarn
 	case result.Outcome == Failed, result.Outcome == Handled && result.Err != nil:
 		level = slog.LevelError

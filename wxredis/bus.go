@@ -25,8 +25,8 @@ type Bus struct {
 }
 
 // NewBus returns a Bus of that name, for which the account's AppID will do: two
-// programs that share a Redis must not share a name. It warns log; nil stands for
-// [slog.Default].
+// programs that share a Redis must not share a name. It logs to log; nil means
+// [slog.Default] at Warn and above, which is all that it logs.
 func NewBus(rdb redis.UniversalClient, name string, log *slog.Logger) *Bus {
 	if log == nil {
 		log = slog.Default()

@@ -31,7 +31,7 @@ type Dedup struct {
 }
 
 // NewDedup returns a Dedup that stores its state in rdb and logs to log; nil
-// means [slog.Default].
+// means [slog.Default] at Warn and above, which is all that it logs.
 func NewDedup(rdb redis.UniversalClient, log *slog.Logger) *Dedup {
 	if log == nil {
 		log = slog.Default()

@@ -46,11 +46,12 @@ func TestTheRecommendedUser(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 
 	key := newKey(t, rdb)
-	for _, refused := range []string{"", "token-1"} {
-		_, err = wxredis.NewTokenStore(user).Renew(t.Context(), key, refused, brings("token-1", time.Hour))
+	for range 2 {
+		_, err = key.update(t.Context(), user, returning("token-1"))
 		require.NoError(t, err)
 	}
-	assert.Zero(t, rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val(), "it could end its turn")
+	assert.Equal(t, "token-1", key.load(t, user))
+	assert.Zero(t, rdb.Exists(t.Context(), key.lock()).Val(), "it may unlock")
 	push := newPush(t, rdb)
 	for range 2 {
 		reply, _, err := wxredis.NewDedup(user, logger).Do(t.Context(), push, time.Hour, func(context.Context) ([]byte, error) {

@@ -38,12 +38,9 @@ func Example() {
 		handler *callback.Handler
 	}
 	start := func() (i instance) {
-		tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(),
-			append(wechat.TokenOptions(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))...)
-		if err != nil {
-			log.Fatal(err)
-		}
-		if i.client, err = wxqrcode.NewClient(tokens, wechat.ClientOptions()...); err != nil {
+		var err error
+		if i.client, err = wxqrcode.New(wechat.AppID(), wechat.AppSecret(),
+			append(wechat.Options(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))...); err != nil {
 			log.Fatal(err)
 		}
 		i.waiter = new(callback.Waiter)

@@ -18,7 +18,7 @@ func TestWithoutAClientEverythingSaysSo(t *testing.T) {
 	for _, store := range []*wxredis.TokenStore{wxredis.NewTokenStore(nil), {}} {
 		_, err := store.Load(t.Context(), "key")
 		require.ErrorContains(t, err, want)
-		_, err = store.Renew(t.Context(), "key", "", neverFetched(t))
+		_, err = store.Update(t.Context(), "key", notCalled(t))
 		require.ErrorContains(t, err, want)
 	}
 	for _, bus := range []*wxredis.Bus{wxredis.NewBus(nil, "name", nil), {}} {

@@ -30,8 +30,8 @@ func inBothWays(t *testing.T, test func(*testing.T, account)) {
 			t.Parallel()
 			a := account{wechat: wxtest.NewServer(), rdb: newRedis(t), legacy: legacy}
 			t.Cleanup(a.wechat.Close)
-			key := "wxqrcode:{" + a.wechat.AppID() + map[bool]string{false: ":stable}", true: ":legacy}"}[legacy]
-			a.keys = []string{key + ":token", key + ":turn"}
+			key := storeKey(a.wechat.AppID() + map[bool]string{false: ":stable", true: ":legacy"}[legacy])
+			a.keys = []string{key.token(), key.lock()}
 			t.Cleanup(func() { a.rdb.Del(context.Background(), a.keys...) })
 			test(t, a)
 		})
@@ -46,7 +46,7 @@ func (a account) calls() int {
 func (a account) instance(t *testing.T) (*wxqrcode.TokenSource, *link) {
 	t.Helper()
 	rdb, network := newLink(t, a.rdb)
-	opts := append(a.wechat.TokenOptions(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))
+	opts := append(a.wechat.Options(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))
 	if a.legacy {
 		opts = append(opts, wxqrcode.WithLegacyToken())
 	}
@@ -55,14 +55,14 @@ func (a account) instance(t *testing.T) (*wxqrcode.TokenSource, *link) {
 	return source, network
 }
 
-func token(t *testing.T, source *wxqrcode.TokenSource) string {
+func accessToken(t *testing.T, source *wxqrcode.TokenSource) string {
 	t.Helper()
 	token, err := source.AccessToken(t.Context())
 	require.NoError(t, err)
 	return token
 }
 
-func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
+func TestTokenStore_InstancesConvergeAfterOutage(t *testing.T) {
 	t.Parallel()
 	inBothWays(t, func(t *testing.T, a account) {
 		t.Helper()
@@ -72,13 +72,13 @@ func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
 			source, network := a.instance(t)
 			sources, networks = append(sources, source), append(networks, network)
 		}
-		first := token(t, sources[0])
+		first := accessToken(t, sources[0])
 		for i, source := range sources {
-			assert.Equal(t, first, token(t, source))
+			assert.Equal(t, first, accessToken(t, source))
 			networks[i].remove()
 		}
 		for _, source := range sources {
-			assert.Equal(t, first, token(t, source), "a live token goes on being used")
+			assert.Equal(t, first, accessToken(t, source), "a valid token stays in use")
 		}
 		assert.Equal(t, 1, a.calls())
 
@@ -91,7 +91,7 @@ func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
 			require.NoError(t, ctx.Err(), "within the caller's deadline")
 			cancel()
 			if a.legacy {
-				require.ErrorContains(t, err, "wxqrcode: token: token store: wxredis: load a token: ")
+				require.ErrorContains(t, err, "wxqrcode: token: token store: wxredis: load token: ")
 				continue
 			}
 			require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
 				second = got
 			}
 			assert.Equal(t, second, got, "all get the same")
-			assert.Equal(t, got, token(t, source))
+			assert.Equal(t, got, accessToken(t, source))
 		}
 		assert.Equal(t, map[bool]int{false: 1 + len(sources), true: 1}[a.legacy], a.calls(), "once each, or not at all")
 
@@ -128,18 +128,18 @@ func TestWithoutRedisInstancesGoOnAndConvergeAfterwards(t *testing.T) {
 }
 
 // A process was killed, or lost its network, while it was fetching a token.
-func TestAnOrphanedTurnHoldsUpNobodyForLong(t *testing.T) {
+func TestTokenStore_OrphanedLock(t *testing.T) {
 	t.Parallel()
 	inBothWays(t, func(t *testing.T, a account) {
 		t.Helper()
 		source, _ := a.instance(t)
-		require.NoError(t, a.rdb.Set(t.Context(), a.keys[1], "of a process that was killed", 20*time.Second).Err())
+		require.NoError(t, a.rdb.Set(t.Context(), a.keys[1], "a killed process", 20*time.Second).Err())
 		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 		defer cancel()
 		_, err := source.AccessToken(ctx)
 		require.NoError(t, ctx.Err())
 		if a.legacy {
-			require.ErrorContains(t, err, "wxqrcode: token: token store: wxredis: renew a token: another instance has been at it for more than 3s")
+			require.ErrorContains(t, err, "wxqrcode: token: token store: wxredis: update token: another caller has held the lock for more than 3s")
 			assert.Zero(t, a.calls())
 		} else {
 			require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,177 +14,179 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// A TokenStore keeps access tokens in Redis, so that all instances of a program use
-// the same one and only one at a time fetches another. It implements
-// [wxqrcode.TokenStore]. Make one with [NewTokenStore]; it is safe for concurrent use,
-// and there is nothing to close.
+// A TokenStore stores access tokens in Redis, so that all instances of a program
+// use the same one and only one at a time fetches the next. It implements
+// [wxqrcode.TokenStore]. Create one with [NewTokenStore]; it is safe for
+// concurrent use, and there is nothing to close.
 //
-// Whoever fetches has a turn of 20 s, longer than a fetch can take, and a fencing
-// value: the time at which Redis gave out the turn, always greater than the one
-// before. A token is kept only by the fencing value that was given out last, so that
-// whoever was held up beyond its turn cannot overwrite what came after it. Nobody waits
-// for another's turn for longer than 3 s: its holder may have been killed. This is
-// short Lua scripts and not a lock library: the libraries have no fencing value that
-// the write could be checked by.
+// The lock of a key expires after 20 s, longer than a fetch takes. Each lock has a
+// fencing token, a number greater than that of all earlier locks; a token is
+// stored only if no later lock was taken, so that a slow instance cannot overwrite
+// a newer token. Update waits for the lock for at most 3 s and then returns an
+// error, because the lock holder may have been killed.
 type TokenStore struct {
-	rdb redis.UniversalClient
+	rdb   redis.UniversalClient
+	local sync.Map // of chan struct{}, by key; full while a caller of this instance has or awaits the lock
 }
 
-// NewTokenStore returns a TokenStore that keeps its tokens in rdb.
-func NewTokenStore(rdb redis.UniversalClient) *TokenStore { return &TokenStore{rdb} }
+// NewTokenStore returns a TokenStore that stores its tokens in rdb.
+func NewTokenStore(rdb redis.UniversalClient) *TokenStore { return &TokenStore{rdb: rdb} }
 
 const (
-	turnLife = 20 * time.Second // a fetch of a TokenSource ends after 15 s
-	turnWait = 3 * time.Second  // for another's turn; the caller must have time left to do without
-	keptOver = time.Minute      // how long a token is kept after its end, for ForcedAt, and a fencing value
+	lockTTL              = 20 * time.Second // a fetch of a TokenSource takes at most 15 s
+	lockWait             = 3 * time.Second  // leaves the caller time to fetch without the store
+	retentionAfterExpiry = time.Minute      // for ForcedAt and the fencing token
+)
+
+var (
+	errLockWait    = fmt.Errorf("another caller has held the lock for more than %v", lockWait)
+	errLockExpired = fmt.Errorf("wxredis: the lock of the token expired after %v", lockTTL)
 )
 
 // Load implements [wxqrcode.TokenStore].
 func (s *TokenStore) Load(ctx context.Context, key string) (wxqrcode.Token, error) {
-	token, err := s.load(ctx, key)
-	if err != nil {
-		return wxqrcode.Token{}, fmt.Errorf("wxredis: load a token: %w", err)
-	}
-	return token, nil
-}
-
-func (s *TokenStore) load(ctx context.Context, key string) (token wxqrcode.Token, err error) {
 	text, err := withTimeout(ctx, s.rdb, func(ctx context.Context) (string, error) {
 		return s.rdb.HGet(ctx, tokenKey(key), "token").Result()
 	})
-	switch {
-	case errors.Is(err, redis.Nil):
-		return token, wxqrcode.ErrNoToken
-	case err != nil:
-		return token, err
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return wxqrcode.Token{}, fmt.Errorf("wxredis: load token: %w", err)
 	}
-	if json.Unmarshal([]byte(text), &token) != nil { // whose error could show a part of it
-		return wxqrcode.Token{}, errUnreadable
+	token := decodeToken(text)
+	if token.Value == "" {
+		return wxqrcode.Token{}, wxqrcode.ErrTokenNotFound
 	}
 	return token, nil
 }
 
-// errUnreadable is no reason not to renew: the next token takes its place.
-var errUnreadable = fmt.Errorf("what is kept cannot be read: %w", wxqrcode.ErrNoToken)
-
-// Renew implements [wxqrcode.TokenStore].
-func (s *TokenStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	id := rand.Text()
-	for deadline := time.Now().Add(turnWait); ; {
-		kept, good, err := s.look(ctx, key, refused)
-		if err != nil || good {
-			return kept, err
-		}
-		fence, err := s.begin(ctx, key, id)
-		if err != nil {
-			go s.end(ctx, key, id) // it may have begun all the same
-			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: %w", err)
-		}
-		if fence != "" {
-			defer s.end(ctx, key, id) // also if fetch panics
-			return s.renew(ctx, key, refused, fence, fetch)
-		}
-		if time.Now().After(deadline) {
-			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: another instance has been at it for more than %v", turnWait)
-		}
-		select {
-		case <-time.After(pause()):
-		case <-ctx.Done():
-			return wxqrcode.Token{}, fmt.Errorf("wxredis: renew a token: wait for another instance to do it: %w", context.Cause(ctx))
-		}
-	}
-}
-
-// renew is Renew in its turn.
-func (s *TokenStore) renew(ctx context.Context, key, refused, fence string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	kept, good, err := s.look(ctx, key, refused) // again: somebody's turn may have ended since
-	if err != nil || good {
-		return kept, err
-	}
-	token, err := fetch(ctx, kept)
+// Update implements [wxqrcode.TokenStore].
+func (s *TokenStore) Update(ctx context.Context, key string, fn func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	l, err := s.lock(ctx, key)
 	if err != nil {
-		return wxqrcode.Token{}, err
+		return wxqrcode.Token{}, fmt.Errorf("wxredis: update token: %w", err)
 	}
-	text, err := json.Marshal(token)
-	if err != nil {
-		return wxqrcode.Token{}, errors.New("wxredis: renew a token: its times cannot be written")
+	defer l.unlock() // also if fn panics
+	fnCtx, cancel := context.WithDeadlineCause(ctx, l.expiresAt, errLockExpired)
+	defer cancel()
+	defer context.AfterFunc(fnCtx, l.unlock)() // an fn that ignores its context must not block others
+	token, err := fn(fnCtx, l.current)
+	if err != nil && token == (wxqrcode.Token{}) {
+		return token, err
 	}
-	life := max(time.Until(token.ExpiresAt), 0) + keptOver
-	saved, err := withTimeout(ctx, s.rdb, func(ctx context.Context) (int, error) {
-		return saveToken.Run(ctx, s.rdb, []string{tokenKey(key)}, fence, text, life.Milliseconds()).Int()
-	})
-	if err != nil {
-		return wxqrcode.Token{}, fmt.Errorf("wxredis: keep a token: %w", err)
-	}
-	if saved == 1 {
-		return token, nil
-	}
-	if newer, good, err := s.look(ctx, key, refused); err == nil && good {
+	newer, storeErr := s.store(ctx, key, l.fence, token)
+	switch {
+	case err != nil:
+		return token, err
+	case storeErr != nil:
+		return token, fmt.Errorf("wxredis: update token: %w", storeErr)
+	case newer.Value != l.current.Value && time.Now().Before(newer.ExpiresAt):
 		return newer, nil
 	}
 	return token, nil
 }
 
-// look returns the token that is kept, if any, and whether it is good: it lives, and is
-// not the refused one.
-func (s *TokenStore) look(ctx context.Context, key, refused string) (kept wxqrcode.Token, good bool, err error) {
-	kept, err = s.load(ctx, key)
-	switch {
-	case errors.Is(err, wxqrcode.ErrNoToken):
-		return wxqrcode.Token{}, false, nil
-	case err != nil:
-		return wxqrcode.Token{}, false, fmt.Errorf("wxredis: renew a token: %w", err)
+// A tokenLock is a lock that a caller of this instance has taken.
+type tokenLock struct {
+	fence     string // the fencing token
+	current   wxqrcode.Token
+	expiresAt time.Time
+	unlock    func()
+}
+
+// lock waits for the lock of key, first within this instance and then in Redis.
+func (s *TokenStore) lock(ctx context.Context, key string) (tokenLock, error) {
+	waitCtx, cancel := context.WithTimeoutCause(ctx, lockWait, errLockWait)
+	defer cancel()
+	v, _ := s.local.LoadOrStore(key, make(chan struct{}, 1))
+	local, _ := v.(chan struct{})
+	select {
+	case local <- struct{}{}:
+	case <-waitCtx.Done():
+		return tokenLock{}, context.Cause(waitCtx)
 	}
-	return kept, kept.Value != refused && time.Now().Before(kept.ExpiresAt), nil
-}
-
-// begin returns the fencing value of the turn of id, or "" if another has the turn.
-func (s *TokenStore) begin(ctx context.Context, key, id string) (fence string, err error) {
-	fence, err = withTimeout(ctx, s.rdb, func(ctx context.Context) (string, error) {
-		return beginTurn.Run(ctx, s.rdb, []string{turnKey(key), tokenKey(key)}, id, turnLife.Milliseconds(), keptOver.Milliseconds()).Text()
+	id := rand.Text()
+	unlock := sync.OnceFunc(func() {
+		_, _ = withTimeout(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // the lock expires anyway
+			return releaseScript.Run(ctx, s.rdb, []string{lockKey(key)}, id).Int()
+		})
+		<-local
 	})
-	if errors.Is(err, redis.Nil) {
-		return "", nil
+	for {
+		now := time.Now()
+		reply, err := withTimeout(waitCtx, s.rdb, func(ctx context.Context) ([]string, error) {
+			return lockScript.Run(ctx, s.rdb, []string{lockKey(key), tokenKey(key)},
+				id, lockTTL.Milliseconds(), retentionAfterExpiry.Milliseconds()).StringSlice()
+		})
+		if err == nil {
+			return tokenLock{reply[0], decodeToken(reply[1]), now.Add(lockTTL), unlock}, nil
+		}
+		if errors.Is(err, redis.Nil) { // another instance holds the lock
+			select {
+			case <-time.After(pause()):
+				continue
+			case <-waitCtx.Done():
+				err = context.Cause(waitCtx)
+			}
+		}
+		go unlock() // Redis may have given the lock all the same
+		return tokenLock{}, err
 	}
-	return fence, err
 }
 
-// end ends the turn of id, so that nobody need wait for the rest of it.
-func (s *TokenStore) end(ctx context.Context, key, id string) {
-	_, _ = withTimeout(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // it ends by itself too
-		return releaseScript.Run(ctx, s.rdb, []string{turnKey(key)}, id).Int()
+// store stores token, also if ctx has ended: a force refresh must be recorded. If
+// a later lock was taken, it returns what is stored instead.
+func (s *TokenStore) store(ctx context.Context, key, fence string, token wxqrcode.Token) (newer wxqrcode.Token, err error) {
+	text, err := json.Marshal(token)
+	if err != nil {
+		return wxqrcode.Token{}, err
+	}
+	ttl := max(time.Until(token.ExpiresAt), 0) + retentionAfterExpiry
+	stored, err := withTimeout(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (string, error) {
+		return storeScript.Run(ctx, s.rdb, []string{tokenKey(key)}, fence, text, ttl.Milliseconds()).Text()
 	})
+	return decodeToken(stored), err
 }
 
-// The key is in braces: Redis Cluster puts what is in them into one slot.
+// decodeToken returns the zero Token for a text that is not one: the next Update
+// replaces it, and an error could quote a token.
+func decodeToken(text string) (token wxqrcode.Token) {
+	if json.Unmarshal([]byte(text), &token) != nil {
+		return wxqrcode.Token{}
+	}
+	return token
+}
+
+// The braces make Redis Cluster put both keys into one slot.
 func tokenKey(key string) string { return "wxqrcode:{" + key + "}:token" }
-func turnKey(key string) string  { return "wxqrcode:{" + key + "}:turn" }
+func lockKey(key string) string  { return "wxqrcode:{" + key + "}:lock" }
 
-// beginTurn gives out a turn and its fencing value: microseconds, which fit a Lua
-// number exactly, and always more than those given out before, also if the clock of
-// Redis was set back. Who asks again, because the answer was lost, gets the same.
-var beginTurn = redis.NewScript(`
+// lockScript takes the lock and returns its fencing token and the stored token.
+// The fencing token is the time in microseconds, which a Lua number holds exactly,
+// and greater than the one before even if the clock of Redis was set back. A
+// request that is repeated because the response was lost has the same result. A
+// lock library would have no fencing token to check the write with.
+var lockScript = redis.NewScript(`
 	local holder = redis.call('GET', KEYS[1])
-	if holder == ARGV[1] then return redis.call('HGET', KEYS[2], 'fence') end
-	if holder then return false end
-	local now = redis.call('TIME')
-	local fence = now[1] * 1000000 + now[2]
-	local last = tonumber(redis.call('HGET', KEYS[2], 'fence') or 0)
-	if last >= fence then fence = last + 1 end
-	fence = string.format('%.0f', fence)
-	redis.call('HSET', KEYS[2], 'fence', fence)
-	if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
-	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-	return fence
+	if holder and holder ~= ARGV[1] then return false end
+	local fence = redis.call('HGET', KEYS[2], 'fence')
+	if not holder then
+		local now = redis.call('TIME')
+		fence = string.format('%.0f', math.max(now[1] * 1000000 + now[2], (fence or 0) + 1))
+		redis.call('HSET', KEYS[2], 'fence', fence)
+		if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+		redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+	end
+	return {fence, redis.call('HGET', KEYS[2], 'token') or ''}
 `)
 
-// saveToken keeps a token if no greater fencing value was given out since.
-var saveToken = redis.NewScript(`
-	local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or 0)
-	if last > tonumber(ARGV[1]) then return 0 end
+// storeScript stores a token, or, if a later lock was taken, returns the stored
+// one.
+var storeScript = redis.NewScript(`
+	if tonumber(redis.call('HGET', KEYS[1], 'fence') or 0) > tonumber(ARGV[1]) then
+		return redis.call('HGET', KEYS[1], 'token') or ''
+	end
 	redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2])
 	redis.call('PEXPIRE', KEYS[1], ARGV[3])
-	return 1
+	return ''
 `)
 
 // releaseScript deletes a lock or a lease that the caller still holds.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,298 +19,320 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// newKey returns the key of an account that no other test has.
-func newKey(t testing.TB, rdb *redis.Client) string {
+// A storeKey is the key of an account that no other test has.
+type storeKey string
+
+func newKey(t testing.TB, rdb *redis.Client) storeKey {
 	t.Helper()
-	key := "wx" + rand.Text() + ":stable"
-	t.Cleanup(func() { rdb.Del(context.Background(), "wxqrcode:{"+key+"}:token", "wxqrcode:{"+key+"}:turn") })
+	key := storeKey("wx" + rand.Text() + ":stable")
+	t.Cleanup(func() { rdb.Del(context.Background(), key.token(), key.lock()) })
 	return key
 }
 
-type fetchFunc = func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)
+// The keys in Redis. What is in braces decides about the slot of a cluster.
+func (k storeKey) token() string { return "wxqrcode:{" + string(k) + "}:token" }
+func (k storeKey) lock() string  { return "wxqrcode:{" + string(k) + "}:lock" }
 
-func brings(value string, life time.Duration) fetchFunc {
+// update calls Update of a new TokenStore, as another instance does.
+func (k storeKey) update(ctx context.Context, rdb *redis.Client, fn updateFunc) (wxqrcode.Token, error) {
+	return wxredis.NewTokenStore(rdb).Update(ctx, string(k), fn)
+}
+
+func (k storeKey) load(t *testing.T, rdb *redis.Client) string {
+	t.Helper()
+	token, err := wxredis.NewTokenStore(rdb).Load(t.Context(), string(k))
+	if err != nil {
+		require.ErrorIs(t, err, wxqrcode.ErrTokenNotFound)
+	}
+	return token.Value
+}
+
+type updateFunc = func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)
+
+func returning(value string) updateFunc {
 	return func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
-		return wxqrcode.Token{Value: value, ExpiresAt: time.Now().Add(life)}, nil
+		return wxqrcode.Token{Value: value, ExpiresAt: time.Now().Add(time.Hour)}, nil
 	}
 }
 
-func neverFetched(t testing.TB) fetchFunc {
+func notCalled(t testing.TB) updateFunc {
 	t.Helper()
 	return func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
-		t.Error("fetched")
-		return wxqrcode.Token{}, errors.New("fetched")
+		t.Error("fn was called")
+		return wxqrcode.Token{}, errFn
 	}
 }
 
-func TestATokenIsFetchedOnceAndKept(t *testing.T) {
+var errFn = errors.New("fn failed")
+
+func failing(context.Context, wxqrcode.Token) (wxqrcode.Token, error) { return wxqrcode.Token{}, errFn }
+
+func TestTokenStore_Conformance(t *testing.T) {
 	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	store, other := wxredis.NewTokenStore(rdb), wxredis.NewTokenStore(rdb)
-	_, err := store.Load(t.Context(), key)
-	require.ErrorIs(t, err, wxqrcode.ErrNoToken)
-
-	forcedAt := time.Unix(1714112445, 0).UTC()
-	want := wxqrcode.Token{Value: "token-1", ExpiresAt: time.Now().Add(time.Hour).UTC().Truncate(0), ForcedAt: forcedAt}
-	got, err := store.Renew(t.Context(), key, "", func(_ context.Context, kept wxqrcode.Token) (wxqrcode.Token, error) {
-		assert.Equal(t, wxqrcode.Token{}, kept)
-		return want, nil
-	})
-	require.NoError(t, err)
-	assert.Equal(t, "token-1", got.Value)
-
-	got, err = other.Load(t.Context(), key)
-	require.NoError(t, err)
-	assert.Equal(t, want.Value, got.Value)
-	assert.True(t, want.ExpiresAt.Equal(got.ExpiresAt))
-	assert.True(t, want.ForcedAt.Equal(got.ForcedAt))
-
-	got, err = other.Renew(t.Context(), key, "", neverFetched(t))
-	require.NoError(t, err)
-	assert.Equal(t, "token-1", got.Value)
-	got, err = other.Renew(t.Context(), key, "some older token", neverFetched(t))
-	require.NoError(t, err)
-	assert.Equal(t, "token-1", got.Value)
-
-	life := rdb.PTTL(t.Context(), "wxqrcode:{"+key+"}:token").Val()
-	assert.InDelta(t, (time.Hour + time.Minute).Seconds(), life.Seconds(), 5)
-	assert.Zero(t, rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val(), "the turn is over")
+	wxtest.TestTokenStore(t, func() wxqrcode.TokenStore { return wxredis.NewTokenStore(rdb) })
 }
 
-func TestARefusedOrDeadTokenIsReplaced(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	store := wxredis.NewTokenStore(rdb)
-	_, err := store.Renew(t.Context(), key, "", brings("token-1", time.Hour))
-	require.NoError(t, err)
-	got, err := store.Renew(t.Context(), key, "token-1", func(_ context.Context, kept wxqrcode.Token) (wxqrcode.Token, error) {
-		assert.Equal(t, "token-1", kept.Value)
-		return brings("token-2", -time.Second)(nil, kept)
-	})
-	require.NoError(t, err)
-	assert.Equal(t, "token-2", got.Value)
-	got, err = store.Renew(t.Context(), key, "", brings("token-3", time.Hour))
-	require.NoError(t, err)
-	assert.Equal(t, "token-3", got.Value, "token-2 was dead")
-}
-
-func TestAFetchThatFailsKeepsNothingAndEndsItsTurn(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	store := wxredis.NewTokenStore(rdb)
-	_, err := store.Renew(t.Context(), key, "", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
-		return wxqrcode.Token{Value: "half"}, wxqrcode.ErrIPNotAllowed
-	})
-	require.ErrorIs(t, err, wxqrcode.ErrIPNotAllowed)
-	_, err = store.Load(t.Context(), key)
-	require.ErrorIs(t, err, wxqrcode.ErrNoToken)
-	assert.Panics(t, func() {
-		_, _ = store.Renew(t.Context(), key, "", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) { panic("boom") })
-	})
-	start := time.Now()
-	_, err = store.Renew(t.Context(), key, "", brings("token-1", time.Hour))
-	require.NoError(t, err)
-	assert.Less(t, time.Since(start), 5*time.Second, "nobody waits for the rest of a turn")
-}
-
-func TestOneInstanceAtATimeFetches(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	var atWork, fetched atomic.Int32
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			got, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
-				assert.EqualValues(t, 1, atWork.Add(1))
-				defer atWork.Add(-1)
-				n := fetched.Add(1)
-				if n == 1 {
-					return wxqrcode.Token{}, errors.New("the first fails")
-				}
-				return wxqrcode.Token{Value: fmt.Sprint("token-", n), ExpiresAt: time.Now().Add(time.Hour)}, nil
-			})
-			if err == nil {
-				assert.Equal(t, "token-2", got.Value)
-			}
+func TestTokenStore_Retention(t *testing.T) {
+	for name, test := range map[string]struct {
+		fn   updateFunc
+		want time.Duration
+	}{
+		"token": {returning("token-1"), time.Hour + time.Minute},
+		"failed force refresh": {func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
+			return wxqrcode.Token{ForcedAt: time.Now()}, errFn
+		}, time.Minute},
+		"fencing token": {failing, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rdb := newRedis(t)
+			key := newKey(t, rdb)
+			_, _ = key.update(t.Context(), rdb, test.fn)
+			assert.InDelta(t, test.want.Seconds(), rdb.PTTL(t.Context(), key.token()).Val().Seconds(), 5)
+			assert.Zero(t, rdb.Exists(t.Context(), key.lock()).Val())
+			_, _ = key.update(t.Context(), rdb, failing)
+			assert.InDelta(t, test.want.Seconds(), rdb.PTTL(t.Context(), key.token()).Val().Seconds(), 5, "a lock does not shorten it")
 		})
 	}
-	all.Wait()
-	assert.EqualValues(t, 2, fetched.Load())
 }
 
-// Somebody was held up beyond its turn: by a pause of the machine, a slow network.
-func TestWhoeverLostItsTurnDoesNotOverwriteANewerToken(t *testing.T) {
+func TestTokenStore_LockExpires(t *testing.T) {
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
+	_, err := key.update(t.Context(), rdb, func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+		ttl := rdb.PTTL(ctx, key.lock()).Val()
+		assert.Greater(t, ttl, 15*time.Second, "longer than a fetch of a TokenSource takes")
+		assert.LessOrEqual(t, ttl, 20*time.Second)
+		deadline, ok := ctx.Deadline()
+		assert.True(t, ok)
+		assert.LessOrEqual(t, time.Until(deadline), ttl+time.Millisecond, "fn ends before the lock does")
+		return returning("token-1")(ctx, wxqrcode.Token{})
+	})
+	require.NoError(t, err)
+
+	require.NoError(t, rdb.Set(t.Context(), key.lock(), "a killed process", 100*time.Millisecond).Err())
+	got, err := key.update(t.Context(), rdb, returning("token-2"))
+	require.NoError(t, err)
+	assert.Equal(t, "token-2", got.Value)
+}
+
+func TestTokenStore_LockWait(t *testing.T) {
+	t.Parallel()
+	rdb := newRedis(t)
+	key := newKey(t, rdb)
+	require.NoError(t, rdb.Set(t.Context(), key.lock(), "a killed process", time.Minute).Err())
 	store := wxredis.NewTokenStore(rdb)
-	got, err := store.Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
-		require.NoError(t, rdb.Del(ctx, "wxqrcode:{"+key+"}:turn").Err()) // as if its time were over
-		newer, err := wxredis.NewTokenStore(rdb).Renew(ctx, key, "", brings("newer", time.Hour))
-		require.NoError(t, err)
-		require.Equal(t, "newer", newer.Value)
-		return brings("older", time.Hour)(ctx, wxqrcode.Token{})
-	})
-	require.NoError(t, err)
-	assert.Equal(t, "newer", got.Value, "it uses the newer one itself")
-	kept, err := store.Load(t.Context(), key)
-	require.NoError(t, err)
-	assert.Equal(t, "newer", kept.Value)
+	var callers sync.WaitGroup
+	for range 2 { // one waits for Redis, the other for the first
+		callers.Go(func() {
+			start := time.Now()
+			_, err := store.Update(t.Context(), string(key), notCalled(t))
+			assert.EqualError(t, err, "wxredis: update token: another caller has held the lock for more than 3s")
+			assert.InDelta(t, 3, time.Since(start).Seconds(), 1)
+		})
+	}
+	callers.Wait()
+	assert.Equal(t, "a killed process", rdb.Get(t.Context(), key.lock()).Val())
 }
 
-func TestWhoeverLostItsTurnDoesNotEndAnothers(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	turn := "wxqrcode:{" + key + "}:turn"
-	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
-		require.NoError(t, rdb.Set(ctx, turn, "another's", time.Minute).Err())
-		return brings("token-1", time.Hour)(ctx, wxqrcode.Token{})
-	})
-	require.NoError(t, err)
-	assert.Equal(t, "another's", rdb.Get(t.Context(), turn).Val())
+// loseLock deletes the lock, as if it had expired during a pause of the machine.
+func loseLock(ctx context.Context, t *testing.T, rdb *redis.Client, key storeKey) {
+	t.Helper()
+	require.EqualValues(t, 1, rdb.Del(ctx, key.lock()).Val())
 }
 
-// It need not have kept the newer token yet.
-func TestWhoeverLostItsTurnKeepsNothingOnceAnotherHasOne(t *testing.T) {
+func TestTokenStore_LostLock(t *testing.T) {
+	for name, test := range map[string]struct {
+		late   wxqrcode.Token
+		err    error
+		newer  wxqrcode.Token
+		want   string // what Update returns
+		stored string
+	}{
+		"newer token":               {late: token("late"), newer: token("newer"), want: "newer", stored: "newer"},
+		"newer token, but expired":  {late: token("late"), newer: wxqrcode.Token{Value: "newer"}, want: "late", stored: "newer"},
+		"newer force refresh":       {late: token("late"), newer: wxqrcode.Token{ForcedAt: time.Now()}, want: "late"},
+		"late force refresh":        {late: wxqrcode.Token{ForcedAt: time.Now()}, err: errFn, newer: token("newer"), stored: "newer"},
+		"same token as before":      {late: token("late"), newer: token("current"), want: "late", stored: "current"},
+		"no token since, not later": {late: token("late"), want: "late", stored: "late"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rdb := newRedis(t)
+			key := newKey(t, rdb)
+			_, err := key.update(t.Context(), rdb, returning("current"))
+			require.NoError(t, err)
+			got, err := key.update(t.Context(), rdb, func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+				loseLock(ctx, t, rdb, key)
+				if test.newer != (wxqrcode.Token{}) {
+					_, err := key.update(ctx, rdb, func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) { return test.newer, nil })
+					assert.NoError(t, err)
+				}
+				return test.late, test.err
+			})
+			assert.Equal(t, test.err, err)
+			assert.Equal(t, test.want, got.Value)
+			assert.Equal(t, test.stored, key.load(t, rdb))
+		})
+	}
+}
+
+func token(value string) wxqrcode.Token {
+	return wxqrcode.Token{Value: value, ExpiresAt: time.Now().Add(time.Hour)}
+}
+
+func TestTokenStore_LostLock_OtherHolder(t *testing.T) {
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
+	_, err := key.update(t.Context(), rdb, returning("rejected"))
+	require.NoError(t, err)
 	began, end := make(chan struct{}), make(chan struct{})
-	var another sync.WaitGroup
-	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
-		rdb.Del(ctx, "wxqrcode:{"+key+"}:turn") // as if its time were over
-		another.Go(func() {
-			_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+	var other sync.WaitGroup
+	got, err := key.update(t.Context(), rdb, func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+		loseLock(ctx, t, rdb, key)
+		other.Go(func() {
+			_, err := key.update(t.Context(), rdb, func(ctx context.Context, current wxqrcode.Token) (wxqrcode.Token, error) {
 				close(began)
 				<-end
-				return brings("newer", time.Hour)(ctx, wxqrcode.Token{})
+				return returning("newer")(ctx, current)
 			})
 			assert.NoError(t, err)
 		})
 		<-began
-		return brings("older", time.Hour)(ctx, wxqrcode.Token{})
+		return token("late"), nil
 	})
 	require.NoError(t, err)
-	_, err = wxredis.NewTokenStore(rdb).Load(t.Context(), key)
-	require.ErrorIs(t, err, wxqrcode.ErrNoToken)
+	assert.Equal(t, "late", got.Value, "not the rejected one, which is still stored")
+	assert.Equal(t, "rejected", key.load(t, rdb))
+	assert.EqualValues(t, 1, rdb.Exists(t.Context(), key.lock()).Val(), "the lock of the other is kept")
 	close(end)
-	another.Wait()
-	kept, err := wxredis.NewTokenStore(rdb).Load(t.Context(), key)
-	require.NoError(t, err)
-	assert.Equal(t, "newer", kept.Value)
+	other.Wait()
+	assert.Equal(t, "newer", key.load(t, rdb))
 }
 
-// The clock of Redis was set back.
-func TestATurnIsAlwaysLaterThanTheOneBefore(t *testing.T) {
+func TestTokenStore_FencingTokenAlwaysIncreases(t *testing.T) {
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
-	future := time.Now().Add(24 * time.Hour).UnixMicro()
-	require.NoError(t, rdb.HSet(t.Context(), "wxqrcode:{"+key+"}:token", "fence", future, "token", `{"Value":"old"}`).Err())
-	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
-		assert.Equal(t, fmt.Sprint(future+1), rdb.HGet(ctx, "wxqrcode:{"+key+"}:token", "fence").Val())
-		return wxqrcode.Token{}, errors.New("it fails")
-	})
-	require.Error(t, err)
-	_, err = wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", brings("token-1", time.Hour))
-	require.NoError(t, err)
-	assert.Equal(t, fmt.Sprint(future+2), rdb.HGet(t.Context(), "wxqrcode:{"+key+"}:token", "fence").Val())
+	future := time.Now().Add(24 * time.Hour).UnixMicro() // then the clock of Redis was set back
+	require.NoError(t, rdb.HSet(t.Context(), key.token(), "fence", future, "token", `{"value":"old"}`).Err())
+	for i, fn := range []updateFunc{failing, returning("token-1"), failing} {
+		_, _ = key.update(t.Context(), rdb, fn)
+		assert.Equal(t, fmt.Sprint(future+int64(i)+1), rdb.HGet(t.Context(), key.token(), "fence").Val())
+	}
+	assert.Equal(t, "token-1", key.load(t, rdb))
 }
 
-func TestAFencingValueIsNotKeptForEver(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
-		return wxqrcode.Token{}, errors.New("it fails")
-	})
-	require.Error(t, err)
-	assert.InDelta(t, 60, rdb.PTTL(t.Context(), "wxqrcode:{"+key+"}:token").Val().Seconds(), 5)
-}
-
-func TestALostAnswerDoesNotCostTheTurn(t *testing.T) {
+func TestTokenStore_LostResponse(t *testing.T) {
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
 	flaky, network := newLink(t, rdb)
 	store := wxredis.NewTokenStore(flaky)
-	_, err := store.Renew(t.Context(), key, "", brings("token-1", time.Hour)) // Redis knows the scripts from now on
+	_, err := store.Update(t.Context(), string(key), returning("token-1")) // Redis knows the scripts from now on
 	require.NoError(t, err)
-	network.loseAnswerTo(":turn")
-	start := time.Now()
-	got, err := store.Renew(t.Context(), key, "token-1", brings("token-2", time.Hour))
+	network.loseAnswerTo(":lock")
+	got, err := store.Update(t.Context(), string(key), returning("token-2"))
 	require.NoError(t, err)
 	assert.Equal(t, "token-2", got.Value)
-	assert.Less(t, time.Since(start), 3*time.Second)
-	assert.Eventually(t, func() bool { return rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val() == 0 }, 5*time.Second, 10*time.Millisecond)
+	assert.Zero(t, rdb.Exists(t.Context(), key.lock()).Val())
 }
 
-func TestATurnThatCameTooLateIsEnded(t *testing.T) {
+func TestTokenStore_LateResponse(t *testing.T) {
 	t.Parallel()
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
 	slow, network := newLink(t, rdb)
 	store := wxredis.NewTokenStore(slow)
-	_, err := store.Renew(t.Context(), key, "", brings("token-1", time.Hour)) // Redis knows the scripts from now on
+	_, err := store.Update(t.Context(), string(key), returning("token-1")) // Redis knows the scripts from now on
 	require.NoError(t, err)
-	network.holdAnswerTo(":turn")
-	_, err = store.Renew(t.Context(), key, "token-1", neverFetched(t))
-	require.ErrorContains(t, err, "redis did not answer within 1s")
+	network.holdAnswerTo(":lock")
+	_, err = store.Update(t.Context(), string(key), notCalled(t))
+	require.EqualError(t, err, "wxredis: update token: redis did not answer within 1s")
 	network.restore()
-	assert.Eventually(t, func() bool { return rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val() == 0 }, 5*time.Second, 10*time.Millisecond)
-}
-
-func TestATurnEndsThoughItsHolderGaveUp(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := wxredis.NewTokenStore(rdb).Renew(ctx, key, "", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
-		cancel()
-		return wxqrcode.Token{}, context.Canceled
-	})
-	require.ErrorIs(t, err, context.Canceled)
-	assert.Zero(t, rdb.Exists(t.Context(), "wxqrcode:{"+key+"}:turn").Val())
-}
-
-func TestATurnEndsWithItsHolder(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	turn := "wxqrcode:{" + key + "}:turn"
-	_, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "", func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
-		life := rdb.PTTL(ctx, turn).Val()
-		assert.Greater(t, life, 15*time.Second, "longer than a fetch of a TokenSource can take")
-		assert.LessOrEqual(t, life, 20*time.Second)
-		return brings("token-1", time.Hour)(ctx, wxqrcode.Token{})
-	})
+	assert.Eventually(t, func() bool { return rdb.Exists(t.Context(), key.lock()).Val() == 0 }, 5*time.Second, 10*time.Millisecond)
+	_, err = store.Update(t.Context(), string(key), returning("token-2"))
 	require.NoError(t, err)
-
-	require.NoError(t, rdb.Set(t.Context(), turn, "of a process that was killed", 100*time.Millisecond).Err())
-	got, err := wxredis.NewTokenStore(rdb).Renew(t.Context(), key, "token-1", brings("token-2", time.Hour))
-	require.NoError(t, err)
-	assert.Equal(t, "token-2", got.Value)
 }
 
-func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
-	rdb := newRedis(t)
-	key := newKey(t, rdb)
-	require.NoError(t, rdb.Set(t.Context(), "wxqrcode:{"+key+"}:turn", "another's", time.Minute).Err())
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := wxredis.NewTokenStore(rdb).Renew(ctx, key, "", neverFetched(t))
-	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.ErrorContains(t, err, "wxredis: renew a token: ")
+func TestTokenStore_StoringFails(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fn   updateFunc
+		want string
+	}{
+		"token": {returning("token-1"), "token-1"},
+		"failed force refresh": {func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
+			return wxqrcode.Token{ForcedAt: time.Now()}, errFn
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := newRedis(t)
+			key := newKey(t, rdb)
+			flaky, network := newLink(t, rdb)
+			got, err := key.update(t.Context(), flaky, func(ctx context.Context, current wxqrcode.Token) (wxqrcode.Token, error) {
+				network.remove()
+				return test.fn(ctx, current)
+			})
+			assert.Equal(t, test.want, got.Value, "good for this caller")
+			if test.want == "" {
+				assert.Equal(t, errFn, err)
+			} else {
+				assert.ErrorContains(t, err, "wxredis: update token: ")
+				assert.NotContains(t, err.Error(), test.want)
+			}
+			assert.Empty(t, key.load(t, rdb))
+		})
+	}
 }
 
-func TestWhatIsNoTokenIsReplaced(t *testing.T) {
+func TestTokenStore_ContextEndsDuringFn(t *testing.T) {
+	rdb := newRedis(t)
+	for _, want := range []wxqrcode.Token{{ForcedAt: time.Unix(1714112445, 0).UTC()}, {Value: "token-1", ExpiresAt: time.Now().Add(time.Hour).UTC().Truncate(0)}} {
+		key := newKey(t, rdb)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := key.update(ctx, rdb, func(fnCtx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
+			cancel()
+			require.ErrorIs(t, fnCtx.Err(), context.Canceled)
+			return want, fnCtx.Err()
+		})
+		require.Equal(t, context.Canceled, err)
+		assert.Zero(t, rdb.Exists(t.Context(), key.lock()).Val())
+		_, _ = key.update(t.Context(), rdb, func(_ context.Context, current wxqrcode.Token) (wxqrcode.Token, error) {
+			assert.Equal(t, want, current)
+			return current, nil
+		})
+	}
+}
+
+func TestTokenStore_FnIgnoresContext(t *testing.T) {
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
-	require.NoError(t, rdb.HSet(t.Context(), "wxqrcode:{"+key+"}:token", "fence", 1, "token", `{"sesame`).Err())
 	store := wxredis.NewTokenStore(rdb)
-	_, err := store.Load(t.Context(), key)
-	require.ErrorIs(t, err, wxqrcode.ErrNoToken)
-	assert.NotContains(t, err.Error(), "sesame")
-	got, err := store.Renew(t.Context(), key, "", brings("token-1", time.Hour))
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := store.Update(ctx, string(key), func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
+		cancel()
+		got, err := store.Update(t.Context(), string(key), returning("newer"))
+		assert.NoError(t, err)
+		assert.Equal(t, "newer", got.Value)
+		return token("late"), nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "newer", key.load(t, rdb))
+}
+
+func TestTokenStore_Unreadable(t *testing.T) {
+	rdb := newRedis(t)
+	key := newKey(t, rdb)
+	require.NoError(t, rdb.HSet(t.Context(), key.token(), "fence", 1, "token", `{"sesame`).Err())
+	assert.Empty(t, key.load(t, rdb))
+	got, err := key.update(t.Context(), rdb, func(ctx context.Context, current wxqrcode.Token) (wxqrcode.Token, error) {
+		assert.Equal(t, wxqrcode.Token{}, current)
+		return returning("token-1")(ctx, current)
+	})
 	require.NoError(t, err)
 	assert.Equal(t, "token-1", got.Value)
 }
 
-// A Redis that takes connections and says nothing.
-func TestASlowRedisIsNotWaitedFor(t *testing.T) {
+// A Redis that accepts connections and does not answer.
+func TestTokenStore_SlowRedis(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -322,44 +343,42 @@ func TestASlowRedisIsNotWaitedFor(t *testing.T) {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
 	source, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(),
-		append(wechat.TokenOptions(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))...)
+		append(wechat.Options(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))...)
 	require.NoError(t, err)
 	start := time.Now()
 	_, err = source.AccessToken(t.Context())
-	require.NoError(t, err, "stable_token gives every instance the same one")
+	require.NoError(t, err, "stable_token returns the same token to every instance")
 	assert.Less(t, time.Since(start), 10*time.Second)
 	assert.Equal(t, 1, wechat.Calls("stable_token"))
 
 	legacy, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(),
-		append(wechat.TokenOptions(), wxqrcode.WithLegacyToken(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))...)
+		append(wechat.Options(), wxqrcode.WithLegacyToken(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))...)
 	require.NoError(t, err)
 	_, err = legacy.AccessToken(t.Context())
 	require.Error(t, err)
 	assert.ErrorContains(t, err, "redis did not answer within 1s")
-	assert.Zero(t, wechat.Calls("token"), "it would knock the other instances out")
+	assert.Zero(t, wechat.Calls("token"), "it would invalidate the token of the other instances")
 }
 
-// Many instances on one account: one request for each life of the token.
-func TestManyInstancesShareOneToken(t *testing.T) {
+func TestTokenStore_ManyInstancesShareOneToken(t *testing.T) {
 	rdb := newRedis(t)
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
 	t.Cleanup(func() {
 		for _, kind := range []string{":stable", ":legacy"} {
-			rdb.Del(context.Background(), "wxqrcode:{"+wechat.AppID()+kind+"}:token", "wxqrcode:{"+wechat.AppID()+kind+"}:turn")
+			key := storeKey(wechat.AppID() + kind)
+			rdb.Del(context.Background(), key.token(), key.lock())
 		}
 	})
-	for _, opts := range [][]wxqrcode.TokenOption{{}, {wxqrcode.WithLegacyToken()}} {
+	for _, opts := range [][]wxqrcode.Option{{}, {wxqrcode.WithLegacyToken()}} {
 		endpoint := "stable_token"
 		if len(opts) == 1 {
 			endpoint = "token"
 		}
 		var clients []*wxqrcode.Client
 		for range 20 {
-			source, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(),
-				append(append(wechat.TokenOptions(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb))), opts...)...)
-			require.NoError(t, err)
-			client, err := wxqrcode.NewClient(source, wechat.ClientOptions()...)
+			client, err := wxqrcode.New(wechat.AppID(), wechat.AppSecret(),
+				append(append(wechat.Options(), wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb))), opts...)...)
 			require.NoError(t, err)
 			clients = append(clients, client)
 		}

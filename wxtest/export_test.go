@@ -42,3 +42,6 @@ func (s *Server) ScanMessages(scene string) (asXML, asJSON []byte) {
 func NewTicket(url string, created time.Time, lifetime time.Duration, realistic bool) wxqrcode.Ticket {
 	return newTicket(url, created, lifetime, realistic)
 }
+
+// SetStoreTimeout sets the timeout of an Update that hangs.
+func SetStoreTimeout(d time.Duration) { storeTimeout = d }

@@ -128,10 +128,8 @@ func TestFail_CutWithBody(t *testing.T) {
 
 func TestFail_CutIsNotRetriedByTransport(t *testing.T) {
 	srv := newServer(t)
-	tokens, err := wxqrcode.NewTokenSource(srv.AppID(), srv.AppSecret(), srv.TokenOptions()...)
-	require.NoError(t, err)
-	once := wxqrcode.WithRetry(wxqrcode.Retry{Attempts: 1})
-	client, err := wxqrcode.NewClient(tokens, append(srv.ClientOptions(), once)...)
+	once := wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: 1})
+	client, err := wxqrcode.New(srv.AppID(), srv.AppSecret(), append(srv.Options(), once)...)
 	require.NoError(t, err)
 	code, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(1)))
 	require.NoError(t, err)

@@ -152,35 +152,23 @@ func (s *Server) AppID() string { return s.appID }
 // AppSecret returns the secret of the account: 32 hexadecimal digits.
 func (s *Server) AppSecret() string { return s.appSecret }
 
-// ClientOptions returns the options of a [wxqrcode.Client] of this server: its
-// URL for the API and for images, and an HTTP client whose connections end with
-// the server.
-func (s *Server) ClientOptions() []wxqrcode.ClientOption {
-	return []wxqrcode.ClientOption{
+// Options returns the options of a [wxqrcode.Client] or [wxqrcode.TokenSource]
+// of this server: its URL for the API and for images, and an HTTP client whose
+// connections end with the server. The constructors also need [Server.AppID] and
+// [Server.AppSecret].
+func (s *Server) Options() []wxqrcode.Option {
+	return []wxqrcode.Option{
 		wxqrcode.WithAPIURL(s.URL()),
 		wxqrcode.WithImageURL(s.URL()),
 		wxqrcode.WithHTTPClient(s.client),
 	}
 }
 
-// TokenOptions returns the options of a [wxqrcode.TokenSource] of this server.
-// It needs the AppID and the AppSecret of the server too.
-func (s *Server) TokenOptions() []wxqrcode.TokenOption {
-	return []wxqrcode.TokenOption{
-		wxqrcode.WithAPIURL(s.URL()),
-		wxqrcode.WithHTTPClient(s.client),
-	}
-}
-
-// Client returns a new client of this server, with a new token source.
+// Client returns a new client of this server, with its own token source.
 func (s *Server) Client() *wxqrcode.Client {
-	tokens, err := wxqrcode.NewTokenSource(s.appID, s.appSecret, s.TokenOptions()...)
+	client, err := wxqrcode.New(s.appID, s.appSecret, s.Options()...)
 	if err != nil {
-		panic("wxtest: token source: " + err.Error()) // the options of this package are valid
-	}
-	client, err := wxqrcode.NewClient(tokens, s.ClientOptions()...)
-	if err != nil {
-		panic("wxtest: client: " + err.Error())
+		panic("wxtest: client: " + err.Error()) // the options of this package are valid
 	}
 	return client
 }

@@ -298,9 +298,9 @@ func TestCreate_RejectsTokens(t *testing.T) {
 
 func TestTokenSource_BothEndpoints(t *testing.T) {
 	srv := newServer(t)
-	for endpoint, opts := range map[string][]wxqrcode.TokenOption{
-		"stable_token": srv.TokenOptions(),
-		"token":        append(srv.TokenOptions(), wxqrcode.WithLegacyToken()),
+	for endpoint, opts := range map[string][]wxqrcode.Option{
+		"stable_token": srv.Options(),
+		"token":        append(srv.Options(), wxqrcode.WithLegacyToken()),
 	} {
 		source, err := wxqrcode.NewTokenSource(srv.AppID(), srv.AppSecret(), opts...)
 		require.NoError(t, err)

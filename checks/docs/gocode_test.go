@@ -21,6 +21,10 @@ var (
 	requireLogin func(http.Handler) http.Handler
 	onEvent      func(context.Context, *wxqrcode.Event) (callback.Reply, error)
 	other        interface{ GetAccessToken() (string, error) } // another SDK
+
+	db     *sql.DB // of the reader, with the values of long scenes
+	long   string
+	record func(value string)
 )
 `
 

@@ -82,7 +82,7 @@ func TestALinkIsChecked(t *testing.T) {
 		"a file of the same folder":           {"operations.md", ""},
 		"a file of another folder":            {"../callback/example_test.go", ""},
 		"a folder":                            {"../scanstats", ""},
-		"a heading of another file":           {"operations.md#what-it-takes", ""},
+		"a heading of another file":           {"operations.md#throughput-and-size", ""},
 		"a heading with punctuation, Chinese": {"#one-two--三四", ""},
 		"the second heading of a name":        {"#twice-1", ""},
 		"another site":                        {"https://example.com/nothing#here", ""},

@@ -69,9 +69,9 @@ const (
 	oldPicture = "the old picture"
 )
 
-func tokenCall(opts ...wxqrcode.TokenOption) func(e *env) (func(context.Context) error, error) {
+func tokenCall(opts ...wxqrcode.Option) func(e *env) (func(context.Context) error, error) {
 	return func(e *env) (func(context.Context) error, error) {
-		source, err := wxqrcode.NewTokenSource(appID, appSecret, append(e.tokenOptions(), opts...)...)
+		source, err := wxqrcode.NewTokenSource(appID, appSecret, append(e.options(), opts...)...)
 		return func(ctx context.Context) error {
 			_, err := source.AccessToken(ctx)
 			return err
@@ -99,7 +99,7 @@ type env struct {
 	wechat  *wechat
 	hosts   []string     // of WithAPIURL; the first one has the pictures too
 	http    *http.Client // nil: the library's own
-	retry   wxqrcode.Retry
+	retry   wxqrcode.RetryPolicy
 	log     logbook
 	shown   []string     // pairs: what a text has in place of addresses and the like
 	folder  string       // where pictures are
@@ -120,7 +120,7 @@ type env struct {
 
 // newEnv makes the surroundings of a call, with the folder for pictures, which holds one.
 func newEnv(ctx context.Context, c *call, folder string) *env {
-	e := &env{call: c, wechat: newWeChat(), retry: wxqrcode.Retry{Base: 1, Max: 1}, folder: folder, saveDir: folder, unit: "request"}
+	e := &env{call: c, wechat: newWeChat(), retry: wxqrcode.RetryPolicy{BaseDelay: 1, MaxDelay: 1}, folder: folder, saveDir: folder, unit: "request"}
 	e.closers = append(e.closers, e.wechat.close)
 	e.hosts = []string{e.wechat.URL}
 	e.end = e.wechat.mend
@@ -133,23 +133,12 @@ func newEnv(ctx context.Context, c *call, folder string) *env {
 }
 
 func (e *env) options() []wxqrcode.Option {
-	return []wxqrcode.Option{wxqrcode.WithHTTPClient(e.http), wxqrcode.WithAPIURL(e.hosts[0], e.hosts[1:]...),
+	return []wxqrcode.Option{wxqrcode.WithHTTPClient(e.http), wxqrcode.WithAPIURL(e.hosts[0], e.hosts[1:]...), wxqrcode.WithImageURL(e.hosts[0]),
 		wxqrcode.WithRetry(e.retry), wxqrcode.WithLogger(e.log.logger())}
 }
 
-func (e *env) tokenOptions() (opts []wxqrcode.TokenOption) {
-	for _, o := range e.options() {
-		opts = append(opts, o)
-	}
-	return opts
-}
-
 func (e *env) client() (*wxqrcode.Client, error) {
-	opts := []wxqrcode.ClientOption{wxqrcode.WithImageURL(e.hosts[0])}
-	for _, o := range e.options() {
-		opts = append(opts, o)
-	}
-	return wxqrcode.NewClient(wxqrcode.StaticToken(token), opts...)
+	return wxqrcode.NewClient(wxqrcode.StaticToken(token), e.options()...)
 }
 
 // ownTransport gives the calls an http.Client of the test's.

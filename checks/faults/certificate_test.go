@@ -55,11 +55,11 @@ func certificateFaults() []fault {
 	a := authorities()
 	unchanged := func(*x509.Certificate) {}
 	return []fault{
-		{name: "a certificate of another name", as: as[x509.HostnameError], begin: presenting(a.known.sign(func(c *x509.Certificate) {
+		{name: "a certificate of another name", want: 1, as: as[x509.HostnameError], begin: presenting(a.known.sign(func(c *x509.Certificate) {
 			c.DNSNames = []string{"other.test"}
 		}))},
-		{name: "a certificate that nobody known has signed", as: as[x509.UnknownAuthorityError], begin: presenting(a.unknown.sign(unchanged))},
-		{name: "a certificate that has expired", as: as[x509.CertificateInvalidError], begin: presenting(a.known.sign(func(c *x509.Certificate) {
+		{name: "a certificate that nobody known has signed", want: 1, as: as[x509.UnknownAuthorityError], begin: presenting(a.unknown.sign(unchanged))},
+		{name: "a certificate that has expired", want: 1, as: as[x509.CertificateInvalidError], begin: presenting(a.known.sign(func(c *x509.Certificate) {
 			c.NotAfter = time.Now().Add(-time.Minute)
 		}))},
 	}

@@ -174,7 +174,7 @@ type counter struct {
 	source *wxqrcode.TokenSource
 }
 
-func newCounter(opts ...wxqrcode.TokenOption) *counter {
+func newCounter(opts ...wxqrcode.Option) *counter {
 	c := &counter{wechat: newWeChat()}
 	c.breaks(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"access_token":"%s-%d","expires_in":7200}`, newToken, c.requests())
@@ -183,7 +183,7 @@ func newCounter(opts ...wxqrcode.TokenOption) *counter {
 	return c
 }
 
-func (c *counter) newSource(opts ...wxqrcode.TokenOption) *wxqrcode.TokenSource {
+func (c *counter) newSource(opts ...wxqrcode.Option) *wxqrcode.TokenSource {
 	return must(wxqrcode.NewTokenSource(appID, appSecret, append(opts, wxqrcode.WithAPIURL(c.URL))...))
 }
 
@@ -305,17 +305,14 @@ type fileStore struct{ kept atomic.Pointer[[]byte] }
 func (s *fileStore) Load(context.Context, string) (t wxqrcode.Token, err error) {
 	text := s.kept.Load()
 	if text == nil {
-		return t, wxqrcode.ErrNoToken
+		return t, wxqrcode.ErrTokenNotFound
 	}
 	return t, json.Unmarshal(*text, &t)
 }
 
-func (s *fileStore) Renew(ctx context.Context, key, refused string, fetch func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-	kept, _ := s.Load(ctx, key)
-	if kept.Value != "" && kept.Value != refused && time.Now().Before(kept.ExpiresAt) {
-		return kept, nil
-	}
-	t, err := fetch(ctx, kept)
+func (s *fileStore) Update(ctx context.Context, key string, fn func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	current, _ := s.Load(ctx, key)
+	t, err := fn(ctx, current)
 	if err == nil {
 		text := must(json.Marshal(t))
 		s.kept.Store(&text)

@@ -64,9 +64,9 @@ func contextFaults() []fault {
 		}},
 		{name: "cancelled while waiting for the next try", calls: directCalls, is: append(canceled, wxqrcode.ErrUnexpectedResponse), begin: func(e *env) {
 			e.wechat.breaks(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-			e.retry = wxqrcode.Retry{Base: time.Hour, Max: time.Hour}
+			e.retry = wxqrcode.RetryPolicy{BaseDelay: time.Hour, MaxDelay: time.Hour}
 			e.log.hook = func(line string) {
-				if strings.Contains(line, "trying again") {
+				if strings.Contains(line, "retrying request") {
 					e.cancel()
 				}
 			}
@@ -155,9 +155,9 @@ func holdToken(e *env) {
 // waitingCalls are calls that need a token which somebody fetches: the call itself, or
 // another.
 func waitingCalls(another bool) []*call {
-	waiting := func(name string, opts ...wxqrcode.TokenOption) *call {
+	waiting := func(name string, opts ...wxqrcode.Option) *call {
 		return &call{name: name, begin: func(e *env) (func(context.Context) error, error) {
-			source, err := wxqrcode.NewTokenSource(appID, appSecret, append(e.tokenOptions(), opts...)...)
+			source, err := wxqrcode.NewTokenSource(appID, appSecret, append(e.options(), opts...)...)
 			if err != nil {
 				return nil, err
 			}

@@ -141,8 +141,8 @@ func (l *logbook) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// repeats returns how many tries the log says were to follow.
-func (l *logbook) repeats() int { return strings.Count(l.String(), "trying again") }
+// repeats returns the number of retries in the log.
+func (l *logbook) repeats() int { return strings.Count(l.String(), "retrying request") }
 
 // captureStandardLog takes what net/http logs, which nobody asked it to.
 func captureStandardLog() (text *logbook, end func()) {

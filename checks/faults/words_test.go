@@ -99,8 +99,8 @@ var words = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "client"},
 	{regexp.MustCompile(`\b(create|image|stable_token|token): (GET|POST) https?://(host|spare)/[a-z/_-]+`), "‹call›"},
 	{regexp.MustCompile(`^wxqrcode: (create|image|stable_token|token): `), "wxqrcode: ‹op›: "},
-	{regexp.MustCompile(`: "(?:[^"\\]|\\.)*"`), "‹excerpt›"},
-	{regexp.MustCompile(` \(\d+ bytes, not shown: there may be a token in them\)`), "‹excerpt›"},
+	{regexp.MustCompile(`, \d+ bytes: `), ", ‹n› bytes: "},
+	{regexp.MustCompile(`net/http: request canceled \(Client\.Timeout`), "context deadline exceeded (Client.Timeout"}, // either, by chance
 	{regexp.MustCompile(` on [0-9a-f.:\[\]]+:53: `), " on ‹resolver›: "},
 	{regexp.MustCompile(`\.wxqrcode-[0-9a-z]+\.tmp`), ".wxqrcode-‹random›.tmp"},
 	{regexp.MustCompile(`current time \S+ is after \S+`), "current time … is after …"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"strings"
@@ -46,7 +47,6 @@ func (a *app) addFlags(flags *pflag.FlagSet) {
 // A session is a connection to WeChat, or to a sandbox.
 type session struct {
 	client *wxqrcode.Client
-	tokens *wxqrcode.TokenSource
 	appID  string
 	api    string         // its address
 	wechat *wxtest.Server // of a sandbox in this process, else nil
@@ -68,22 +68,27 @@ func (a *app) open() (*session, error) {
 		return nil, err
 	}
 	s := &session{appID: account.AppID, api: "https://api.weixin.qq.com"}
-	var clientOptions []wxqrcode.ClientOption
-	var tokenOptions []wxqrcode.TokenOption
 	if a.apiURL != "" {
 		s.api = a.apiURL
-		option := wxqrcode.WithAPIURL(a.apiURL)
-		clientOptions, tokenOptions = append(clientOptions, option), append(tokenOptions, option)
-		if !isWeChat(a.apiURL) { // a sandbox has the pictures too
-			clientOptions = append(clientOptions, wxqrcode.WithImageURL(a.apiURL))
-		}
 	}
-	if s.tokens, err = wxqrcode.NewTokenSource(account.AppID, account.Secret, tokenOptions...); err != nil {
-		return nil, err
-	}
-	s.client, err = wxqrcode.NewClient(s.tokens, clientOptions...)
+	s.client, err = wxqrcode.New(account.AppID, account.Secret, a.clientOptions()...)
 	return s, err
 }
+
+// clientOptions returns the options for --api-url.
+func (a *app) clientOptions() []wxqrcode.Option {
+	opts := []wxqrcode.Option{withoutLog}
+	if a.apiURL != "" {
+		opts = append(opts, wxqrcode.WithAPIURL(a.apiURL))
+		if !isWeChat(a.apiURL) { // a sandbox serves the images too
+			opts = append(opts, wxqrcode.WithImageURL(a.apiURL))
+		}
+	}
+	return opts
+}
+
+// withoutLog keeps retried requests off stderr, where the progress is.
+var withoutLog = wxqrcode.WithLogger(slog.New(slog.DiscardHandler))
 
 // openSandbox starts a WeChat in this process.
 func openSandbox() (*session, error) {
@@ -91,12 +96,7 @@ func openSandbox() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{wechat: wechat, appID: wechat.AppID(), api: wechat.URL()}
-	s.tokens, err = wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wechat.TokenOptions()...)
-	if err == nil {
-		s.client, err = wxqrcode.NewClient(s.tokens, wechat.ClientOptions()...)
-	}
-	return s, err
+	return &session{client: wechat.Client(), wechat: wechat, appID: wechat.AppID(), api: wechat.URL()}, nil
 }
 
 func isWeChat(apiURL string) bool {

@@ -68,7 +68,7 @@ way, is made again. result.csv is written at the end of a run. What it remembers
 	}
 	flags.BoolVar(&check, "check", false, "check the file and send nothing")
 	flags.IntVar(&b.options.Concurrency, "concurrency", 8, "`calls` at a time")
-	flags.Float64Var(&b.options.PerSecond, "per-second", 0, "`codes` a second at most; 0 is no limit")
+	flags.Float64Var(&b.options.Rate, "per-second", 0, "`codes` a second at most; 0 is no limit")
 	return cmd
 }
 
@@ -80,11 +80,12 @@ type batchCommand struct {
 	picture        pictureFlags
 	options        wxqrcode.BatchOptions
 
-	sheet   *sheet
-	items   []*item
-	client  *wxqrcode.Client
-	journal *journal
-	bar     progress
+	sheet    *sheet
+	items    []*item
+	existing map[wxqrcode.Request]bool // whose code exists, by the journal and the sheet
+	client   *wxqrcode.Client
+	journal  *journal
+	bar      progress
 
 	lost      []string // the tickets of codes that were made and could not be recorded
 	forgotten bool     // the WeChat of an earlier run, and its codes with it
@@ -126,8 +127,8 @@ func (b *batchCommand) read(path, format string) (err error) {
 	if b.options.Concurrency < 1 || b.options.Concurrency > 1000 {
 		return fmt.Errorf("--concurrency is %d; it must be 1 to 1000", b.options.Concurrency)
 	}
-	if !(b.options.PerSecond >= 0) || math.IsInf(b.options.PerSecond, 0) { // NaN too
-		return fmt.Errorf("--per-second is %v; it must be a number that is not negative", b.options.PerSecond)
+	if !(b.options.Rate >= 0) || math.IsInf(b.options.Rate, 0) { // NaN too
+		return fmt.Errorf("--per-second is %v; it must be a number that is not negative", b.options.Rate)
 	}
 	if b.sheet, err = readSheet(path, format); err != nil {
 		return err
@@ -135,7 +136,11 @@ func (b *batchCommand) read(path, format string) (err error) {
 	alike := make(map[codeKey]int)
 	lines := make(map[wxqrcode.Scene]int)
 	kinds := make(map[string]int)
+	b.existing = make(map[wxqrcode.Request]bool)
 	for _, r := range b.sheet.rows {
+		if b.sheet.hasTicket(r) {
+			b.existing[r.request] = true
+		}
 		key := keyOf(r.request)
 		key.n = alike[keyOf(r.request)]
 		alike[keyOf(r.request)]++
@@ -227,6 +232,9 @@ func (b *batchCommand) work(ctx context.Context) error {
 	var missing, pictures []*item
 	for _, i := range b.items {
 		i.code = b.journal.code(i.key)
+		if i.code != nil {
+			b.existing[i.request] = true
+		}
 		i.saved = i.code != nil && b.isThere(i)
 		switch {
 		case i.code == nil, !i.saved && b.forgotten && pictureKind(i.file) == "jpg":
@@ -286,17 +294,18 @@ func (b *batchCommand) makeAll(ctx context.Context, missing, pictures []*item) {
 		}
 		toSave <- i
 	}
-	for r := range b.client.CreateAll(calls, b.requests(ctx, missing), b.options) {
-		i := missing[r.Index]
-		if r.Err == nil {
-			r.Err = b.journal.recordCode(i.key, r.Code)
-			if r.Err != nil {
-				b.giveUp(r.Err)
-				b.lost = append(b.lost, fmt.Sprintf("line %d: %s", i.line, r.Code.Ticket))
+	b.options.Existing = func(r wxqrcode.Request) bool { return b.existing[r] }
+	for r, err := range b.client.CreateAll(calls, b.requests(ctx, missing), b.options) {
+		i := missing[r.Index] // the options are valid: see read
+		if err == nil {
+			b.existing[r.Request] = true
+			if err = b.journal.recordCode(i.key, r.QRCode); err != nil {
+				b.giveUp(err)
+				b.lost = append(b.lost, fmt.Sprintf("line %d: %s", i.line, r.QRCode.Ticket))
 			}
 		}
-		b.note(i, r.Code, r.Err)
-		if r.Err == nil {
+		b.note(i, r.QRCode, err)
+		if err == nil {
 			toSave <- i
 		}
 	}
@@ -335,7 +344,7 @@ func (b *batchCommand) note(i *item, code *wxqrcode.QRCode, err error) {
 	defer b.mu.Unlock()
 	i.code, i.err = code, err
 	switch {
-	case errors.Is(err, wxqrcode.ErrNotTried):
+	case errors.Is(err, wxqrcode.ErrNotAttempted):
 	case err != nil:
 		b.fail(i)
 	default:
@@ -356,12 +365,15 @@ func (b *batchCommand) fail(i *item) {
 	if isOfRow(i.err) {
 		return
 	}
-	// So many in a row will not be the last, as when the network is gone.
 	b.inARow++
-	if most := 20 + 2*b.options.Concurrency; b.inARow == most && b.broken == nil {
-		b.broken = incompleteError{fmt.Errorf("%d rows failed one after the other, the last in line %d: %w", most, i.line, i.err)}
+	if b.inARow == maxConsecutiveFailures && b.broken == nil {
+		b.broken = incompleteError{fmt.Errorf("%d rows failed one after the other, the last in line %d: %w", b.inARow, i.line, i.err)}
 	}
 }
+
+// maxConsecutiveFailures stops a batch, as when the network is down. CreateAll
+// has the same limit.
+const maxConsecutiveFailures = 20
 
 // isOfAccount reports whether the error is one of those that end a batch.
 func isOfAccount(err error) bool {
@@ -426,7 +438,7 @@ const runAgain = "run the same command again to go on"
 func (b *batchCommand) tell(ctx context.Context) error {
 	r := &b.report
 	for _, i := range b.items {
-		if !i.saved && (i.err == nil || errors.Is(i.err, wxqrcode.ErrNotTried) || errors.Is(i.err, context.Canceled)) {
+		if !i.saved && (i.err == nil || errors.Is(i.err, wxqrcode.ErrNotAttempted) || errors.Is(i.err, context.Canceled)) {
 			r.NotTried++
 		}
 	}

@@ -150,7 +150,7 @@ func (d *demoCommand) runSandbox(ctx context.Context) (err error) {
 // makeCodes fetches a token, makes one code of each kind and saves the pictures.
 func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 	d.report.API = s.api
-	token, err := s.tokens.AccessToken(ctx)
+	token, err := s.client.TokenSource().AccessToken(ctx)
 	if err != nil {
 		return step("fetch an access token", err)
 	}

@@ -87,9 +87,3 @@ func exitCode(ctx context.Context, err error) int {
 func isOneOf(err error, those ...error) bool {
 	return slices.ContainsFunc(those, func(one error) bool { return errors.Is(err, one) })
 }
-
-// plain returns the error's text without the names of the packages that it comes from, which
-// mean nothing to those who use the program.
-func plain(err error) string {
-	return strings.NewReplacer("wxqrcode: ", "", "scanstats: ", "", "wxtest: ", "").Replace(err.Error())
-}

@@ -47,14 +47,10 @@ ends with its command.`,
 	return cmd
 }
 
-// imageClient returns a client that can fetch pictures, which needs no account.
+// imageClient returns a client that can fetch images, which needs no account.
 func (a *app) imageClient() (*wxqrcode.Client, error) {
-	var opts []wxqrcode.ClientOption
 	if a.sandbox {
 		return nil, usageError{errors.New("a sandbox in this process knows no ticket yet; name one that runs elsewhere by --api-url")}
 	}
-	if a.apiURL != "" && !isWeChat(a.apiURL) {
-		opts = append(opts, wxqrcode.WithImageURL(a.apiURL))
-	}
-	return wxqrcode.NewClient(wxqrcode.StaticToken("none"), opts...)
+	return wxqrcode.NewClient(wxqrcode.StaticToken("none"), a.clientOptions()...)
 }

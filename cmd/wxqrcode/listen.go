@@ -189,8 +189,7 @@ func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*sit
 	cfg.Logger, cfg.OnEvent = show.log, l.recorded(show, events.print)
 	handler, err := callback.New(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("the callback cannot work with what %s, %s, %s and %s hold: %w",
-			envToken, envAESKey, envPreviousAESKey, envAppID, err)
+		return nil, fmt.Errorf("the callback: %w", err)
 	}
 	server, err := openSite("--addr", l.addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != l.path { // and no ServeMux, to which some paths are patterns

@@ -287,7 +287,7 @@ func TestListenGoesOnWithThePreviousKey(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, status)
 }
 
-func TestWhatListenCannotUseIsRefusedAtTheStart(t *testing.T) {
+func TestListen_InvalidInput(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
@@ -300,8 +300,10 @@ func TestWhatListenCannotUseIsRefusedAtTheStart(t *testing.T) {
 	}{
 		{"no token", "", nil, exitAccount, "set " + envToken},
 		{"a key and no AppID", "", map[string]string{envToken: "sesame", envAESKey: key}, exitAccount, "set " + envAppID},
-		{"a bad key", "", map[string]string{envToken: "sesame", envAESKey: "sesame", envAppID: "wx1"}, exitUsage, "EncodingAESKey"},
-		{"a token with a line break", "", map[string]string{envToken: "sesame\n"}, exitUsage, "white space"},
+		{"a bad key", "", map[string]string{envToken: "sesame", envAESKey: "sesame", envAppID: "wx1"}, exitUsage, envAESKey + " has 6 characters; it must have 43"},
+		{"a bad previous key", "", map[string]string{envToken: "sesame", envAESKey: key, envPreviousAESKey: "sesame", envAppID: "wx1"}, exitUsage, envPreviousAESKey + " has 6 characters"},
+		{"a previous key without a key", "", map[string]string{envToken: "sesame", envPreviousAESKey: key, envAppID: "wx1"}, exitUsage, envAESKey + " is empty although " + envPreviousAESKey + " is set"},
+		{"a token with a line break", "", map[string]string{envToken: "sesame\n"}, exitUsage, envToken + " begins or ends with white space"},
 		{"a path without a slash", "--path wechat", nil, exitUsage, `--path "wechat" must begin with /`},
 		{"an address without a port", "--addr localhost", map[string]string{envToken: "sesame"}, exitUsage, `--addr "localhost" must be a host and a port`},
 		{"an address that is taken", "--addr " + taken.Addr().String(), map[string]string{envToken: "sesame"}, exitFailure, "give another address by --addr"},
@@ -320,6 +322,7 @@ func TestWhatListenCannotUseIsRefusedAtTheStart(t *testing.T) {
 			assert.Equal(t, test.code, code, errs)
 			assert.Contains(t, errs, test.says)
 			assert.NotContains(t, errs, "sesame")
+			assert.NotRegexp(t, goIdentifier, errs)
 			assert.Empty(t, out)
 			assert.Equal(t, 1, strings.Count(errs, "\n"), errs)
 		})

@@ -37,11 +37,7 @@ func (b *batchCommand) writeResult() error {
 
 // resultHeader returns the columns of the result, and which of the sheet's are in it.
 func (b *batchCommand) resultHeader() (header []string, keep []int) {
-	header = b.sheet.header
-	// Columns of these names elsewhere are the user's own.
-	if n := len(header) - len(resultColumns); n >= 0 && slices.Equal(header[n:], resultColumns) {
-		header = header[:n]
-	}
+	header = b.sheet.header[:b.sheet.ownColumns()]
 	for n := range header {
 		keep = append(keep, n)
 	}
@@ -50,6 +46,22 @@ func (b *batchCommand) resultHeader() (header []string, keep []int) {
 		header = append(header, columnFile)
 	}
 	return append(header, resultColumns...), keep
+}
+
+// ownColumns returns the number of columns without those of an earlier result.
+// Columns of these names elsewhere are the user's own.
+func (s *sheet) ownColumns() int {
+	n := len(s.header) - len(resultColumns)
+	if n >= 0 && slices.Equal(s.header[n:], resultColumns) {
+		return n
+	}
+	return len(s.header)
+}
+
+// hasTicket reports whether an earlier result has the ticket of the row.
+func (s *sheet) hasTicket(r row) bool {
+	n := s.ownColumns()
+	return n < len(s.header) && r.cells[n] != ""
 }
 
 func fileColumn(header []string) int {
@@ -77,7 +89,7 @@ func (i *item) result(header []string, keep []int) []string {
 	case i.err != nil:
 		failure = plain(i.err)
 	case !i.saved:
-		failure = plain(wxqrcode.ErrNotTried)
+		failure = plain(wxqrcode.ErrNotAttempted)
 	}
 	return append(cells, ticket, url, expires, failure)
 }

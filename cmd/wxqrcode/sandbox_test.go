@@ -141,9 +141,7 @@ func TestTheSandboxTellsItsScansInJSON(t *testing.T) {
 	}, account)
 	assert.Contains(t, account.exports(), `export WXQRCODE_TOKEN='it'\''s mine'`)
 
-	tokens, err := wxqrcode.NewTokenSource(account.AppID, account.Secret, wxqrcode.WithAPIURL(account.APIURL))
-	require.NoError(t, err)
-	client, err := wxqrcode.NewClient(tokens, wxqrcode.WithAPIURL(account.APIURL))
+	client, err := wxqrcode.New(account.AppID, account.Secret, wxqrcode.WithAPIURL(account.APIURL))
 	require.NoError(t, err)
 	code, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(7)))
 	require.NoError(t, err)
@@ -390,9 +388,7 @@ func TestTheSandboxEndsWithAPushUnderWay(t *testing.T) {
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0", "--callback", address)
 	page := p.export(t)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	tokens, err := wxqrcode.NewTokenSource(os.Getenv(envAppID), os.Getenv(envSecret), wxqrcode.WithAPIURL(page), wxqrcode.WithHTTPClient(client))
-	require.NoError(t, err)
-	api, err := wxqrcode.NewClient(tokens, wxqrcode.WithAPIURL(page), wxqrcode.WithHTTPClient(client))
+	api, err := wxqrcode.New(os.Getenv(envAppID), os.Getenv(envSecret), wxqrcode.WithAPIURL(page), wxqrcode.WithHTTPClient(client))
 	require.NoError(t, err)
 	code, err := api.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(7)))
 	require.NoError(t, err)
@@ -450,9 +446,7 @@ func TestThePageShowsTheNewestOnly(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
 	page := p.export(t)
-	tokens, err := wxqrcode.NewTokenSource(os.Getenv(envAppID), os.Getenv(envSecret), wxqrcode.WithAPIURL(page))
-	require.NoError(t, err)
-	client, err := wxqrcode.NewClient(tokens, wxqrcode.WithAPIURL(page))
+	client, err := wxqrcode.New(os.Getenv(envAppID), os.Getenv(envSecret), wxqrcode.WithAPIURL(page))
 	require.NoError(t, err)
 	for i := range maxShown + 2 {
 		_, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(uint32(i+1))))

@@ -52,7 +52,7 @@ func newShowOf(command context.Context, stdout, stderr io.Writer) *show {
 
 // newLog returns a log of what somebody should know of.
 func newLog(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: explainLogged}))
 }
 
 // logWriter is stderr, shared with the show's notes.

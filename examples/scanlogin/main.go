@@ -120,11 +120,7 @@ func accountFrom(getenv func(string) string) (a account, ok bool, err error) {
 	default:
 		return account{}, false, fmt.Errorf("an account needs %s too", strings.Join(missing, ", "))
 	}
-	tokens, err := wxqrcode.NewTokenSource(values[0], values[1], wxqrcode.WithLogger(slog.Default()))
-	if err != nil {
-		return account{}, false, err
-	}
-	a.client, err = wxqrcode.NewClient(tokens, wxqrcode.WithLogger(slog.Default()))
+	a.client, err = wxqrcode.New(values[0], values[1])
 	a.callback = callback.Config{AppID: values[0], Token: values[2], EncodingAESKey: values[3], Logger: slog.Default()}
 	return a, true, err
 }

@@ -119,7 +119,8 @@ func (k Key) encrypt(random [randomLen]byte, message []byte, appID string) ([]by
 // Decrypt returns the message in an Encrypt text that was encrypted for the
 // account appID and padded to a multiple of block bytes, usually [PaddingBlock].
 // The cipher does not authenticate: call [Verify] with the msg_signature first.
-// Errors describe the envelope and are for a log, not for the sender.
+// Errors describe the envelope and are for a log, not for the sender. The error
+// is an [*AppIDError] if the message is for another account.
 func (k Key) Decrypt(encrypt []byte, appID string, block int) ([]byte, error) {
 	if k.secret == nil {
 		return nil, errNoKey("decrypt")
@@ -149,9 +150,22 @@ func (k Key) Decrypt(encrypt []byte, appID string, block int) ([]byte, error) {
 	}
 	message, account := b[:length:length], b[length:]
 	if subtle.ConstantTimeCompare(account, []byte(appID)) != 1 {
-		return nil, fmt.Errorf("wxqrcode: decrypt a message: it is not for the AppID %q", appID)
+		return nil, &AppIDError{Got: string(account[:min(len(account), maxAppID)]), Want: appID}
 	}
 	return message, nil
+}
+
+// An AppIDError is the error of [Key.Decrypt] for a message to another account.
+type AppIDError struct {
+	Got  string // the AppID in the message, at most 32 bytes of it
+	Want string // the argument of Decrypt
+}
+
+const maxAppID = 32 // bytes; an AppID has 18
+
+// Error names both AppIDs.
+func (e *AppIDError) Error() string {
+	return fmt.Sprintf("wxqrcode: decrypt a message: it is not for the AppID %q but for %q", e.Want, e.Got)
 }
 
 func errNoKey(op string) error {

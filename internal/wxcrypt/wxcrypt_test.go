@@ -206,6 +206,20 @@ func TestKey_DecryptMalformed(t *testing.T) {
 	require.Equal(t, "hello", string(decrypted))
 }
 
+func TestKey_DecryptForAnotherAppID(t *testing.T) {
+	key, err := ParseKey(loadPush(t).EncodingAESKey)
+	require.NoError(t, err)
+	long := strings.Repeat("x", 1000)
+	for got, want := range map[string]string{"wx2": "wx2", "": "", long: long[:32]} {
+		encrypted, err := key.Encrypt([]byte("hello"), got)
+		require.NoError(t, err)
+		_, err = key.Decrypt(encrypted, "wx1", PaddingBlock)
+		var other *AppIDError
+		require.ErrorAs(t, err, &other)
+		assert.Equal(t, AppIDError{Got: want, Want: "wx1"}, *other)
+	}
+}
+
 func TestVerify(t *testing.T) {
 	p := loadPush(t)
 	verify := func(signature string) bool {

@@ -71,7 +71,7 @@ func work(ctx context.Context, in io.Reader, out io.Writer) error {
 		stop()
 	}()
 	i := &instance{out: json.NewEncoder(out)}
-	opts := []wxqrcode.TokenOption{
+	opts := []wxqrcode.Option{
 		wxqrcode.WithAPIURL(o.URL),
 		wxqrcode.WithHTTPClient(&http.Client{Transport: i}),
 	}

@@ -12,43 +12,45 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheDefaultTransportIsACopyWith64IdleConnectionsAHost(t *testing.T) {
+func TestNewTransport_CopiesTheDefaultWith64IdleConnections(t *testing.T) {
 	own, ok := newTransport().(*http.Transport)
 	require.True(t, ok)
 	assert.NotSame(t, http.DefaultTransport, own)
 	assert.Equal(t, 64, own.MaxIdleConnsPerHost)
 	assert.NotNil(t, own.DialContext)
-	assert.NotNil(t, own.Proxy, "the environment's proxy counts")
+	assert.NotNil(t, own.Proxy, "the proxy of the environment")
 }
 
-func TestTheProgramsOwnDefaultTransportIsKept(t *testing.T) {
+func TestNewTransport_KeepsTheProgramsOwnDefault(t *testing.T) {
 	old := http.DefaultTransport
 	defer func() { http.DefaultTransport = old }()
 
 	http.DefaultTransport = http.NewFileTransport(http.Dir("."))
 	assert.Equal(t, http.DefaultTransport, newTransport())
 
-	asked := false
+	dialed := false
 	http.DefaultTransport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		asked = true
+		dialed = true
 		return nil, ctx.Err()
 	}}
 	_, _ = newTransport().(*http.Transport).DialContext(t.Context(), "tcp", "example")
-	assert.True(t, asked, "with the way that it dials")
+	assert.True(t, dialed, "with its dial function")
 
 	http.DefaultTransport = &http.Transport{}
 	assert.Nil(t, newTransport().(*http.Transport).DialContext)
 }
 
-func TestDiallingEndsAfter3Seconds(t *testing.T) {
+func TestNewTransport_DialsForThreeSeconds(t *testing.T) {
+	old := http.DefaultTransport
+	defer func() { http.DefaultTransport = old }()
+	http.DefaultTransport = &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		assert.Equal(t, "tcp example:443", network+" "+address)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
 	synctest.Test(t, func(t *testing.T) {
-		dial := limitDial(func(ctx context.Context, network, address string) (net.Conn, error) {
-			assert.Equal(t, "tcp example:443", network+" "+address)
-			<-ctx.Done()
-			return nil, ctx.Err()
-		})
 		start := time.Now()
-		_, err := dial(t.Context(), "tcp", "example:443")
+		_, err := newTransport().(*http.Transport).DialContext(t.Context(), "tcp", "example:443")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, 3*time.Second, time.Since(start))
 	})
