@@ -145,7 +145,7 @@ func fillMonth(b *testing.B, s *Store, n int) {
 		binary.BigEndian.PutUint64(e.person[:], uint64(who)*0x9e3779b97f4a7c15)
 		switch k := rng.IntN(20); {
 		case k == 0 && i%2 == 1:
-			e.kind = leave
+			e.kind = unfollow
 		case k < 6 && i%2 == 1:
 			e.kind, e.scene = follow, fmt.Sprint("poster-", scene)
 		default:

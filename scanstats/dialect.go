@@ -50,14 +50,13 @@ const (
 )
 
 var (
-	sceneTable    = table{"scanstats_scene", []string{"id", "scene", "name", "label_group"}, 1, fail}
-	hourTable     = table{"scanstats_hour", []string{"start", "scene", "scans", "new_followers", "people", "lost"}, 2, add}
-	dayTable      = table{"scanstats_day", []string{"day", "scene", "scans", "new_followers", "people", "lost", "left_1", "left_7", "left_30"}, 2, add}
-	peopleTable   = table{"scanstats_people", []string{"day", "scene", "previous_day", "people"}, 3, add}
-	visitorTable  = table{"scanstats_visitor", []string{"id", "last_day", "days", "before_day", "hours"}, 1, replace}
-	followerTable = table{"scanstats_follower", []string{"person", "scene", "followed_at"}, 1, replace}
-	eventTable    = table{"scanstats_event", []string{"id"}, 1, fail}
-	settingTable  = table{"scanstats_setting", []string{"name", "value"}, 1, replace}
+	sceneTable   = table{"scanstats_scene", []string{"id", "scene", "name", "label_group"}, 1, fail}
+	hourTable    = table{"scanstats_hour", []string{"start", "scene", "scans", "new_followers", "unique_users", "unfollows"}, 2, add}
+	dayTable     = table{"scanstats_day", []string{"day", "scene", "scans", "new_followers", "unique_users", "unfollows", "left_1", "left_7", "left_30"}, 2, add}
+	uniqueTable  = table{"scanstats_unique", []string{"day", "scene", "previous_day", "users"}, 3, add}
+	personTable  = table{"scanstats_person", []string{"person", "last_at", "unfollowed_at", "history"}, 1, replace}
+	eventTable   = table{"scanstats_event", []string{"id"}, 1, fail}
+	settingTable = table{"scanstats_setting", []string{"name", "value"}, 1, replace}
 )
 
 // insert returns the statement that puts so many rows into the table.

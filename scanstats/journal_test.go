@@ -48,7 +48,7 @@ func TestTheJournalTakesEventsWhileTheDatabaseIsAway(t *testing.T) {
 			c := journaled(t)
 			c.KeepEvents = 100 * 24 * time.Hour
 			s := newTestStore(t, d, c)
-			n := naive{zone{shanghai}, history(20, 3, 600)}
+			n := naive{zone{shanghai}, makeEvents(20, 3, 600)}
 			for part := range slices.Chunk(n.events, 200) {
 				for _, e := range part[:50] {
 					require.NoError(t, s.Record(t.Context(), e))

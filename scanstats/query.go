@@ -39,7 +39,7 @@ func (s *Store) report(ctx context.Context, q Query) (*Report, error) {
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
 	b := &reporting{ctx: ctx, tx: tx, dialect: s.writer.dialect, query: q, span: span}
-	for i, days := range stayDays {
+	for i, days := range retentionDays {
 		// The last day whose followers all came long enough ago.
 		b.told[i] = z.dayOf(now.Add(-time.Duration(days)*24*time.Hour)) - 1
 	}
@@ -56,7 +56,7 @@ type reporting struct {
 	dialect Dialect
 	query   Query
 	span    span
-	told    [len(stayDays)]day // whose followers' stay can be told
+	told    [len(retentionDays)]day // whose followers' stay can be told
 
 	report *Report
 	scenes map[sceneID]*SceneReport // those that the query asks for
@@ -120,8 +120,8 @@ func (b *reporting) readScenes() error {
 	return err
 }
 
-func noStays() (stays [len(stayDays)]Stay) {
-	for i, days := range stayDays {
+func noStays() (stays [len(retentionDays)]Stay) {
+	for i, days := range retentionDays {
 		stays[i].Days = days
 	}
 	return stays
@@ -154,9 +154,9 @@ func (b *reporting) target(id sceneID) *SceneReport {
 // readTotals reads all counts but people, by scene.
 func (b *reporting) readTotals() error {
 	var statement strings.Builder
-	statement.WriteString("SELECT scene, SUM(scans), SUM(new_followers), SUM(lost)")
+	statement.WriteString("SELECT scene, SUM(scans), SUM(new_followers), SUM(unfollows)")
 	var args []any
-	for i, days := range stayDays {
+	for i, days := range retentionDays {
 		fmt.Fprintf(&statement, ", SUM(CASE WHEN day <= ? THEN new_followers ELSE 0 END), SUM(CASE WHEN day <= ? THEN new_followers - left_%d ELSE 0 END)", days)
 		args = append(args, int64(b.told[i]), int64(b.told[i]))
 	}
@@ -195,7 +195,7 @@ func (c *Counts) add(other Counts) {
 func (b *reporting) readPeople() error {
 	var id sceneID
 	var people int64
-	return b.each("SELECT scene, SUM(people) FROM scanstats_people WHERE day BETWEEN ? AND ? AND previous_day < ? GROUP BY scene",
+	return b.each("SELECT scene, SUM(users) FROM scanstats_unique WHERE day BETWEEN ? AND ? AND previous_day < ? GROUP BY scene",
 		[]any{int64(b.span.from), int64(b.span.to), int64(b.span.from)}, func() {
 			if s := b.target(id); s != nil {
 				s.People = people
@@ -310,7 +310,7 @@ func (b *reporting) readHours(lines map[sceneID][]Bucket, ids []sceneID, line st
 	var id sceneID
 	var start int64
 	var c Counts
-	return b.each("SELECT start, "+line+" AS line, SUM(scans), SUM(new_followers), SUM(people), SUM(lost) FROM scanstats_hour WHERE start >= ? AND start < ? AND "+
+	return b.each("SELECT start, "+line+" AS line, SUM(scans), SUM(new_followers), SUM(unique_users), SUM(unfollows) FROM scanstats_hour WHERE start >= ? AND start < ? AND "+
 		condition+" GROUP BY start, line", append([]any{first, end}, args...), func() {
 		if i, ok := index[start]; ok {
 			lines[id][i].add(c)
@@ -323,8 +323,8 @@ func (b *reporting) readDays(lines map[sceneID][]Bucket, ids []sceneID, line str
 	var id sceneID
 	var d day
 	var c Counts
-	var left [len(stayDays)]int64
-	err := b.each("SELECT day, "+line+" AS line, SUM(scans), SUM(new_followers), SUM(people), SUM(lost), SUM(left_1), SUM(left_7), SUM(left_30) FROM scanstats_day WHERE day BETWEEN ? AND ? AND "+
+	var left [len(retentionDays)]int64
+	err := b.each("SELECT day, "+line+" AS line, SUM(scans), SUM(new_followers), SUM(unique_users), SUM(unfollows), SUM(left_1), SUM(left_7), SUM(left_30) FROM scanstats_day WHERE day BETWEEN ? AND ? AND "+
 		condition+" GROUP BY day, line", append([]any{int64(b.span.from), int64(b.span.to)}, sceneArgs...), func() {
 		if b.span.by != Day {
 			c.People = 0 // who came on two days of a week is one
@@ -343,7 +343,7 @@ func (b *reporting) readDays(lines map[sceneID][]Bucket, ids []sceneID, line str
 	var people int64
 	for i, bucket := range b.span.buckets {
 		from, to := int64(b.span.zone.dayOf(bucket.Start)), int64(b.span.zone.dayOf(bucket.End))
-		err := b.each("SELECT "+line+" AS line, SUM(people) FROM scanstats_people WHERE day >= ? AND day < ? AND previous_day < ? AND "+condition+" GROUP BY line",
+		err := b.each("SELECT "+line+" AS line, SUM(users) FROM scanstats_unique WHERE day >= ? AND day < ? AND previous_day < ? AND "+condition+" GROUP BY line",
 			append([]any{from, to, from}, sceneArgs...), func() {
 				lines[id][i].People += people
 			}, &id, &people)

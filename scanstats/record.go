@@ -78,7 +78,7 @@ func (s *Store) entry(e *wxqrcode.Event) (entry, bool, error) {
 	case e.Type == wxqrcode.EventSubscribe:
 		n.kind = follow
 	case e.Type == wxqrcode.EventUnsubscribe:
-		n.kind = leave
+		n.kind = unfollow
 	case e.Type == wxqrcode.EventScan && n.scene != "":
 		n.kind = scan
 	default:

@@ -69,7 +69,7 @@ func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays 
 	}
 	c.People = int64(len(people))
 	for _, s := range stays {
-		for i, days := range stayDays {
+		for i, days := range retentionDays {
 			dayEnds := n.zone.start(n.zone.dayOf(s.came) + 1)
 			if !withStays || dayEnds.AddDate(0, 0, days).After(now) {
 				continue
@@ -84,7 +84,7 @@ func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays 
 }
 
 // history makes events of 70 days, in order.
-func history(people, scenes, events int) []*wxqrcode.Event {
+func makeEvents(people, scenes, events int) []*wxqrcode.Event {
 	rng := rand.New(rand.NewPCG(7, 7))
 	all := make([]*wxqrcode.Event, 0, events)
 	follows := map[string]bool{}
@@ -118,7 +118,7 @@ func TestAReportCountsWhatThePlainWayCounts(t *testing.T) {
 			c := testConfig()
 			c.KeepEvents = 100 * 24 * time.Hour
 			s := newTestStore(t, d, c)
-			n := naive{zone{shanghai}, history(60, 5, 4000)}
+			n := naive{zone{shanghai}, makeEvents(60, 5, 4000)}
 			entries := make([]entry, 0, len(n.events))
 			for _, e := range n.events {
 				entry, ok, err := s.entry(e)

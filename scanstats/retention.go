@@ -51,7 +51,7 @@ func (s *Store) purge(ctx context.Context) error {
 	if err != nil || purged == today {
 		return err
 	}
-	if err := s.purgePeople(ctx, *zone, now.Add(-s.cfg.KeepPeople)); err != nil {
+	if err := s.purgePeople(ctx, now, now.Add(-s.cfg.KeepPeople)); err != nil {
 		return err
 	}
 	if err := s.purgeEvents(ctx, now.Add(-s.cfg.KeepEvents)); err != nil {
@@ -60,31 +60,50 @@ func (s *Store) purge(ctx context.Context) error {
 	return s.change(ctx, func(t *tx) error { return t.insert(settingTable, []any{settingPurged, today}) })
 }
 
-// purgePeople deletes visitors who have not scanned since a time, followers who came before it and have not
-// scanned since, and those departures that no late push can be about any more.
-func (s *Store) purgePeople(ctx context.Context, z zone, before time.Time) error {
-	d := s.writer.dialect
-	visitors := d.sql("DELETE FROM scanstats_visitor WHERE id >= ? AND id < ? AND (last_day < ? OR days = 0 AND last_day < ?)")
-	// The first row of visitors behind a person is theirs, or they have none.
-	followers := d.sql("DELETE FROM scanstats_follower WHERE person >= ? AND person < ? AND followed_at < ? AND " +
-		"COALESCE(SUBSTR((SELECT id FROM scanstats_visitor WHERE id > scanstats_follower.person ORDER BY id LIMIT 1), 1, 16) <> person, TRUE)")
-	yesterday := z.dayOf(s.now()) - 1
+// settledBefore returns the time before which no event can arrive any more, also
+// at an instance whose clock is a day behind.
+func (s *Store) settledBefore() int64 {
+	const clockSkew = 24 * time.Hour
+	return s.now().Add(-s.cfg.KeepEvents - clockSkew).Unix()
+}
+
+// purgePeople deletes the history of users without an event since a time, and
+// that of users who unfollowed, up to the unfollow.
+func (s *Store) purgePeople(ctx context.Context, now, before time.Time) error {
 	for first := range 256 { // a part of the hashes, by their first byte
 		from, to := []byte{byte(first)}, []byte{byte(first + 1)}
 		if first == 255 {
-			to = bytes.Repeat([]byte{255}, len(visitorID(person{}, 0))+1) // behind all of them
+			to = bytes.Repeat([]byte{255}, len(person{})+1)
 		}
 		err := s.change(ctx, func(t *tx) error {
-			if err := t.exec(visitors, from, to, int64(z.dayOf(before)), int64(yesterday)); err != nil {
+			if err := t.exec(t.dialect.sql("DELETE FROM scanstats_person WHERE person >= ? AND person < ? AND last_at < ?"), from, to, before.Unix()); err != nil {
 				return err
 			}
-			return t.exec(followers, from, to, before.Unix())
+			return t.compactUnfollowed(from, to, s.settledBefore(), now.Add(-unfollowRetention).Unix())
 		})
 		if err != nil {
-			return fmt.Errorf("delete people not seen since %v: %w", before.Format(time.DateOnly), err)
+			return fmt.Errorf("delete users: %w", err)
 		}
 	}
 	return nil
+}
+
+// compactUnfollowed compacts the histories in a range of hashes that have an
+// unfollow before forgotten.
+func (t *tx) compactUnfollowed(from, to []byte, settled, forgotten int64) error {
+	var persons []person
+	histories := make(map[person]history)
+	var id, stored []byte
+	err := t.queryEach(t.dialect.sql("SELECT person, history FROM scanstats_person WHERE person >= ? AND person < ? AND unfollowed_at BETWEEN 1 AND ?"),
+		[]any{from, to, forgotten - 1}, func() {
+			p := person(id)
+			persons = append(persons, p)
+			histories[p] = decodeHistory(stored).compact(settled, forgotten)
+		}, &id, &stored)
+	if err != nil {
+		return err
+	}
+	return t.saveHistories(persons, histories)
 }
 
 // purgeEvents deletes what tells repeats of events that happened before a time.

@@ -59,6 +59,10 @@ func isNamed(loc *time.Location) bool {
 	return true
 }
 
+// A day is a date, in days since 1970-01-01. No event is as old as that, so 0 is
+// no day.
+type day int32
+
 // A zone tells days and hours.
 type zone struct{ *time.Location }
 

@@ -24,8 +24,8 @@ CREATE TABLE IF NOT EXISTS scanstats_hour (
     scene INT NOT NULL,
     scans BIGINT NOT NULL,
     new_followers BIGINT NOT NULL,
-    people BIGINT NOT NULL,
-    lost BIGINT NOT NULL,
+    unique_users BIGINT NOT NULL,
+    unfollows BIGINT NOT NULL,
     PRIMARY KEY (start, scene)
 ) ENGINE=InnoDB;
 
@@ -36,42 +36,32 @@ CREATE TABLE IF NOT EXISTS scanstats_day (
     scene INT NOT NULL,
     scans BIGINT NOT NULL,
     new_followers BIGINT NOT NULL,
-    people BIGINT NOT NULL,
-    lost BIGINT NOT NULL,
+    unique_users BIGINT NOT NULL,
+    unfollows BIGINT NOT NULL,
     left_1 BIGINT NOT NULL,
     left_7 BIGINT NOT NULL,
     left_30 BIGINT NOT NULL,
     PRIMARY KEY (day, scene)
 ) ENGINE=InnoDB;
 
--- How many people scanned on that day who had scanned before on previous_day, and not in between;
--- it is 0 for those who never had. Any range of days has as many people as come in it from a
--- previous_day before it.
-CREATE TABLE IF NOT EXISTS scanstats_people (
+-- How many users scanned on that day whose scan before was on previous_day, 0 for none. The users of a
+-- range of days are those whose day is in the range and whose previous_day is before it.
+CREATE TABLE IF NOT EXISTS scanstats_unique (
     day INT NOT NULL,
     scene INT NOT NULL,
     previous_day INT NOT NULL,
-    people BIGINT NOT NULL,
+    users BIGINT NOT NULL,
     PRIMARY KEY (day, scene, previous_day)
 ) ENGINE=InnoDB;
 
--- On which days a person scanned: id is the hash of the OpenID and the scene (4 bytes, big-endian). Bit n
--- of days is the n-th day before last_day, before_day the last one before those 64 days, or 0; bit n of
--- hours is the n-th hour of last_day. A row without days is of somebody who left: hours is when, in Unix
--- seconds, last_day the day, and before_day 1 if nobody knew which scene had brought them. It goes after a day or two.
-CREATE TABLE IF NOT EXISTS scanstats_visitor (
-    id BINARY(20) NOT NULL PRIMARY KEY,
-    last_day INT NOT NULL,
-    days BIGINT NOT NULL,
-    before_day INT NOT NULL,
-    hours BIGINT NOT NULL
-) ENGINE=InnoDB;
-
--- Which scene brought a follower, and when, in Unix seconds.
-CREATE TABLE IF NOT EXISTS scanstats_follower (
+-- The history of a user: person is a keyed hash of the OpenID, last_at the time of the last event,
+-- unfollowed_at that of the first unfollow in the history, 0 for none, in Unix seconds. The history has
+-- 13 bytes per record: kind, time (8 bytes), scene (4 bytes), big-endian.
+CREATE TABLE IF NOT EXISTS scanstats_person (
     person BINARY(16) NOT NULL PRIMARY KEY,
-    scene INT NOT NULL,
-    followed_at BIGINT NOT NULL
+    last_at BIGINT NOT NULL,
+    unfollowed_at BIGINT NOT NULL,
+    history MEDIUMBLOB NOT NULL
 ) ENGINE=InnoDB;
 
 -- What was recorded: the seconds of the event (4 bytes, big-endian) and a hash of what tells it from others.
