@@ -1,16 +1,14 @@
 package wxqrcode
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,10 +77,9 @@ type TokenSource struct {
 	cached atomic.Pointer[cachedToken] // nil if there is none
 
 	mu       sync.Mutex  // guards the fields below, and writes to cached
-	inflight *tokenFetch // nil if there is none
+	fetch    *tokenFetch // in flight, or the last one
+	retryAt  time.Time   // before it, a fetch that is done is not repeated
 	rejected secret      // the token that WeChat rejected last
-	err      error       // the last permanent error
-	errUntil time.Time
 }
 
 // A cachedToken is immutable.
@@ -114,19 +111,15 @@ func NewTokenSource(appID, appSecret string, opts ...Option) (*TokenSource, erro
 }
 
 func (cfg *config) tokenSource(appID, appSecret string) (*TokenSource, error) {
+	const reason = "must not be empty or contain spaces or control characters"
+	isInvalid := func(r rune) bool { return r <= ' ' || r == 0x7F }
 	switch {
-	case appID == "":
-		return nil, invalidConfig("AppID", "", "must not be empty")
-	case appSecret == "":
-		return nil, invalidConfig("AppSecret", "", "must not be empty")
+	case appID == "" || strings.ContainsFunc(appID, isInvalid):
+		return nil, invalidConfig("AppID", appID, reason)
+	case appSecret == "" || strings.ContainsFunc(appSecret, isInvalid):
+		return nil, invalidConfig("AppSecret", "", reason)
 	}
-	api := &tokenAPI{
-		client:    cfg.api(),
-		appID:     appID,
-		appSecret: newSecret(appSecret),
-		legacy:    cfg.legacyToken,
-		redact:    newRedactor(appSecret),
-	}
+	api := &tokenAPI{cfg.api(), appID, newSecret(appSecret), cfg.legacyToken, newRedactor(appSecret)}
 	store := cfg.tokenStore
 	if store == nil {
 		store = newMemoryStore()
@@ -140,12 +133,23 @@ func (cfg *config) tokenSource(appID, appSecret string) (*TokenSource, error) {
 func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
 	c, now := s.cached.Load(), time.Now()
 	switch {
-	case c == nil || !now.Before(c.expiresAt):
-		return s.fetchAndWait(ctx)
-	case !now.Before(c.refreshAt):
-		s.refresh(ctx, c)
+	case c != nil && now.Before(c.refreshAt):
+		return c.value, nil
+	case c != nil && now.Before(c.expiresAt):
+		s.join(ctx) // a refresh in the background
+		return c.value, nil
+	case s.tokens == nil:
+		return "", invalidConfig("TokenSource", "", "must not be the zero TokenSource; use NewTokenSource")
+	case ctx.Err() != nil:
+		return "", s.tokens.api.wrap(context.Cause(ctx))
 	}
-	return c.value, nil
+	f := s.join(ctx)
+	select {
+	case <-f.done:
+		return f.token, f.err
+	case <-ctx.Done():
+		return "", s.tokens.api.wrap(context.Cause(ctx))
+	}
 }
 
 // InvalidateToken drops the token if it is the cached one, so that the next
@@ -154,8 +158,8 @@ func (s *TokenSource) InvalidateToken(_ context.Context, token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.cached.Load(); c != nil && c.value == token {
-		s.rejected = newSecret(token)
 		s.cached.Store(nil)
+		s.rejected, s.retryAt = newSecret(token), time.Time{}
 	}
 }
 
@@ -167,71 +171,60 @@ func (s *TokenSource) LogValue() slog.Value {
 	return slog.StringValue("wxqrcode.TokenSource(" + s.appID + ")")
 }
 
-// refresh starts a fetch in the background if c is still cached and no fetch is
-// in flight.
-func (s *TokenSource) refresh(ctx context.Context, c *cachedToken) {
+// join returns the fetch in flight, or starts one that outlives ctx. It returns
+// the last fetch if its token is fresh, or if it is too early for another one.
+func (s *TokenSource) join(ctx context.Context) *tokenFetch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inflight == nil && s.cached.Load() == c {
-		s.startFetch(ctx, c.value)
+	c, now := s.cached.Load(), time.Now()
+	if s.fetch != nil && (!s.fetch.isDone() || now.Before(s.retryAt) || c != nil && now.Before(c.refreshAt)) {
+		return s.fetch
 	}
+	stale := ""
+	if c != nil && now.Before(c.expiresAt) {
+		stale = c.value
+	}
+	s.fetch = &tokenFetch{done: make(chan struct{})}
+	go s.run(context.WithoutCancel(ctx), s.fetch, stale, s.rejected.reveal())
+	return s.fetch
 }
 
-// fetchAndWait joins the fetch in flight, or starts one, and waits for it.
-func (s *TokenSource) fetchAndWait(ctx context.Context) (string, error) {
-	if s.tokens == nil {
-		return "", invalidConfig("TokenSource", "", "must not be the zero TokenSource; use NewTokenSource")
-	}
-	if ctx.Err() != nil {
-		return "", s.tokens.api.wrap(context.Cause(ctx))
-	}
-	s.mu.Lock()
-	c, now := s.cached.Load(), time.Now()
-	if c != nil && now.Before(c.expiresAt) { // another caller was faster
-		s.mu.Unlock()
-		return c.value, nil
-	}
-	if s.inflight == nil && now.Before(s.errUntil) {
-		err := s.err
-		s.mu.Unlock()
-		return "", err
-	}
-	if s.inflight == nil {
-		s.startFetch(ctx, "")
-	}
-	f := s.inflight
-	s.mu.Unlock()
+func (f *tokenFetch) isDone() bool {
 	select {
 	case <-f.done:
-		return f.token, f.err
-	case <-ctx.Done():
-		return "", s.tokens.api.wrap(context.Cause(ctx))
+		return true
+	default:
+		return false
 	}
 }
 
-// startFetch starts a fetch that outlives ctx, for a token other than stale.
-// s.mu must be held.
-func (s *TokenSource) startFetch(ctx context.Context, stale string) {
-	f := &tokenFetch{done: make(chan struct{})}
-	s.inflight = f
-	rejected := s.rejected.reveal()
-	go func() {
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), fetchTimeout.limit, fetchTimeout)
-		defer cancel()
-		for {
-			token, err := s.fetch(ctx, stale, rejected)
-			again := s.finish(f, rejected, token, err)
-			if again == "" {
-				return
-			}
-			stale, rejected = "", again
+// run fetches a token other than stale and rejected, and releases the waiters of
+// f. It fetches again if WeChat rejects that token in the meantime.
+func (s *TokenSource) run(ctx context.Context, f *tokenFetch, stale, rejected string) {
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout.limit, fetchTimeout)
+	defer cancel()
+	for {
+		token, err := s.get(ctx, stale, rejected)
+		s.mu.Lock()
+		now := s.rejected.reveal()
+		if err != nil || token.Value != now || now == rejected {
+			s.finish(f, token, err)
+			s.mu.Unlock()
+			break
 		}
-	}()
+		s.mu.Unlock()
+		stale, rejected = "", now
+	}
+	close(f.done)
+	if f.err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: access token not fetched",
+			slog.String("op", s.tokens.api.op()), slog.String("error", f.err.Error()))
+	}
 }
 
-// fetch gets a token from the store or from WeChat. A panic or runtime.Goexit in
-// a transport or a store is an error; code that ignores ctx is abandoned.
-func (s *TokenSource) fetch(ctx context.Context, stale, rejected string) (Token, error) {
+// get gets a token from the store or from WeChat. A panic or runtime.Goexit in a
+// transport or a store is an error; code that ignores ctx is abandoned.
+func (s *TokenSource) get(ctx context.Context, stale, rejected string) (Token, error) {
 	type result struct {
 		token Token
 		err   error
@@ -241,7 +234,7 @@ func (s *TokenSource) fetch(ctx context.Context, stale, rejected string) (Token,
 		r := result{err: s.tokens.api.wrap(errors.New("the transport or the token store called runtime.Goexit"))}
 		defer func() {
 			if p := recover(); p != nil {
-				r.err = s.tokens.api.wrap(&panicError{p, debug.Stack()})
+				r.err = s.tokens.api.wrap(fmt.Errorf("panic in the transport or the token store: %v", p))
 			}
 			done <- r
 		}()
@@ -255,60 +248,26 @@ func (s *TokenSource) fetch(ctx context.Context, stale, rejected string) (Token,
 	}
 }
 
-// finish ends the fetch f with its result and releases the waiters. If the
-// result is a token that WeChat rejected during the fetch, it returns that token
-// and the fetch continues.
-func (s *TokenSource) finish(f *tokenFetch, rejected string, token Token, err error) (again string) {
-	s.mu.Lock()
-	if now := s.rejected.reveal(); err == nil && now == token.Value && now != rejected {
-		s.mu.Unlock()
-		return now
-	}
-	s.inflight = nil
+// finish sets the result of f and caches the token. s.mu must be held.
+func (s *TokenSource) finish(f *tokenFetch, token Token, err error) {
 	f.token, f.err = token.Value, err
 	c, now := s.cached.Load(), time.Now()
+	valid := c != nil && now.Before(c.expiresAt)
+	s.retryAt = time.Time{}
 	switch {
-	case err == nil && (c == nil || c.value != token.Value || !now.Before(c.expiresAt)):
+	case err == nil && (!valid || c.value != token.Value):
 		s.cached.Store(newCachedToken(token, now))
-		s.errUntil = time.Time{}
-	case c != nil: // the refresh failed or returned the same token
-		s.cached.Store(&cachedToken{value: c.value, refreshAt: now.Add(refreshRetryDelay), expiresAt: c.expiresAt})
+	case valid: // the refresh failed or returned the same token
+		s.retryAt = now.Add(min(refreshRetryDelay, c.expiresAt.Sub(now)))
+	case isPermanent(err):
+		s.retryAt = now.Add(errorTTL)
 	}
-	if isPermanent(err) {
-		s.err, s.errUntil = err, now.Add(errorTTL)
-	}
-	s.mu.Unlock()
-	close(f.done)
-	if err != nil {
-		s.logFailure(err)
-	}
-	return ""
 }
-
-func (s *TokenSource) logFailure(err error) {
-	attrs := []slog.Attr{slog.String("op", s.tokens.api.op()), slog.String("error", err.Error())}
-	if p, ok := errors.AsType[*panicError](err); ok {
-		attrs = append(attrs, slog.String("stack", string(p.stack)))
-	}
-	s.log.LogAttrs(context.Background(), slog.LevelWarn, "wxqrcode: access token not fetched", attrs...)
-}
-
-// A panicError is a panic of a transport or a token store.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // isPermanent reports whether an immediate retry is of no use.
 func isPermanent(err error) bool {
-	for _, sentinel := range []error{ErrInvalidCredential, ErrIPNotAllowed, ErrUnauthorized, ErrQuotaExceeded, ErrInvalidToken} {
-		if errors.Is(err, sentinel) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, ErrInvalidCredential) || errors.Is(err, ErrIPNotAllowed) || errors.Is(err, ErrUnauthorized) ||
+		errors.Is(err, ErrQuotaExceeded) || errors.Is(err, ErrInvalidToken)
 }
 
 func newCachedToken(t Token, now time.Time) *cachedToken {
@@ -325,7 +284,7 @@ type tokenAPI struct {
 	appID     string
 	appSecret secret
 	legacy    bool      // use cgi-bin/token
-	redact    *redactor // of the AppSecret and of all recent tokens
+	redact    *redactor // of the AppSecret and of the last few tokens
 }
 
 // fetch requests a token. With force, WeChat invalidates the current token and
@@ -338,7 +297,12 @@ func (a *tokenAPI) fetch(ctx context.Context, force bool) (Token, error) {
 		r.secretQuery = url.Values{"grant_type": {"client_credential"}, "appid": {a.appID}, "secret": {a.appSecret.reveal()}}.Encode()
 	} else {
 		r.method, r.path = http.MethodPost, "/cgi-bin/stable_token"
-		r.body = a.stableTokenBody(force)
+		end := "}"
+		if force {
+			end = `,"force_refresh":true}`
+		}
+		r.body = fmt.Appendf(nil, `{"grant_type":"client_credential","appid":"%s","secret":"%s"%s`,
+			jsonEscaper.Replace(a.appID), jsonEscaper.Replace(a.appSecret.reveal()), end)
 	}
 	sent := time.Now()
 	res, err := doWithRetry(ctx, a.client, r, decodeJSON[tokenResponse])
@@ -351,19 +315,6 @@ func (a *tokenAPI) fetch(ctx context.Context, force bool) (Token, error) {
 		lifetime = time.Duration(res.ExpiresIn * float64(time.Second))
 	}
 	return Token{Value: res.AccessToken, ExpiresAt: sent.Add(lifetime)}, nil
-}
-
-func (a *tokenAPI) stableTokenBody(force bool) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(struct { // strings and a bool: it cannot fail
-		GrantType    string `json:"grant_type"`
-		AppID        string `json:"appid"`
-		Secret       string `json:"secret"`
-		ForceRefresh bool   `json:"force_refresh,omitempty"`
-	}{"client_credential", a.appID, a.appSecret.reveal(), force})
-	return b.Bytes()
 }
 
 func (a *tokenAPI) op() string {

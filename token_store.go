@@ -157,7 +157,7 @@ func (s *storedTokens) get(ctx context.Context, stale, rejected string) (Token, 
 	case err == nil && token.isValid():
 		return token, nil
 	case token.isValid(): // but not stored
-		s.logStoreError(ctx, err)
+		s.logWarning(ctx, s.api.redact.wrap(s.api.op()+": token store", err))
 		return token, nil
 	case err == nil:
 		err = errors.New("the store returned an expired token")
@@ -208,27 +208,24 @@ func (s *storedTokens) fetch(ctx context.Context, rejected string, forcedAt time
 // allow that: WeChat returns the same one to every instance, unless one of them
 // forces a refresh.
 func (s *storedTokens) fetchWithoutStore(ctx context.Context, rejected string, storeErr error) (Token, error) {
+	storeErr = s.api.redact.wrap(s.api.op()+": token store", storeErr)
 	if s.api.legacy || ctx.Err() != nil {
-		return Token{}, s.storeError(storeErr)
+		return Token{}, storeErr
 	}
 	token, err := s.api.fetch(ctx, false)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Token{}, err
-	case token.Value == rejected:
+	}
+	if token.Value == rejected {
 		return Token{}, s.api.rejectedAgain("there is no force refresh while the token store is unavailable")
 	}
-	s.logStoreError(ctx, storeErr)
+	s.logWarning(ctx, storeErr)
 	return token, nil
 }
 
-func (s *storedTokens) storeError(err error) error {
-	return s.api.redact.wrap(s.api.op()+": token store", err)
-}
-
-func (s *storedTokens) logStoreError(ctx context.Context, err error) {
+func (s *storedTokens) logWarning(ctx context.Context, err error) {
 	s.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: token store unavailable, using a token without it",
-		slog.String("error", s.storeError(err).Error()))
+		slog.String("error", err.Error()))
 }
 
 // key returns the key of the token. The tokens of the two endpoints are
