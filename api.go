@@ -54,7 +54,7 @@ type apiRequest struct {
 	body        []byte
 	timeout     *timeoutError // of one attempt
 	noRetry     bool
-	closeConn   bool // net/http logs bytes that follow a response on an idle connection
+	isToken     bool // a token request: see roundTrip and doWithRetry
 	redact      *redactor
 }
 
@@ -71,14 +71,22 @@ func doWithRetry[T any](ctx context.Context, c *apiClient, r *apiRequest, read f
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
 			return v, err
 		}
-		c.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: retrying request", slog.String("op", r.op),
-			slog.Int("attempt", attempts), slog.Duration("delay", delay), slog.String("error", err.Error()))
+		if r.isToken {
+			go c.logRetry(ctx, r.op, attempts, delay, err) // the logger may itself wait for the token
+		} else {
+			c.logRetry(ctx, r.op, attempts, delay, err)
+		}
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
-			return v, fmt.Errorf("%w; canceled before the next attempt: %w", err, context.Cause(ctx))
+			return v, fmt.Errorf("%w; canceled before the next attempt: %w", err, contextError(ctx))
 		}
 	}
+}
+
+func (c *apiClient) logRetry(ctx context.Context, op string, attempt int, delay time.Duration, err error) {
+	c.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: retrying request", slog.String("op", op),
+		slog.Int("attempt", attempt), slog.Duration("delay", delay), slog.String("error", err.Error()))
 }
 
 // attempt sends r once, to the active host. It fails over to the next host if
@@ -123,7 +131,7 @@ func roundTrip[T any](ctx context.Context, c *apiClient, base string, r *apiRequ
 	if r.method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.Close = r.closeConn
+	req.Close = r.isToken // net/http logs bytes that follow a response on an idle connection
 	res, err := c.http.Do(req)
 	if err != nil {
 		return v, r.transportError(ctx, base, err)
@@ -149,6 +157,7 @@ func (t secretTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := t.base.RoundTrip(sent)
 	if res != nil {
 		res.Request = r
+		res.Header.Del("Location") // or http.Client would follow it, or quote it in an error
 	}
 	return res, err
 }
@@ -225,7 +234,7 @@ func decodeJSON[T apiResponse](r *apiRequest, res *http.Response) (v T, err erro
 	case invalid == nil && v.status().Code != 0:
 		return v, r.apiError(res, v.status())
 	case res.StatusCode != http.StatusOK || invalid != nil:
-		return v, r.unexpectedResponse(res, len(body), "not the JSON of the API; does a proxy or a login page answer in place of WeChat?")
+		return v, r.unexpectedResponse(res, len(body), "not the JSON of the API")
 	case v.missing() != "":
 		return v, r.unexpectedResponse(res, len(body), v.missing())
 	}
@@ -261,14 +270,14 @@ func (r *apiRequest) apiError(res *http.Response, s apiStatus) error {
 // the API. It describes the response and does not quote it: a page may contain
 // the request, with the token in it.
 func (r *apiRequest) unexpectedResponse(res *http.Response, length int, reason string) error {
-	contentType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	contentType, _, _ := mime.ParseMediaType(r.redact.text(res.Header.Get("Content-Type")))
 	if res.StatusCode/100 == 3 {
 		reason = "a redirect, which is not followed"
 	}
 	return &ResponseError{
 		Op:          r.op,
 		HTTPStatus:  res.StatusCode,
-		ContentType: r.redact.text(contentType),
+		ContentType: contentType,
 		Length:      max(int64(length), res.ContentLength),
 		Reason:      reason,
 	}
@@ -327,6 +336,15 @@ func (e *transportError) Temporary() bool { return !e.permanent }
 // [ErrUnexpectedResponse].
 func (e *transportError) Is(target error) bool {
 	return e.timeout && target == context.DeadlineExceeded || e.truncated && target == ErrUnexpectedResponse
+}
+
+// contextError returns why ctx ended: its error, and its cause if that is another
+// one.
+func contextError(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return context.Cause(ctx)
 }
 
 // A timeoutError reports that a time limit of this package expired, not one of

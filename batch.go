@@ -235,7 +235,7 @@ func (b *batch) waitForTurn(start context.Context) error {
 		case <-time.After(time.Until(turn)):
 		}
 		if start.Err() != nil {
-			return fmt.Errorf("%w: %w", ErrNotAttempted, context.Cause(start))
+			return fmt.Errorf("%w: %w", ErrNotAttempted, contextError(start))
 		}
 		if !b.isPaused() { // since nextTurn
 			return nil
@@ -275,16 +275,16 @@ func (b *batch) pauseIfLimited(err error) {
 // observe stops the batch if the error of a request means that others will fail
 // too.
 func (b *batch) observe(err error) {
-	apiErr, isAPIError := errors.AsType[*APIError](err)
-	_, isInvalid := errors.AsType[*ValidationError](err)
-	switch {
-	case isInvalid || b.ctx.Err() != nil:
-	case isAPIError && apiErr.Code == errcodePermanentQuota:
+	if _, ok := errors.AsType[*ValidationError](err); ok || b.ctx.Err() != nil {
+		return
+	}
+	if e, ok := errors.AsType[*APIError](err); ok && e.Code == errcodePermanentQuota {
 		b.stopNew(err)
-	case errors.Is(err, ErrQuotaExceeded), errors.Is(err, ErrUnauthorized),
-		errors.Is(err, ErrInvalidCredential), errors.Is(err, ErrIPNotAllowed):
+	} else if errors.Is(err, ErrQuotaExceeded) || errors.Is(err, ErrUnauthorized) ||
+		errors.Is(err, ErrInvalidCredential) || errors.Is(err, ErrIPNotAllowed) {
 		b.stop(err)
-	case b.countFailures(err) >= maxIdenticalFailure:
+	}
+	if b.countFailures(err) >= maxIdenticalFailure {
 		b.stop(err)
 	}
 }

@@ -455,6 +455,7 @@ func TestCreateAll_StopsAfterTwentyFailuresAlike(t *testing.T) {
 		{"an unknown errcode", func(int, string) (int, string, error) { return 200, `{"errcode":99999}`, nil }, wxqrcode.ErrUnexpectedResponse},
 		{"a page", func(int, string) (int, string, error) { return 403, "<html>", nil }, wxqrcode.ErrUnexpectedResponse},
 		{"a refused connection", func(int, string) (int, string, error) { return 0, "", refused }, syscall.ECONNREFUSED},
+		{"used up permanent codes, though all of them exist", func(int, string) (int, string, error) { return 200, `{"errcode":45029}`, nil }, wxqrcode.ErrQuotaExceeded},
 		{"a success now and then", func(n int, _ string) (int, string, error) {
 			if n%20 == 0 {
 				return 200, "", nil
@@ -480,7 +481,9 @@ func TestCreateAll_StopsAfterTwentyFailuresAlike(t *testing.T) {
 					return respond(status, text)
 				}, wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: 1}), wxqrcode.WithAPIURL("https://api.example"))
 				notAttempted := 0
-				for r := range outcomes(client.CreateAll(t.Context(), numberedRequests(100), wxqrcode.BatchOptions{Concurrency: 1})) {
+				for r := range outcomes(client.CreateAll(t.Context(), numberedRequests(100), wxqrcode.BatchOptions{
+					Concurrency: 1, Existing: func(wxqrcode.Request) bool { return true },
+				})) {
 					if errors.Is(r.Err, wxqrcode.ErrNotAttempted) {
 						require.ErrorIs(t, r.Err, test.is)
 						notAttempted++

@@ -278,6 +278,7 @@ func TestClient_CreateWithoutToken(t *testing.T) {
 		{"the provider's own error", &tokenList{err: lost}, lost},
 		{"an empty token", wxqrcode.StaticToken(""), wxqrcode.ErrInvalidToken},
 		{"a nil function", wxqrcode.TokenProviderFunc(nil), wxqrcode.ErrInvalidConfig},
+		{"a nil TokenSource", (*wxqrcode.TokenSource)(nil), wxqrcode.ErrInvalidConfig},
 		{"a zero TokenSource", new(wxqrcode.TokenSource), wxqrcode.ErrInvalidConfig},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -120,6 +120,9 @@ type APIError struct {
 func (e *APIError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "wxqrcode: %s: errcode %d: %s; %s", e.Op, e.Code, e.Message, e.hint())
+	if !e.RetryAt.IsZero() {
+		fmt.Fprintf(&b, "; it resets at %s", e.RetryAt.Format(time.RFC3339))
+	}
 	if e.RequestID != "" {
 		fmt.Fprintf(&b, " (rid %s)", e.RequestID)
 	}
@@ -170,7 +173,7 @@ func (e *ResponseError) Error() string {
 	case errors.Is(e, ErrTicketNotFound):
 		return text + "; the ticket is wrong or its code expired, create a new one"
 	}
-	return text
+	return text + "; does a proxy or a login page respond in place of WeChat?"
 }
 
 // Is reports whether target is an error that the response stands for.
@@ -227,7 +230,7 @@ var errcodes = map[int]errcodeInfo{
 	errcodeInvalidCredential: {ErrInvalidToken, hintToken},
 	errcodeInvalidToken:      {ErrInvalidToken, hintToken},
 	errcodeTokenExpired:      {ErrInvalidToken, "the token expired: request a new one"},
-	41001:                    {ErrInvalidToken, "no access token was sent"},
+	41001:                    {ErrInvalidToken, "no access token was sent; in cloud hosting, add the path of the API to the list of 云调用 in the cloud console"},
 
 	40002: {ErrInvalidCredential, "the grant type is wrong"},
 	40013: {ErrInvalidCredential, hintAppID},

@@ -105,6 +105,10 @@ func TestErrors_Texts(t *testing.T) {
 			"wxqrcode: stable_token: errcode 40013: invalid appid; the AppID is wrong: correct the configuration (rid 5f69b2e4-53f3fc1f-093ca3a3)",
 		},
 		{
+			&wxqrcode.APIError{Op: "create", Code: 45011, Message: "limit", RetryAt: time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)},
+			"wxqrcode: create: errcode 45011: limit; too many requests within a minute: wait for the next minute; it resets at 2026-01-01T00:01:00Z",
+		},
+		{
 			&wxqrcode.APIError{Op: "create", Code: 40001, Message: "invalid credential"},
 			"wxqrcode: create: errcode 40001: invalid credential; another program fetched a token for this account, " +
 				"or the token belongs to another account: share one TokenSource, or use stable_token everywhere",
@@ -119,7 +123,8 @@ func TestErrors_Texts(t *testing.T) {
 		},
 		{
 			&wxqrcode.ResponseError{Op: "create", HTTPStatus: 502, ContentType: "text/html", Length: 12, Reason: "not JSON"},
-			"wxqrcode: create: unexpected response: HTTP status 502, text/html, 12 bytes: not JSON",
+			"wxqrcode: create: unexpected response: HTTP status 502, text/html, 12 bytes: not JSON; " +
+				"does a proxy or a login page respond in place of WeChat?",
 		},
 		{
 			&wxqrcode.ResponseError{Op: "create", HTTPStatus: 429, Reason: "not JSON"},

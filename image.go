@@ -111,7 +111,7 @@ func fetchImage[T any](ctx context.Context, c *Client, t Ticket, use func(*image
 		path:    imagePath,
 		query:   imageQuery + url.QueryEscape(string(t)),
 		timeout: imageTimeout,
-		redact:  newRedactor(""),
+		redact:  c.redact,
 	}, func(r *apiRequest, res *http.Response) (v T, err error) {
 		body, err := newImageBody(r, res)
 		if err != nil {

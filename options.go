@@ -32,9 +32,8 @@ type config struct {
 }
 
 // WithHTTPClient sends all requests through a copy of c that follows no
-// redirects, which would carry the access token in the Referer header. The
-// transport of c sees the access token in the URL of each request: it must not
-// log or store the URL.
+// redirects. The transport of c sees the access token in the URL of each request:
+// it must not log or store the URL.
 //
 // The default, also for a nil c, is a client with its own transport, which
 // keeps 64 idle connections per host and dials for at most 3 s. Limit the dial
@@ -205,7 +204,6 @@ func (cfg *config) apiClient(hosts ...string) *apiClient {
 	c := &apiClient{http: *cfg.httpClient, timeout: cfg.httpClient.Timeout, hosts: hosts, retry: cfg.retry, log: cfg.log}
 	c.http.Timeout = 0
 	c.userAgent = []string{strings.TrimSpace(cfg.userAgent + " wxqrcode/" + version())}
-	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http.Transport = secretTransport{cmp.Or(c.http.Transport, http.DefaultTransport)}
 	return c
 }
@@ -255,5 +253,5 @@ func parseBaseURL(field, base string) (string, error) {
 	if i := strings.IndexAny(shown, "?#"); i >= 0 {
 		shown = shown[:i]
 	}
-	return "", invalidConfig(field, shown, "must be http or https, a host and an optional path, such as "+apiURL)
+	return "", invalidConfig(field, shown, "must be http or https, a host and an optional path, without user, query and fragment, such as "+apiURL)
 }

@@ -40,6 +40,7 @@ type Client struct {
 	source *TokenSource  // of New, else nil
 	api    *apiClient
 	images *apiClient
+	redact *redactor // of the last few access tokens
 }
 
 // New returns a Client of the account with the given AppID and AppSecret, with
@@ -99,7 +100,7 @@ func NewCloudHosting(opts ...Option) (*Client, error) {
 }
 
 func (cfg *config) client(tokens TokenProvider) *Client {
-	return &Client{tokens: tokens, api: cfg.api(), images: cfg.apiClient(cfg.imageURL)}
+	return &Client{tokens: tokens, api: cfg.api(), images: cfg.apiClient(cfg.imageURL), redact: newRedactor("")}
 }
 
 // TokenSource returns the TokenSource of a Client that [New] returned, to share
@@ -133,7 +134,7 @@ func (c *Client) Create(ctx context.Context, r Request) (*QRCode, error) {
 			secretQuery: accessTokenQuery(token),
 			body:        body,
 			timeout:     jsonTimeout,
-			redact:      newRedactor(token),
+			redact:      c.redact,
 		}, decodeJSON[createResponse])
 		if err != nil {
 			return nil, err
@@ -192,7 +193,7 @@ func withToken[T any](ctx context.Context, c *Client, op string, f func(token st
 	case c.tokens == nil: // cloud hosting
 		return f("")
 	}
-	token, err := c.accessToken(ctx, op, "")
+	token, err := c.accessToken(ctx, op)
 	if err != nil {
 		return zero, err
 	}
@@ -201,7 +202,7 @@ func withToken[T any](ctx context.Context, c *Client, op string, f func(token st
 		return v, err
 	}
 	c.invalidateToken(ctx, token)
-	next, tokenErr := c.accessToken(ctx, op, token)
+	next, tokenErr := c.accessToken(ctx, op)
 	switch {
 	case tokenErr != nil:
 		return zero, fmt.Errorf("%w; no other token: %w", err, tokenErr)
@@ -215,16 +216,15 @@ func withToken[T any](ctx context.Context, c *Client, op string, f func(token st
 	return v, err
 }
 
-// accessToken gets a token from the provider. The rejected token, if any, must
-// not appear in its error.
-func (c *Client) accessToken(ctx context.Context, op, rejected string) (string, error) {
+func (c *Client) accessToken(ctx context.Context, op string) (string, error) {
 	token, err := c.tokens.AccessToken(ctx)
 	switch {
 	case err != nil:
-		return "", newRedactor(rejected).wrap(op+": access token", err)
+		return "", c.redact.wrap(op+": access token", err)
 	case token == "":
 		return "", fmt.Errorf("wxqrcode: %s: the TokenProvider returned an empty token: %w", op, ErrInvalidToken)
 	}
+	c.redact.add(token)
 	return token, nil
 }
 

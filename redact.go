@@ -35,17 +35,18 @@ func (r *redactor) add(secret string) {
 
 const redacted = "[redacted]"
 
-// text returns s without the secrets, raw or escaped, on one line of valid
-// UTF-8, and truncated to what fits into an error.
-func (r *redactor) text(s string) string {
-	s = strings.ToValidUTF8(r.replace(s), "\uFFFD")
-	s = strings.Map(func(c rune) rune {
+// text returns an errmsg without the secrets, raw or escaped, on one line of
+// valid UTF-8, and truncated.
+func (r *redactor) text(s string) string { return truncate(oneLine(r.replace(s))) }
+
+// oneLine returns s as valid UTF-8 without control characters.
+func oneLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
 			return ' '
 		}
 		return c
-	}, s)
-	return truncate(strings.TrimSpace(s))
+	}, strings.ToValidUTF8(s, "\uFFFD")))
 }
 
 // truncate shortens valid UTF-8 to about 200 bytes.
@@ -96,8 +97,9 @@ const prefix = "wxqrcode: "
 // contains a secret, [errors.Is] finds err in it, and [errors.As] does not.
 func (r *redactor) wrap(what string, err error) error {
 	text := err.Error()
-	e := &wrappedError{text: prefix + what + ": " + strings.TrimPrefix(r.text(text), prefix), cause: err}
-	if r.replace(text) != text {
+	clean := r.replace(text)
+	e := &wrappedError{text: prefix + what + ": " + strings.TrimPrefix(oneLine(clean), prefix), cause: err}
+	if clean != text {
 		e.cause = nil
 		e.is = func(target error) bool { return errors.Is(err, target) }
 	}

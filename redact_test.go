@@ -106,6 +106,12 @@ var failures = map[string]roundTripper{
 		res.Header.Set("Location", "https://elsewhere.example/"+r.URL.RequestURI())
 		return res, err
 	},
+	"a redirect to an invalid URL with a part of the secret": func(r *http.Request) (*http.Response, error) {
+		res, err := respond(302, "")
+		s := sentSecret(r)
+		res.Header.Set("Location", "https://else where:x/"+s[:len(s)-2])
+		return res, err
+	},
 	"a redirect to what is no URL": func(r *http.Request) (*http.Response, error) {
 		res, err := respond(302, "")
 		res.Header.Set("Location", "https://else where.example:x/?"+r.URL.RawQuery+sentBody(r))
@@ -362,6 +368,40 @@ func TestRedactor_ErrorsOfAProvider(t *testing.T) {
 	require.True(t, ok)
 	assert.Same(t, whole, got)
 	assert.NotContains(t, err.Error(), "\n")
+}
+
+func TestRedactor_ContentTypeInAnotherCase(t *testing.T) {
+	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("77_AbCdEfGh"), quiet, wxqrcode.WithHTTPClient(&http.Client{
+		Transport: roundTripper(func(*http.Request) (*http.Response, error) { return respondTyped(400, "text/77_AbCdEfGh", "x") }),
+	}))
+	require.NoError(t, err)
+	_, err = client.Create(t.Context(), aCode)
+	assert.NotContains(t, strings.ToLower(err.Error()), "77_abcdefgh")
+}
+
+// What came before is known: the token of an earlier request, and the rejected
+// one.
+func TestRedactor_EarlierTokens(t *testing.T) {
+	client, mock := newMockClient(t, &tokenList{tokens: []string{hiddenToken, hiddenNew}, err: fmt.Errorf("%s cannot be refreshed", hiddenToken)})
+	mock.RegisterResponder(http.MethodPost, createURL, answers(`{"errcode":40001,"errmsg":"invalid"}`,
+		fmt.Sprintf(`{"errcode":40013,"errmsg":%q}`, "in place of "+hiddenToken)))
+	_, err := client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
+	assertShowsNothing(t, err)
+	_, err = client.Create(t.Context(), aCode)
+	require.ErrorContains(t, err, "cannot be refreshed")
+	assertShowsNothing(t, err)
+}
+
+func TestRedactor_WrappedErrorsStayWhole(t *testing.T) {
+	server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+		return respond(200, `{"errcode":40164,"errmsg":"invalid ip 203.0.113.9 ipv6 ::ffff:203.0.113.9, not in whitelist rid: 5f69b2e4-53f3fc1f-093ca3a3"}`)
+	}}
+	client, err := wxqrcode.NewClient(newSource(t, server))
+	require.NoError(t, err)
+	_, err = client.Create(t.Context(), aCode)
+	require.ErrorIs(t, err, wxqrcode.ErrIPNotAllowed)
+	assert.ErrorContains(t, err, "rid 5f69b2e4-53f3fc1f-093ca3a3")
 }
 
 func TestRedactor_ErrorNamesThePackageOnce(t *testing.T) {

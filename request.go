@@ -180,8 +180,8 @@ func (r Request) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON implements [json.Unmarshaler]. It returns a [*ValidationError]
-// if the JSON is not a valid request, for instance if the scene does not fit the
-// action.
+// if the JSON is not null or a valid request, for instance if the scene does not
+// fit the action.
 func (r *Request) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" { // by the convention of encoding/json
 		return nil

@@ -324,7 +324,7 @@ func TestRequest_JSONNull(t *testing.T) {
 }
 
 func TestRequest_MarshalRejectsInvalidRequests(t *testing.T) {
-	for _, value := range []any{wxqrcode.Request{}, wxqrcode.Scene{}, wxqrcode.Permanent(wxqrcode.SceneID(0)), wxqrcode.Temporary(wxqrcode.SceneID(1), 0)} {
+	for _, value := range []any{wxqrcode.Request{}, wxqrcode.Scene{}, wxqrcode.SceneStr("a\xff"), wxqrcode.SceneStr(""), wxqrcode.SceneID(0), wxqrcode.Permanent(wxqrcode.SceneID(0)), wxqrcode.Temporary(wxqrcode.SceneID(1), 0)} {
 		_, err := json.Marshal(value)
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 	}

@@ -84,20 +84,24 @@ type sceneJSON struct {
 	Str *string `json:"scene_str,omitempty"`
 }
 
-// MarshalJSON implements [json.Marshaler]. The zero Scene is a
+// validate checks the scene against the limits of a temporary code, which are
+// the wider ones.
+func (s Scene) validate() error { return Temporary(s, MaxLifetime).Validate() }
+
+// MarshalJSON implements [json.Marshaler]. An invalid scene is a
 // [*ValidationError].
 func (s Scene) MarshalJSON() ([]byte, error) {
-	switch s.kind {
-	case sceneID:
-		return json.Marshal(sceneJSON{ID: &s.id})
-	case sceneStr:
-		return json.Marshal(sceneJSON{Str: &s.str})
+	if err := s.validate(); err != nil {
+		return nil, err
 	}
-	return nil, errNoScene
+	if s.kind == sceneID {
+		return json.Marshal(sceneJSON{ID: &s.id})
+	}
+	return json.Marshal(sceneJSON{Str: &s.str})
 }
 
 // UnmarshalJSON implements [json.Unmarshaler]. It returns a [*ValidationError]
-// if the JSON is not exactly one valid scene_id or scene_str.
+// if the JSON is not null or exactly one valid scene_id or scene_str.
 func (s *Scene) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" { // by the convention of encoding/json
 		return nil
@@ -115,7 +119,7 @@ func (s *Scene) UnmarshalJSON(b []byte) error {
 	case j.Str != nil:
 		decoded = SceneStr(*j.Str)
 	}
-	if err := Temporary(decoded, MaxLifetime).Validate(); err != nil { // the wider limits
+	if err := decoded.validate(); err != nil {
 		return err
 	}
 	*s = decoded

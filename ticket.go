@@ -39,7 +39,7 @@ func (t Ticket) validate() error {
 func (t Ticket) notRaw() string {
 	switch {
 	case strings.Contains(string(t), "://"):
-		return "it is a URL: pass the value of its ticket parameter, unescaped"
+		return "it is a URL: pass the ticket, or the unescaped value of the ticket parameter"
 	case strings.Contains(string(t), "%"):
 		return "it is URL-escaped: unescape it first"
 	case strings.Contains(string(t), " "):
@@ -85,7 +85,7 @@ func parseTicket(t string) (info TicketInfo, err error) {
 		return info, errors.New("it is not base64")
 	}
 	if len(b) < ticketHeader || b[0] != 0x81 || b[1] != 0x01 {
-		return info, errors.New("it does not begin with 81 01")
+		return info, errors.New("it does not begin like a ticket, with the bytes 81 01")
 	}
 	address, b := ticketField(b[ticketHeader:], 1)
 	creation, b := ticketField(b, 2)

@@ -124,13 +124,16 @@ func (cfg *config) tokenSource(appID, appSecret string) (*TokenSource, error) {
 	if store == nil {
 		store = newMemoryStore()
 	}
-	return &TokenSource{appID: appID, tokens: &storedTokens{api: api, store: store, log: cfg.log}, log: cfg.log}, nil
+	return &TokenSource{appID: appID, tokens: &storedTokens{api: api, store: store}, log: cfg.log}, nil
 }
 
 // AccessToken returns the access token. It fetches one if none is cached or the
 // cached one expired. The fetch takes at most 15 s and continues for other callers
 // if ctx ends.
 func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
+	if s == nil || s.tokens == nil {
+		return "", invalidConfig("TokenSource", "", "must not be nil or the zero TokenSource; use NewTokenSource")
+	}
 	c, now := s.cached.Load(), time.Now()
 	switch {
 	case c != nil && now.Before(c.refreshAt):
@@ -138,17 +141,15 @@ func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
 	case c != nil && now.Before(c.expiresAt):
 		s.join(ctx) // a refresh in the background
 		return c.value, nil
-	case s.tokens == nil:
-		return "", invalidConfig("TokenSource", "", "must not be the zero TokenSource; use NewTokenSource")
 	case ctx.Err() != nil:
-		return "", s.tokens.api.wrap(context.Cause(ctx))
+		return "", s.tokens.api.wrap(contextError(ctx))
 	}
 	f := s.join(ctx)
 	select {
 	case <-f.done:
 		return f.token, f.err
 	case <-ctx.Done():
-		return "", s.tokens.api.wrap(context.Cause(ctx))
+		return "", s.tokens.api.wrap(contextError(ctx))
 	}
 }
 
@@ -203,26 +204,24 @@ func (f *tokenFetch) isDone() bool {
 func (s *TokenSource) run(ctx context.Context, f *tokenFetch, stale, rejected string) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout.limit, fetchTimeout)
 	defer cancel()
-	for {
-		token, err := s.get(ctx, stale, rejected)
-		s.mu.Lock()
-		now := s.rejected.reveal()
-		if err != nil || token.Value != now || now == rejected {
-			s.finish(f, token, err)
-			s.mu.Unlock()
-			break
-		}
-		s.mu.Unlock()
-		stale, rejected = "", now
+	token, err := s.get(ctx, stale, rejected)
+	for !s.finish(f, rejected, token, err) {
+		stale, rejected = "", token.Value
+		token, err = s.get(ctx, stale, rejected)
 	}
 	close(f.done)
-	if f.err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: access token not fetched",
-			slog.String("op", s.tokens.api.op()), slog.String("error", f.err.Error()))
+	if err == nil {
+		return
 	}
+	message := "wxqrcode: access token not fetched"
+	if f.err == nil {
+		message = "wxqrcode: token store failed, using an access token without it"
+	}
+	s.log.LogAttrs(ctx, slog.LevelWarn, message, slog.String("op", s.tokens.api.op()), slog.String("error", err.Error()))
 }
 
-// get gets a token from the store or from WeChat. A panic or runtime.Goexit in a
+// get gets a token from the store or from WeChat. A token beside an error is
+// valid: only the store failed. A panic or runtime.Goexit in a
 // transport or a store is an error; code that ignores ctx is abandoned.
 func (s *TokenSource) get(ctx context.Context, stale, rejected string) (Token, error) {
 	type result struct {
@@ -248,20 +247,29 @@ func (s *TokenSource) get(ctx context.Context, stale, rejected string) (Token, e
 	}
 }
 
-// finish sets the result of f and caches the token. s.mu must be held.
-func (s *TokenSource) finish(f *tokenFetch, token Token, err error) {
-	f.token, f.err = token.Value, err
+// finish sets the result of f and caches the token. It returns false if WeChat
+// rejected that token during the fetch.
+func (s *TokenSource) finish(f *tokenFetch, rejected string, token Token, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.rejected.reveal(); token.Value != "" && token.Value == now && now != rejected {
+		return false
+	}
+	f.token, s.retryAt = token.Value, time.Time{}
+	if token.Value == "" {
+		f.err = err
+	}
 	c, now := s.cached.Load(), time.Now()
 	valid := c != nil && now.Before(c.expiresAt)
-	s.retryAt = time.Time{}
 	switch {
-	case err == nil && (!valid || c.value != token.Value):
+	case f.err == nil && (!valid || c.value != token.Value):
 		s.cached.Store(newCachedToken(token, now))
 	case valid: // the refresh failed or returned the same token
 		s.retryAt = now.Add(min(refreshRetryDelay, c.expiresAt.Sub(now)))
-	case isPermanent(err):
+	case isPermanent(f.err):
 		s.retryAt = now.Add(errorTTL)
 	}
+	return true
 }
 
 // isPermanent reports whether an immediate retry is of no use.
@@ -291,7 +299,7 @@ type tokenAPI struct {
 // creates another one; such a request is sent once, because WeChat allows 20 a
 // day.
 func (a *tokenAPI) fetch(ctx context.Context, force bool) (Token, error) {
-	r := &apiRequest{op: a.op(), timeout: jsonTimeout, noRetry: force, closeConn: true, redact: a.redact}
+	r := &apiRequest{op: a.op(), timeout: jsonTimeout, noRetry: force, isToken: true, redact: a.redact}
 	if a.legacy {
 		r.method, r.path = http.MethodGet, "/cgi-bin/token"
 		r.secretQuery = url.Values{"grant_type": {"client_credential"}, "appid": {a.appID}, "secret": {a.appSecret.reveal()}}.Encode()

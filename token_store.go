@@ -41,7 +41,8 @@ func (t Token) isUsable(stale, rejected string) bool {
 // Package wxtest has a conformance suite, TestTokenStore.
 //
 // The key is "<appid>:stable" or "<appid>:legacy". Methods must return when their
-// context ends; a fetch takes at most 15 s in any case. If the text of an error
+// context ends. A Load takes at most 5 s, so does the wait for the lock of Update,
+// and a fetch with all of it takes at most 15 s. If the text of an error
 // contains a token, the TokenSource removes it.
 type TokenStore interface {
 	// Load returns the stored token, or [ErrTokenNotFound]. The token may be
@@ -114,31 +115,67 @@ func (m *memoryStore) Update(ctx context.Context, key string, fn func(context.Co
 	return t, err
 }
 
-// minForceInterval is the shortest time between two force refreshes: WeChat
-// ignores an earlier one.
-const minForceInterval = 30 * time.Second
+const (
+	// minForceInterval is the shortest time between two force refreshes: WeChat
+	// ignores an earlier one.
+	minForceInterval = 30 * time.Second
+
+	// storeTimeout limits Load, and how long Update waits for the lock, so that a
+	// store that hangs leaves time for a fetch without it.
+	storeTimeout = 5 * time.Second
+)
 
 // storedTokens gets access tokens through a TokenStore, which several instances
 // may share.
 type storedTokens struct {
 	api      *tokenAPI
 	store    TokenStore
-	log      *slog.Logger
 	forcedAt atomic.Int64 // the last force refresh of this instance, in Unix nanoseconds, if the store lost it
 }
 
 // get returns a valid token other than stale and rejected: from the store if
-// another instance has put it there, else from WeChat.
+// another instance has put it there, else from WeChat. A token beside an error is
+// valid: only the store failed.
 func (s *storedTokens) get(ctx context.Context, stale, rejected string) (Token, error) {
-	token, err := s.store.Load(ctx, s.key())
-	s.api.redact.add(token.Value)
-	switch {
-	case err == nil && token.isUsable(stale, rejected):
+	token, err := s.load(ctx)
+	if err == nil && token.isUsable(stale, rejected) {
 		return token, nil
-	case err != nil && !errors.Is(err, ErrTokenNotFound):
+	}
+	if err != nil && !errors.Is(err, ErrTokenNotFound) {
 		return s.fetchWithoutStore(ctx, rejected, err)
 	}
-	token, err = s.store.Update(ctx, s.key(), func(ctx context.Context, current Token) (Token, error) {
+	token, err = s.update(ctx, stale, rejected)
+	if e, ok := errors.AsType[*fetchError](err); ok {
+		return Token{}, e.error
+	}
+	if !token.isValid() {
+		return s.fetchWithoutStore(ctx, rejected, cmp.Or(err, errExpiredToken))
+	}
+	if err != nil {
+		err = s.storeError(err)
+	}
+	return token, err
+}
+
+var errExpiredToken = errors.New("the store returned an expired token")
+
+func (s *storedTokens) load(ctx context.Context) (Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	token, err := s.store.Load(ctx, s.key())
+	s.api.redact.add(token.Value)
+	return token, err
+}
+
+// update fetches a token under the lock of the store, unless another instance has
+// done so. An error of the fetch is a fetchError.
+func (s *storedTokens) update(ctx context.Context, stale, rejected string) (Token, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	waiting := time.AfterFunc(storeTimeout, cancel)
+	defer waiting.Stop()
+	token, err := s.store.Update(ctx, s.key(), func(ctx context.Context, current Token) (Token, error) {
+		waiting.Stop()
 		s.api.redact.add(current.Value)
 		if current.isUsable(stale, rejected) {
 			return current, nil
@@ -150,19 +187,7 @@ func (s *storedTokens) get(ctx context.Context, stale, rejected string) (Token, 
 		return token, err
 	})
 	s.api.redact.add(token.Value)
-	fetchErr, fetchFailed := errors.AsType[*fetchError](err)
-	switch {
-	case fetchFailed:
-		return Token{}, fetchErr.error
-	case err == nil && token.isValid():
-		return token, nil
-	case token.isValid(): // but not stored
-		s.logWarning(ctx, s.api.redact.wrap(s.api.op()+": token store", err))
-		return token, nil
-	case err == nil:
-		err = errors.New("the store returned an expired token")
-	}
-	return s.fetchWithoutStore(ctx, rejected, err)
+	return token, err
 }
 
 // A fetchError distinguishes an error of WeChat from one of the store.
@@ -208,9 +233,8 @@ func (s *storedTokens) fetch(ctx context.Context, rejected string, forcedAt time
 // allow that: WeChat returns the same one to every instance, unless one of them
 // forces a refresh.
 func (s *storedTokens) fetchWithoutStore(ctx context.Context, rejected string, storeErr error) (Token, error) {
-	storeErr = s.api.redact.wrap(s.api.op()+": token store", storeErr)
 	if s.api.legacy || ctx.Err() != nil {
-		return Token{}, storeErr
+		return Token{}, s.storeError(storeErr)
 	}
 	token, err := s.api.fetch(ctx, false)
 	if err != nil {
@@ -219,13 +243,11 @@ func (s *storedTokens) fetchWithoutStore(ctx context.Context, rejected string, s
 	if token.Value == rejected {
 		return Token{}, s.api.rejectedAgain("there is no force refresh while the token store is unavailable")
 	}
-	s.logWarning(ctx, storeErr)
-	return token, nil
+	return token, s.storeError(storeErr)
 }
 
-func (s *storedTokens) logWarning(ctx context.Context, err error) {
-	s.log.LogAttrs(ctx, slog.LevelWarn, "wxqrcode: token store unavailable, using a token without it",
-		slog.String("error", err.Error()))
+func (s *storedTokens) storeError(err error) error {
+	return s.api.redact.wrap(s.api.op()+": token store", err)
 }
 
 // key returns the key of the token. The tokens of the two endpoints are

@@ -676,9 +676,14 @@ type stubStore struct {
 	load    func(key string) (wxqrcode.Token, error)
 	update  func(key string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error)
 	current wxqrcode.Token // passed to fn
+	hangIn  string         // the method that ends with its context only
 }
 
-func (s *stubStore) Load(_ context.Context, key string) (wxqrcode.Token, error) {
+func (s *stubStore) Load(ctx context.Context, key string) (wxqrcode.Token, error) {
+	if s.hangIn == "Load" {
+		<-ctx.Done()
+		return wxqrcode.Token{}, ctx.Err()
+	}
 	if s.load == nil {
 		return wxqrcode.Token{}, wxqrcode.ErrTokenNotFound
 	}
@@ -686,6 +691,10 @@ func (s *stubStore) Load(_ context.Context, key string) (wxqrcode.Token, error) 
 }
 
 func (s *stubStore) Update(ctx context.Context, key string, fn func(context.Context, wxqrcode.Token) (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+	if s.hangIn == "Update" {
+		<-ctx.Done()
+		return wxqrcode.Token{}, ctx.Err()
+	}
 	return s.update(key, func() (wxqrcode.Token, error) { return fn(ctx, s.current) })
 }
 
@@ -829,14 +838,17 @@ func TestTokenSource_StoreFails(t *testing.T) {
 		assert.Equal(t, 1, server.count())
 	})
 	t.Run("and cannot be read is not waited for twice", func(t *testing.T) {
-		var log strings.Builder
-		source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
-			wxqrcode.WithTokenStore(&stubStore{load: load, update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-				t.Error("asked to renew")
-				return wxqrcode.Token{}, down
-			}}))
-		wantToken(t, source, "token-1")
-		assert.Contains(t, log.String(), `error="wxqrcode: stable_token: token store: store down"`)
+		synctest.Test(t, func(t *testing.T) {
+			var log strings.Builder
+			source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+				wxqrcode.WithTokenStore(&stubStore{load: load, update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
+					t.Error("asked to renew")
+					return wxqrcode.Token{}, down
+				}}))
+			wantToken(t, source, "token-1")
+			synctest.Wait()
+			assert.Contains(t, log.String(), `error="wxqrcode: stable_token: token store: store down"`)
+		})
 	})
 	t.Run("is no reason to force, which would kill the token of the others", func(t *testing.T) {
 		server := &tokenServer{answer: always("token", 7200)}
@@ -1038,7 +1050,58 @@ func TestTokenSource_ReleasesWaitersBeforeItLogs(t *testing.T) {
 		source := newSource(t, server, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { <-stuck }})))
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
+
+		// A token that could not be stored is released too.
+		down := errors.New("store down")
+		source = newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { <-stuck }})),
+			wxqrcode.WithTokenStore(&stubStore{load: func(string) (wxqrcode.Token, error) { return wxqrcode.Token{}, down }}))
+		wantToken(t, source, "token-1")
+
+		// So is one whose request was retried.
+		busy := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+			if n == 1 {
+				return respond(200, `{"errcode":-1}`)
+			}
+			return numbered(n, false)
+		}}
+		source = newSource(t, busy, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { <-stuck }})))
+		wantToken(t, source, "token-2")
 		close(stuck)
+	})
+}
+
+// A store that hangs counts as one that is down.
+func TestTokenSource_StoreHangs(t *testing.T) {
+	for name, hangs := range map[string]*stubStore{
+		"in Load":   {hangIn: "Load"},
+		"in Update": {hangIn: "Update"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				wantToken(t, newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(hangs)), "token-1")
+				assert.Equal(t, 5*time.Second, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestTokenSource_CustomCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reason := errors.New("shutting down")
+		server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+			time.Sleep(5 * time.Second)
+			return respond(400, "")
+		}}
+		source := newSource(t, server)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(reason) })
+		for range 2 { // while it waits, and before
+			_, err := source.AccessToken(ctx)
+			require.ErrorIs(t, err, context.Canceled)
+			require.ErrorIs(t, err, reason)
+		}
+		time.Sleep(5 * time.Second) // the fetch goes on
 	})
 }
 

@@ -20,13 +20,12 @@ func Write(path string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	mode := fs.FileMode(0)
-	switch info, err := os.Stat(path); {
-	case err == nil && !info.Mode().IsRegular(): // a rename would replace a device
+	info, err := os.Stat(path)
+	replaces := err == nil
+	switch {
+	case replaces && !info.Mode().IsRegular(): // a rename would replace a device
 		return &fs.PathError{Op: "replace", Path: path, Err: errNotRegular}
-	case err == nil:
-		mode = info.Mode().Perm()
-	case !errors.Is(err, fs.ErrNotExist):
+	case !replaces && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	// os.CreateTemp would ignore the umask. The name is short because that of the
@@ -37,7 +36,10 @@ func Write(path string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(fill(f, data, mode), f.Close())
+	if replaces {
+		err = f.Chmod(info.Mode().Perm())
+	}
+	err = errors.Join(err, writeAndSync(f, data), f.Close())
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
@@ -49,13 +51,7 @@ func Write(path string, data []byte) (err error) {
 	return nil
 }
 
-// fill writes data to f and syncs it. A zero mode leaves that of f.
-func fill(f *os.File, data []byte, mode fs.FileMode) error {
-	if mode != 0 {
-		if err := f.Chmod(mode); err != nil {
-			return err
-		}
-	}
+func writeAndSync(f *os.File, data []byte) error {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
@@ -80,7 +76,7 @@ func resolve(path string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		target = filepath.Join(dir, target)
+		target = dir + string(filepath.Separator) + target // not Join, which resolves .. without looking at links
 	}
 	return resolve(target)
 }

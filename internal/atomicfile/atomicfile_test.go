@@ -43,6 +43,16 @@ func TestWrite_ReplacesTheFileAndKeepsItsMode(t *testing.T) {
 	assert.Equal(t, []string{"code.jpg"}, names(t, dir))
 }
 
+func TestWrite_KeepsTheModeZero(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "code.jpg")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, os.Chmod(path, 0))
+	require.NoError(t, Write(path, []byte("new")))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Zero(t, info.Mode().Perm())
+}
+
 func TestWrite_AcceptsTheLongestNames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("x", 255))
 	require.NoError(t, Write(path, []byte("1")))
@@ -136,4 +146,8 @@ func TestWrite_FollowsParentsOfLinkedFolders(t *testing.T) {
 		require.NoError(t, Write(filepath.Join(dir, "a", "link-"+name), []byte("data")))
 		assert.Equal(t, "data", read(t, filepath.Join(elsewhere, "b", name)))
 	}
+	// A link whose target goes through another link and up again.
+	require.NoError(t, os.Symlink("a/../newer", filepath.Join(dir, "link")))
+	require.NoError(t, Write(filepath.Join(dir, "link"), []byte("data")))
+	assert.Equal(t, "data", read(t, filepath.Join(elsewhere, "b", "newer")))
 }
