@@ -14,13 +14,16 @@ import (
 func plain(err error) string {
 	text := err.Error()
 	if e, ok := errors.AsType[*wxqrcode.ValidationError](err); ok {
-		text = strings.Replace(text, e.Error(), explainInvalid(e), 1)
+		text = strings.Replace(text, withoutPrefix(e), explainInvalid(e), 1)
 	}
 	if e, ok := errors.AsType[*wxqrcode.APIError](err); ok {
-		text = strings.Replace(text, e.Error(), explainAPI(e), 1)
+		text = strings.Replace(text, withoutPrefix(e), explainAPI(e), 1)
 	}
 	return identifiers.Replace(text)
 }
+
+// withoutPrefix returns the text of err as an error that wraps it contains it.
+func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "wxqrcode: ") }
 
 // identifiers replaces Go identifiers in texts that are not of an exported error
 // type.

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
 // goIdentifier matches what only Go programmers know.
@@ -55,6 +57,17 @@ func TestPlain_Translates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, plain(test.err)) })
 	}
+}
+
+// An error of a token request comes inside one of Create.
+func TestPlain_TranslatesTokenErrors(t *testing.T) {
+	wechat := wxtest.NewServer()
+	defer wechat.Close()
+	client, err := wxqrcode.New(wechat.AppID(), "wrong", append(wechat.Options(), wxqrcode.WithLogger(slog.New(slog.DiscardHandler)))...)
+	require.NoError(t, err)
+	_, err = client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(1)))
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
+	assert.Contains(t, plain(err), "correct WXQRCODE_SECRET or the file of --credentials")
 }
 
 func TestPlain_NoGoIdentifierForAnyErrcode(t *testing.T) {
