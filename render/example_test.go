@@ -13,8 +13,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode/render"
 )
 
-// A poster needs more pixels than WeChat's own picture has, and a code that
-// survives a tear.
+// A poster needs more pixels than the image that WeChat serves, and a code that
+// survives damage.
 func ExamplePNG() {
 	var poster bytes.Buffer
 	err := render.PNG(&poster, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI", render.Options{
@@ -32,15 +32,15 @@ func ExamplePNG() {
 	// Output: 2000 x 2000
 }
 
-// A code for print, in the house's colour and with its logo: an SVG is sharp at any size.
+// An SVG for print, in the colors and with the logo of a brand.
 func ExampleSVG() {
-	logo := image.NewRGBA(image.Rect(0, 0, 60, 60)) // as a rule read from a file
+	logo := image.NewRGBA(image.Rect(0, 0, 60, 60)) // usually read from a file
 	draw.Draw(logo, logo.Bounds(), image.NewUniform(color.RGBA{0xC0, 0x39, 0x2B, 0xFF}), image.Point{}, draw.Src)
 
 	var poster strings.Builder
 	err := render.SVG(&poster, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI", render.Options{
 		Foreground: color.RGBA{0x07, 0x30, 0x5A, 0xFF},
-		Logo:       logo, // a logo needs a size to be measured against: 430, if nothing is said
+		Logo:       logo, // its size is relative to Size, 430 by default
 	})
 	if err != nil {
 		log.Fatal(err)

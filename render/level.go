@@ -7,13 +7,13 @@ import (
 	"rsc.io/qr/coding"
 )
 
-// A Level is how much of a code may be hidden or damaged before readers fail.
-// More of it takes more modules for the same content, and makes each smaller in
-// a picture of the same size.
+// A Level is how much of a code may be hidden or damaged before readers fail. A
+// higher level needs more modules for the same content, which are smaller in an
+// image of the same size.
 type Level int
 
-// The levels of ISO/IEC 18004. The zero Level is LevelM, so they do not stand in
-// the order of their strength.
+// The levels of ISO/IEC 18004. The zero Level is LevelM, so they are not in
+// order.
 const (
 	LevelM Level = iota // 15 % may be lost; holds 2,331 bytes
 	LevelL              // 7 %; 2,953 bytes
@@ -47,5 +47,5 @@ func (l Level) coding() (coding.Level, error) {
 	case LevelH:
 		return coding.H, nil
 	}
-	return 0, fmt.Errorf("level is %d; LevelL, LevelM, LevelQ and LevelH are allowed", int(l))
+	return 0, fmt.Errorf("level is %d; it must be LevelL, LevelM, LevelQ or LevelH", int(l))
 }

@@ -11,76 +11,76 @@ import (
 	"rsc.io/qr/coding"
 )
 
-// placeLogo finds the plate for the logo, where so many modules are so many
-// pixels wide, or tells why there is none.
+// placeLogo sets logoArea, where the given number of modules is the given
+// number of pixels wide. It returns an error if the logo is too large.
 func (c *code) placeLogo(modules, pixels int) error {
 	if c.logo == nil {
 		return nil
 	}
 	b := c.logo.Bounds()
 	if b.Empty() {
-		return errors.New("the logo has no pixels")
+		return errors.New("logo is empty")
 	}
-	// Bounds may be as wide as twice the largest int.
+	// The width can be twice the largest int.
 	width, height := uint64(b.Max.X)-uint64(b.Min.X), uint64(b.Max.Y)-uint64(b.Min.Y)
 	fits := func(width, height uint64) bool {
-		c.plate = c.symbol.middle(side(width, modules, pixels), side(height, modules, pixels))
-		return c.symbol.spares(c.plate)
+		c.logoArea = c.symbol.centered(modulesFor(width, modules, pixels), modulesFor(height, modules, pixels))
+		return c.symbol.canCover(c.logoArea)
 	}
 	if fits(width, height) {
 		return nil
 	}
-	long := max(width, height)
-	shrunk := func(edge uint64, to int) uint64 {
-		return max(1, uint64(float64(edge)/float64(long)*float64(to)))
+	longer := max(width, height)
+	scaled := func(edge uint64, to int) uint64 {
+		return max(1, uint64(float64(edge)/float64(longer)*float64(to)))
 	}
-	// One pixel less than the smallest that is too large.
-	most := sort.Search(MaxSize, func(i int) bool { return !fits(shrunk(width, i+1), shrunk(height, i+1)) })
-	if most == 0 {
-		return fmt.Errorf("there is no room for a logo in this content at a size of %d: take a larger size", c.size)
+	// The largest edge that fits is one pixel less than the first that does not.
+	largest := sort.Search(MaxSize, func(i int) bool { return !fits(scaled(width, i+1), scaled(height, i+1)) })
+	if largest == 0 {
+		return fmt.Errorf("size is %d, which has no room for a logo; use a larger size", c.size)
 	}
-	return fmt.Errorf("logo is %d x %d pixels, which hides more than half of what level H repairs, or one of the patterns around; with its shape, this content and a size of %d, at most %d x %d pixels are allowed: scale it down, or take a larger size",
-		width, height, c.size, shrunk(width, most), shrunk(height, most))
+	return fmt.Errorf("logo is %d x %d pixels, which exceeds half of the error correction or reaches the patterns near the edges; with its shape, this content and a size of %d, at most %d x %d pixels are allowed: scale the logo down, or use a larger size",
+		width, height, c.size, scaled(width, largest), scaled(height, largest))
 }
 
-// side returns how many modules cover so many pixels: an odd number, like that of
-// a symbol, so that the plate has the same middle.
-func side(edge uint64, modules, pixels int) int {
-	edge = min(edge, MaxSize+1) // already too much, and safe to multiply
+// modulesFor returns how many modules cover an edge in pixels: an odd number,
+// like the width of a symbol, so that both have the same center.
+func modulesFor(edge uint64, modules, pixels int) int {
+	edge = min(edge, MaxSize+1) // too large for any code, and safe to multiply
 	n := (int(edge)*modules + pixels - 1) / pixels
 	return n | 1
 }
 
-// middle returns the modules in the middle of s.
-func (s *symbol) middle(width, height int) image.Rectangle {
+// centered returns the modules in the center of s.
+func (s *symbol) centered(width, height int) image.Rectangle {
 	left, top := (s.Size-width)/2, (s.Size-height)/2
 	return image.Rect(left, top, left+width, top+height)
 }
 
-// keptFree is how many modules from the edge of a symbol are kept free of the plate:
-// finder patterns, timing patterns, the information on format and version, and the
-// alignment pattern below and right. Readers cannot repair those.
-const keptFree = 9
+// reservedBorder is how many modules at each edge of a symbol a logo must not
+// cover, because readers cannot repair them: the finder and timing patterns,
+// the format and version information, and the alignment pattern below and
+// right.
+const reservedBorder = 9
 
-// spares tells whether readers can do without the modules of plate, with as much
-// again of each block of codewords to spare.
+// canCover reports whether a logo may cover an area: whether it takes at most
+// half of the error correction of every block.
 //
-// Of a block with n check codewords readers repair n/2, whatever became of them. So
-// the plate may touch n/4. One that is touched counts in full: which bits the logo
-// happens to leave right is luck.
+// In a block with n check codewords, readers repair up to n/2 wrong codewords.
+// So the area may touch n/4 of them. A codeword that is touched counts in full.
 //
-// The alignment pattern in the middle of symbols of 45 modules and more may go.
-// ZXing does not look at it. zbar does, and at times takes a part of the logo for
-// it; a smaller plate does not help.
-func (s *symbol) spares(plate image.Rectangle) bool {
-	if !plate.In(image.Rect(0, 0, s.Size, s.Size).Inset(keptFree)) {
+// The alignment pattern in the center of symbols of 45 modules and more may be
+// covered. ZXing does not use it. zbar uses it and sometimes takes a part of
+// the logo for it; a smaller area does not help.
+func (s *symbol) canCover(area image.Rectangle) bool {
+	if !area.In(image.Rect(0, 0, s.Size, s.Size).Inset(reservedBorder)) {
 		return false
 	}
 	seen := make([]bool, s.plan.DataBytes+s.plan.CheckBytes)
 	touched := make([]int, s.plan.Blocks)
 	most := s.plan.CheckBytes / s.plan.Blocks / 4
-	for y := plate.Min.Y; y < plate.Max.Y; y++ {
-		for _, module := range s.plan.Pixel[y][plate.Min.X:plate.Max.X] {
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for _, module := range s.plan.Pixel[y][area.Min.X:area.Max.X] {
 			word := int(module.Offset() / 8)
 			if role := module.Role(); role != coding.Data && role != coding.Check || seen[word] {
 				continue
@@ -95,9 +95,9 @@ func (s *symbol) spares(plate image.Rectangle) bool {
 	return true
 }
 
-// block returns which block a codeword belongs to. The data of all blocks stand
-// in front of all their check codewords, and where they cannot be of one length,
-// the last ones are longer by one.
+// block returns the block of a codeword. The data codewords of all blocks come
+// before all check codewords. If the data cannot be divided evenly, the last
+// blocks have one more data codeword.
 func (s *symbol) block(word int) int {
 	p := s.plan
 	if word >= p.DataBytes {
@@ -110,9 +110,9 @@ func (s *symbol) block(word int) int {
 	return word / length
 }
 
-// plated returns the logo's pixels on the colour of the plate. The rectangle of
-// the result begins at the given point.
-func (c *code) plated(at image.Point) *image.RGBA {
+// logoOnBackground returns the pixels of the logo on the background color, in a
+// rectangle that begins at the given point.
+func (c *code) logoOnBackground(at image.Point) *image.RGBA {
 	b := c.logo.Bounds()
 	p := image.NewRGBA(image.Rectangle{Min: at, Max: at.Add(b.Size())})
 	draw.Draw(p, p.Rect, image.NewUniform(c.light), image.Point{}, draw.Src)
@@ -120,25 +120,25 @@ func (c *code) plated(at image.Point) *image.RGBA {
 	return p
 }
 
-// withLogo returns picture with the logo in the middle of its code.
-func (d drawing) withLogo(picture *image.Paletted) image.Image {
+// withLogo returns the image of a code with the logo in the center.
+func (d drawing) withLogo(code *image.Paletted) image.Image {
 	size := d.logo.Bounds().Size()
 	width := d.scale * d.symbol.Size
-	return logoPicture{picture, d.plated(image.Pt(d.margin+(width-size.X)/2, d.margin+(width-size.Y)/2))}
+	return logoImage{code, d.logoOnBackground(image.Pt(d.margin+(width-size.X)/2, d.margin+(width-size.Y)/2))}
 }
 
-// logoPicture is a code with a logo. It takes a byte a pixel, where an
+// A logoImage is a code with a logo. It takes one byte per pixel; an
 // [image.RGBA] takes four.
-type logoPicture struct {
+type logoImage struct {
 	code *image.Paletted
 	logo *image.RGBA
 }
 
-func (p logoPicture) ColorModel() color.Model { return color.RGBAModel }
-func (p logoPicture) Bounds() image.Rectangle { return p.code.Rect }
-func (p logoPicture) Opaque() bool            { return true } // else image/png looks at every pixel
+func (p logoImage) ColorModel() color.Model { return color.RGBAModel }
+func (p logoImage) Bounds() image.Rectangle { return p.code.Rect }
+func (p logoImage) Opaque() bool            { return true } // otherwise image/png reads every pixel
 
-func (p logoPicture) At(x, y int) color.Color {
+func (p logoImage) At(x, y int) color.Color {
 	if (image.Point{X: x, Y: y}).In(p.logo.Rect) {
 		return p.logo.RGBAAt(x, y)
 	}

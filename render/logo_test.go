@@ -21,15 +21,15 @@ import (
 	"github.com/seed-0142d113/wxqrcode/render"
 )
 
-// plain is a logo of one colour, as large as you like.
+// A plain image has one color and any size.
 type plain struct {
 	bounds image.Rectangle
-	colour color.Color
+	color  color.Color
 }
 
 func (p plain) ColorModel() color.Model { return color.NRGBAModel }
 func (p plain) Bounds() image.Rectangle { return p.bounds }
-func (p plain) At(_, _ int) color.Color { return p.colour }
+func (p plain) At(_, _ int) color.Color { return p.color }
 
 func black(width, height int) plain { return plain{image.Rect(0, 0, width, height), color.Black} }
 
@@ -42,7 +42,7 @@ func drawLogo(t *testing.T, o render.Options) image.Image {
 	return img
 }
 
-func TestALogoRaisesTheLevelToH(t *testing.T) {
+func TestOptions_LogoRaisesLevel(t *testing.T) {
 	want := drawLogo(t, render.Options{Level: render.LevelH})
 	for _, level := range levels {
 		got := drawLogo(t, render.Options{Level: level, Logo: black(1, 1)})
@@ -54,31 +54,28 @@ func TestALogoRaisesTheLevelToH(t *testing.T) {
 				}
 			}
 		}
-		// 37 modules of 9 pixels; the one in the middle is at 48 + 18 * 9.
+		// 37 modules of 9 pixels; the module in the center is at 48 + 18 * 9.
 		assert.True(t, differ.In(image.Rect(210, 210, 219, 219)), "level %v: %v", level, differ)
 		assert.False(t, differ.Empty())
 	}
 	for _, format := range formats {
 		long := strings.Repeat("a", 1274)
-		assert.EqualError(t, format.draw(io.Discard, long, render.Options{Size: 1000, Logo: black(1, 1)}),
-			"wxqrcode: render "+format.name+": content is 1274 bytes; a code at level H, which the logo needs, holds at most 1273")
-		assert.EqualError(t, format.draw(io.Discard, url, render.Options{Level: 9, Logo: black(1, 1)}),
-			"wxqrcode: render "+format.name+": level is 9; LevelL, LevelM, LevelQ and LevelH are allowed", "no logo mends that")
+		requireField(t, format.draw(io.Discard, long, render.Options{Size: 1000, Logo: black(1, 1)}), format.name, "content")
+		requireField(t, format.draw(io.Discard, url, render.Options{Level: 9, Logo: black(1, 1)}), format.name, "level")
 	}
-	assert.EqualError(t, render.PNG(io.Discard, url, render.Options{Size: 44, Logo: black(1, 1)}),
-		"wxqrcode: render PNG: size is 44; this content at level H needs at least 45 pixels, for 37 modules and a quiet zone of 4 on either side")
+	requireField(t, render.PNG(io.Discard, url, render.Options{Size: 44, Logo: black(1, 1)}), "PNG", "size")
 }
 
-func TestALogoStandsOnAPlateOfWholeModules(t *testing.T) {
+func TestPNG_LogoArea(t *testing.T) {
 	tests := map[string]struct {
 		width, height int
-		logo, plate   image.Rectangle // plate in modules around the middle one
+		logo, area    image.Rectangle // the area in modules, relative to the center
 	}{
-		"a module":            {9, 9, image.Rect(210, 210, 219, 219), image.Rect(0, 0, 1, 1)},
-		"a pixel more":        {10, 9, image.Rect(209, 210, 219, 219), image.Rect(-1, 0, 2, 1)},
-		"three modules":       {27, 27, image.Rect(201, 201, 228, 228), image.Rect(-1, -1, 2, 2)},
-		"a pixel more, below": {27, 28, image.Rect(201, 200, 228, 228), image.Rect(-1, -2, 2, 3)},
-		"the largest square":  {81, 81, image.Rect(174, 174, 255, 255), image.Rect(-4, -4, 5, 5)},
+		"one module":            {9, 9, image.Rect(210, 210, 219, 219), image.Rect(0, 0, 1, 1)},
+		"one pixel more":        {10, 9, image.Rect(209, 210, 219, 219), image.Rect(-1, 0, 2, 1)},
+		"three modules":         {27, 27, image.Rect(201, 201, 228, 228), image.Rect(-1, -1, 2, 2)},
+		"one pixel more, below": {27, 28, image.Rect(201, 200, 228, 228), image.Rect(-1, -2, 2, 3)},
+		"the largest square":    {81, 81, image.Rect(174, 174, 255, 255), image.Rect(-4, -4, 5, 5)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -86,16 +83,16 @@ func TestALogoStandsOnAPlateOfWholeModules(t *testing.T) {
 			code := drawLogo(t, o)
 			o.Logo = plain{image.Rect(-7, 3, tt.width-7, tt.height+3), color.NRGBA{B: 255, A: 255}}
 			got := drawLogo(t, o)
-			plate := image.Rectangle{
-				Min: image.Pt(210+9*tt.plate.Min.X, 210+9*tt.plate.Min.Y),
-				Max: image.Pt(210+9*tt.plate.Max.X, 210+9*tt.plate.Max.Y),
+			area := image.Rectangle{
+				Min: image.Pt(210+9*tt.area.Min.X, 210+9*tt.area.Min.Y),
+				Max: image.Pt(210+9*tt.area.Max.X, 210+9*tt.area.Max.Y),
 			}
 			for y := range 430 {
 				for x := range 430 {
 					want := code.At(x, y)
 					if p := image.Pt(x, y); p.In(tt.logo) {
 						want = rgba(0x0000ffff)
-					} else if p.In(plate) {
+					} else if p.In(area) {
 						want = o.Background
 					}
 					require.Equal(t, color.RGBAModel.Convert(want), color.RGBAModel.Convert(got.At(x, y)), "pixel %d,%d", x, y)
@@ -105,55 +102,55 @@ func TestALogoStandsOnAPlateOfWholeModules(t *testing.T) {
 	}
 }
 
-func TestATranslucentLogoShowsThePlate(t *testing.T) {
+func TestPNG_TranslucentLogo(t *testing.T) {
 	img := drawLogo(t, render.Options{Logo: plain{image.Rect(0, 0, 20, 20), color.NRGBA{A: 51}}, Background: rgba(0xffff00ff)})
 	assert.Equal(t, color.RGBA{204, 204, 0, 255}, color.RGBAModel.Convert(img.At(214, 214)))
 }
 
-func TestALogoThatHidesTooMuchIsRefused(t *testing.T) {
-	const reason = ", which hides more than half of what level H repairs, or one of the patterns around; with its shape, this content and a size of 430, at most "
+func TestOptions_LogoTooLarge(t *testing.T) {
 	tests := map[string]struct {
-		logo image.Image
-		err  string // "" where it is within the limit
+		logo    image.Image
+		largest string // in the error; "" if there is none
 	}{
 		"the largest square":    {black(81, 81), ""},
-		"a pixel more":          {black(82, 82), "logo is 82 x 82 pixels" + reason + "81 x 81 pixels are allowed: scale it down, or take a larger size"},
-		"as much, but wider":    {black(99, 63), ""},
-		"twice as wide as high": {black(400, 200), "logo is 400 x 200 pixels" + reason + "99 x 49 pixels are allowed: scale it down, or take a larger size"},
+		"one pixel more":        {black(82, 82), "81 x 81"},
+		"wider":                 {black(99, 63), ""},
+		"twice as wide as high": {black(400, 200), "99 x 49"},
 		"the widest line":       {black(171, 1), ""},
-		"a line into the edge":  {black(172, 1), "logo is 172 x 1 pixels" + reason + "171 x 1 pixels are allowed: scale it down, or take a larger size"},
-		"a huge one":            {black(1<<30, 1<<30), "logo is 1073741824 x 1073741824 pixels" + reason + "81 x 81 pixels are allowed: scale it down, or take a larger size"},
-		"a square of no pixels": {black(0, 0), "the logo has no pixels"},
-		"a line of no pixels":   {black(5, 0), "the logo has no pixels"},
-		"the largest bounds": {
+		"line into the edge":    {black(172, 1), "171 x 1"},
+		"huge":                  {black(1<<30, 1<<30), "81 x 81"},
+		"empty":                 {black(0, 0), "empty"},
+		"empty line":            {black(5, 0), "empty"},
+		"largest bounds": {
 			plain{image.Rectangle{Min: image.Pt(math.MinInt, math.MinInt), Max: image.Pt(math.MaxInt, math.MaxInt)}, color.Black},
-			"logo is 18446744073709551615 x 18446744073709551615 pixels" + reason + "81 x 81 pixels are allowed: scale it down, or take a larger size",
+			"81 x 81",
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			for _, format := range formats[:2] { // an SVG has other pixels
+			for _, format := range formats[:2] { // an SVG has other limits
 				err := format.draw(&b, url, render.Options{Logo: tt.logo})
-				if tt.err == "" {
+				if tt.largest == "" {
 					assert.NoError(t, err)
 					continue
 				}
-				assert.EqualError(t, err, "wxqrcode: render "+format.name+": "+tt.err)
+				requireField(t, err, format.name, "logo")
+				assert.ErrorContains(t, err, tt.largest)
 				assert.Zero(t, b.Len())
 			}
 		})
 	}
 	// In an SVG a module of 45 on 430 pixels has 9.55, and nine of them 86.
 	assert.NoError(t, render.SVG(io.Discard, url, render.Options{Logo: black(86, 86)}))
-	assert.ErrorContains(t, render.SVG(io.Discard, url, render.Options{Logo: black(87, 87)}), "at most 86 x 86 pixels are allowed")
+	assert.ErrorContains(t, render.SVG(io.Discard, url, render.Options{Logo: black(87, 87)}), "86 x 86")
 	assert.NoError(t, render.SVG(io.Discard, url, render.Options{Size: 1, QuietZone: 8192, Logo: nil}))
 	assert.Error(t, render.SVG(io.Discard, url, render.Options{Size: 1, QuietZone: 8192, Logo: black(1<<30, 1<<30)}))
 }
 
 var allowed = regexp.MustCompile(`at most (\d+) x (\d+) pixels are allowed`)
 
-// largest returns the largest logo of a shape, as the error tells it.
+// largest returns the largest logo of a shape, which the error has.
 func largest(t *testing.T, content string, o render.Options, shape image.Rectangle) (width, height int) {
 	t.Helper()
 	o.Logo = plain{shape, color.Black}
@@ -166,9 +163,10 @@ func largest(t *testing.T, content string, o render.Options, shape image.Rectang
 	return width, height
 }
 
-// The law behind the limit, computed in other words: in each block, at most half
-// of the errors that it repairs, and no module that is not data near the edges.
-func TestTheLargestLogoLeavesHalfOfWhatEveryBlockRepairs(t *testing.T) {
+// An independent implementation of the limit: the logo takes at most half of
+// the error correction of each block, and does not reach the patterns near the
+// edges.
+func TestOptions_LargestLogo(t *testing.T) {
 	for version := coding.Version(1); version <= coding.MaxVersion; version++ {
 		content := strings.Repeat("a", version.DataBytes(coding.H)-3)
 		n := 17 + 4*int(version)
@@ -177,22 +175,23 @@ func TestTheLargestLogoLeavesHalfOfWhatEveryBlockRepairs(t *testing.T) {
 				o := render.Options{Size: n + 2, QuietZone: 1, Level: render.LevelH}
 				width, height := largest(t, content, o, shape)
 				width, height = width|1, height|1
-				plate := image.Rect((n-width)/2, (n-height)/2, (n+width)/2, (n+height)/2)
-				assert.True(t, plate.In(image.Rect(9, 9, n-9, n-9)))
-				worst := worstBlock(t, version, plate)
+				area := image.Rect((n-width)/2, (n-height)/2, (n+width)/2, (n+height)/2)
+				assert.True(t, area.In(image.Rect(9, 9, n-9, n-9)))
+				worst := worstBlock(t, version, area)
 				assert.LessOrEqual(t, worst, 0.5)
 
-				larger := image.Rect(plate.Min.X-1, plate.Min.Y-1, plate.Max.X+1, plate.Max.Y+1)
+				larger := image.Rect(area.Min.X-1, area.Min.Y-1, area.Max.X+1, area.Max.Y+1)
 				if larger.In(image.Rect(9, 9, n-9, n-9)) {
-					assert.Greater(t, worstBlock(t, version, larger), 0.5, "it is the largest")
+					assert.Greater(t, worstBlock(t, version, larger), 0.5, "a larger one fits")
 				}
 			})
 		}
 	}
 }
 
-// worstBlock returns the largest share of errors, of those that a block repairs.
-func worstBlock(t *testing.T, version coding.Version, plate image.Rectangle) float64 {
+// worstBlock returns the largest share of error correction that an area takes
+// in a block.
+func worstBlock(t *testing.T, version coding.Version, area image.Rectangle) float64 {
 	t.Helper()
 	plan, err := coding.NewPlan(version, coding.H, 0)
 	require.NoError(t, err)
@@ -210,8 +209,8 @@ func worstBlock(t *testing.T, version coding.Version, plate image.Rectangle) flo
 		block = append(block, i*plan.Blocks/plan.CheckBytes)
 	}
 	hidden := map[int]map[uint]bool{}
-	for y := plate.Min.Y; y < plate.Max.Y; y++ {
-		for x := plate.Min.X; x < plate.Max.X; x++ {
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
 			if p := plan.Pixel[y][x]; p.Role() == coding.Data || p.Role() == coding.Check {
 				i := block[p.Offset()/8]
 				if hidden[i] == nil {
@@ -228,8 +227,8 @@ func worstBlock(t *testing.T, version coding.Version, plate image.Rectangle) flo
 	return float64(most) / float64(plan.CheckBytes/plan.Blocks/2)
 }
 
-// A logo makes image/png write, and that in many pieces.
-func TestTheWritersErrorComesBackFromEveryWrite(t *testing.T) {
+// With a logo, image/png writes in many pieces.
+func TestFormats_ErrorOfAnyWrite(t *testing.T) {
 	full := errors.New("disk full")
 	for _, format := range formats {
 		var whole bytes.Buffer
@@ -244,11 +243,10 @@ func TestTheWritersErrorComesBackFromEveryWrite(t *testing.T) {
 	}
 }
 
-func TestThereMayBeNoRoomForALogo(t *testing.T) {
+func TestSVG_NoRoomForLogo(t *testing.T) {
 	logo := image.NewGray(image.Rect(0, 0, 1, 1))
 	for _, o := range []render.Options{{Size: 1, Logo: logo}, {Size: 100, QuietZone: 8192, Logo: logo}} {
 		err := render.SVG(io.Discard, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI", o)
-		require.ErrorContains(t, err, "there is no room for a logo")
-		require.ErrorContains(t, err, "take a larger size")
+		requireField(t, err, "SVG", "size")
 	}
 }

@@ -9,15 +9,15 @@ import (
 	"sync"
 )
 
-// writePNG writes a picture of two colours. image/png wants a byte a pixel to
-// pack eight of them into one again, and compares filters for each row, which
-// took more than half of the time of a drawing.
+// writePNG writes an image of two colors. image/png needs one byte per pixel,
+// packs eight pixels into one byte and compares filters for each row, which
+// took more than half of the time of [PNG].
 //
 // See https://www.w3.org/TR/png-3/.
 func (d drawing) writePNG(w io.Writer) error {
 	header := binary.BigEndian.AppendUint32(nil, uint32(d.size))
 	header = binary.BigEndian.AppendUint32(header, uint32(d.size))
-	header = append(header, 1, 3, 0, 0, 0) // one bit a pixel, a palette; the others have one choice, or no interlacing
+	header = append(header, 1, 3, 0, 0, 0) // one bit per pixel, a palette, deflate, standard filters, no interlacing
 
 	var b bytes.Buffer
 	b.WriteString("\x89PNG\r\n\x1a\n")
@@ -41,25 +41,25 @@ func writeChunk(b *bytes.Buffer, name string, data []byte) {
 	b.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b.Bytes()[start:])))
 }
 
-// Each row says how it is stored: as it is, or as the difference to the row above.
+// The filters of a row: none, or the difference to the row above.
 const (
 	filterNone = 0
 	filterUp   = 2
 )
 
-// pngData returns the compressed pixels, a bit each, 1 being dark. All the rows
-// of a module but the first are like the row above, which makes them zeros.
+// pngData returns the compressed pixels, one bit each: 1 is dark. All rows of a
+// module but the first are equal to the row above, so their bytes are zero.
 func (d drawing) pngData() ([]byte, error) {
 	stride := 1 + (d.size+7)/8
 	rows := make([]byte, d.size*stride)
 	for y := range d.size {
 		rows[y*stride] = filterUp
 	}
-	for y := range d.symbol.Size + 1 { // the last one begins the margin below
+	for y := range d.symbol.Size + 1 { // the last one is the first row of the margin below
 		row := rows[(d.margin+y*d.scale)*stride:][:stride]
 		row[0] = filterNone
 		for x := range d.symbol.Size {
-			if !d.black(x, y) {
+			if !d.isDark(x, y) {
 				continue
 			}
 			left := d.margin + x*d.scale
@@ -88,5 +88,6 @@ func deflate(data []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// zlibWriters keeps what takes more memory than the rest of a drawing.
+// zlibWriters reuses writers, which take more memory than the rest of a
+// drawing.
 var zlibWriters sync.Pool

@@ -1,9 +1,10 @@
-// Package render draws a code's URL as a picture of any size, without asking
-// WeChat: its own picture, the one behind a ticket, is always a JPEG of
-// 430 x 430 pixels.
+// Package render draws the URL of a QR code as an image of any size, without a
+// request to WeChat. The image that WeChat serves for a ticket is always a JPEG
+// of 430 x 430 pixels.
 //
-// Draw the URL that WeChat answered with. Only that text makes a parametric
-// code; a picture of the ticket or of a page of your own is just a link.
+// Draw the URL of the response to qrcode/create. Only that text makes a
+// parametric code: an image of the ticket or of another URL is an ordinary
+// link.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 package render
@@ -20,27 +21,28 @@ import (
 	"sync"
 )
 
-// MaxSize is the largest [Options] Size, in pixels. A [JPEG], and a [PNG] with a
-// logo, is drawn in memory at a byte a pixel, so the largest takes 64 MiB;
-// printed at 300 dpi it is 69 cm wide. Larger prints, such as A0, take an [SVG].
+// MaxSize is the largest Size of [Options], in pixels. A [JPEG], and a [PNG]
+// with a logo, takes one byte per pixel in memory, so the largest takes 64 MiB;
+// printed at 300 dpi it is 69 cm wide. Use an [SVG] for larger prints, such as
+// A0.
 const MaxSize = 8192
 
 const (
-	defaultSize      = 430 // as WeChat's own picture
-	defaultQuietZone = 4   // as ISO/IEC 18004 demands
+	defaultSize      = 430 // the size of the image that WeChat serves
+	defaultQuietZone = 4   // required by ISO/IEC 18004
 
-	// jpegQuality leaves the noise around edges far from the middle grey, where
-	// readers divide dark from light.
+	// jpegQuality keeps the noise around edges away from the middle gray, at
+	// which readers separate dark from light.
 	jpegQuality = 90
 )
 
-// PNG writes the code of content to w as a PNG of one bit a pixel: two colours,
-// nothing between. Only a logo makes it one of 24 bits. Content is stored byte
-// for byte and read as UTF-8.
+// PNG writes a QR code of content to w as a PNG of two colors, one bit per
+// pixel; with a logo, of 24 bits per pixel. The code contains the bytes of
+// content, which readers take for UTF-8.
 //
-// It returns an error, having written nothing, if w is nil, content is empty or
-// longer than the [Level] holds, a field of o is outside its limits, or Size
-// leaves less than one pixel for a module. An error of w is wrapped.
+// It returns an error before it writes anything if w is nil, content is empty
+// or longer than the [Level] holds, a field of o exceeds its limits, or Size is
+// less than one pixel per module. The error wraps an error of w.
 func PNG(w io.Writer, content string, o Options) error {
 	d, err := newDrawing(w, content, o)
 	if err != nil {
@@ -57,10 +59,10 @@ func PNG(w io.Writer, content string, o Options) error {
 	return nil
 }
 
-// JPEG writes the code of content to w as a JPEG, for those who need the format
-// of WeChat's own picture: a PNG is sharper and fifty times smaller. It is grey,
-// but for a logo or colours that are not. The pixels and the errors are those of
-// [PNG], but for the noise of the format.
+// JPEG writes a QR code of content to w as a JPEG, the format of the image that
+// WeChat serves. A PNG is sharper and fifty times smaller. The JPEG is
+// grayscale unless there is a logo or a color that is not gray. Parameters and
+// errors are those of [PNG].
 func JPEG(w io.Writer, content string, o Options) error {
 	d, err := newDrawing(w, content, o)
 	if err != nil {
@@ -72,10 +74,10 @@ func JPEG(w io.Writer, content string, o Options) error {
 	return nil
 }
 
-// SVG writes the code of content to w as an SVG, whose edges are sharp at any
-// size: on a screen and on a sheet of A0. It has the parameters and the errors of
-// [PNG], but that a module need not be a whole pixel, nor as much as one: what a
-// PNG would leave over, the modules get here. Content does not occur in its text.
+// SVG writes a QR code of content to w as an SVG, whose edges are sharp at any
+// size. Parameters and errors are those of [PNG], except that a module can be a
+// fraction of a pixel: the code and its quiet zone fill the whole Size. The
+// text of the SVG does not contain content.
 func SVG(w io.Writer, content string, o Options) error {
 	c, err := newCode(w, content, o)
 	if err != nil {
@@ -91,61 +93,60 @@ func SVG(w io.Writer, content string, o Options) error {
 	return nil
 }
 
-// Options say how a code is drawn. The zero Options are good: 430 x 430 pixels,
-// level M, a quiet zone of 4 modules, black on white, no logo.
+// Options configure the drawing of a code. The zero Options mean 430 x 430
+// pixels, level M, a quiet zone of 4 modules, black on white, no logo.
 type Options struct {
-	// Size is the width and the height of the picture in pixels, margin
-	// included: from one pixel a module (in an [SVG] from 1) to [MaxSize]. Zero
-	// means 430.
+	// Size is the width and the height of the image in pixels, quiet zone
+	// included: at least one pixel per module (in an [SVG] at least 1), at most
+	// [MaxSize]. Zero means 430.
 	//
-	// A module is as many whole pixels as fit, so that its edges are sharp. What
-	// is left over widens the margin, and the code stays in the middle.
+	// A module is a whole number of pixels wide, as many as fit, so that its edges
+	// are sharp. The remaining pixels widen the margin on all sides.
 	Size int
 
-	// Level is how much damage the code survives. Zero means [LevelM]. A Logo
-	// raises it to [LevelH], whatever is set.
+	// Level is how much damage the code survives. Zero means [LevelM]. With a
+	// Logo the level is always [LevelH].
 	Level Level
 
-	// QuietZone is the least width of the light margin in modules, from 1. Zero
-	// means 4, which the standard demands: readers need the margin to find the
-	// code. There is no way to have none; where the ground has the Background's
-	// colour anyway, take 1.
+	// QuietZone is the minimum width of the light margin in modules, at least 1.
+	// Zero means 4, which the standard requires: readers need the margin to find
+	// the code. Use 1 if the code is placed on a surface of the Background color.
 	QuietZone int
 
-	// Foreground and Background are the colours of the dark modules and of the
-	// ground. Nil means black for Foreground and white for Background. Both must be
-	// opaque, for the ground below is not known here. Foreground must be the darker
-	// one, since many readers do not find a code that is light on dark. The contrast must be 3:1 at
-	// least as WCAG 2.2 defines it (black on white has 21:1), and Background 2.2
-	// times as bright at least in the grey that readers see, (R + 2G + B) / 4,
-	// which strong blue on green is not.
+	// Foreground is the color of the dark modules, nil means black. Background is
+	// the color of everything else, nil means white. Both must be opaque.
+	// Foreground must be the darker one, because many readers do not find a code
+	// that is light on dark. The contrast as defined by WCAG 2.2 must be at least
+	// 3:1 (black on white has 21:1), and Background must be at least 2.2 times as
+	// bright in the gray that readers compute, (R + 2G + B) / 4: strong blue on
+	// green is not.
 	Foreground, Background color.Color
 
-	// Logo is drawn in the middle, a pixel of it on a pixel of the picture: scale
-	// it before. Behind it is a plate of the Background's colour, rounded up to
-	// whole modules, which shows where the logo is translucent.
+	// Logo is drawn in the center at its own size: one pixel of the logo is one
+	// pixel of the image. Below it is a rectangle of the Background color, rounded
+	// up to whole modules, which is visible where the logo is translucent.
 	//
-	// What the plate hides, readers must repair. A logo is refused if it takes
-	// more than half of what they can repair in any part of the code, the other
-	// half being for dirt and glare, or if it comes as near to an edge as the
-	// patterns that readers search for. For WeChat's URLs that allows a square of
-	// about a quarter of the code's width; the error tells the largest size. With
-	// content of more than 58 bytes the logo hides a pattern that some readers
-	// look for: try it with yours.
+	// Readers repair the modules that the logo hides. A logo is an error if it
+	// takes more than half of the error correction of any block, because the other
+	// half is for dirt and glare, or if it reaches the patterns near the edges
+	// that readers search for. For URLs of WeChat this allows a square of about a
+	// quarter of the width of the code; the error has the largest size. With
+	// content of more than 58 bytes the logo hides an alignment pattern that some
+	// readers use: test it with yours.
 	//
-	// An [SVG] carries these pixels: for a large print take a Size that leaves
-	// room for many.
+	// An [SVG] embeds the pixels of the logo: for a large print, set a large Size
+	// and use a large logo.
 	Logo image.Image
 }
 
-// code is what all the formats draw.
+// A code is a symbol and its style, in every format.
 type code struct {
 	symbol      *symbol
-	size        int // of the picture, in pixels
+	size        int // of the image, in pixels
 	quiet       int // modules around the symbol
 	dark, light color.RGBA
 	logo        image.Image     // nil without one
-	plate       image.Rectangle // the modules that make room for the logo
+	logoArea    image.Rectangle // modules that are left light for the logo
 }
 
 func newCode(w io.Writer, content string, o Options) (*code, error) {
@@ -156,30 +157,30 @@ func newCode(w io.Writer, content string, o Options) (*code, error) {
 	if c.size < 0 || c.size > MaxSize {
 		return nil, fmt.Errorf("size is %d; 1 to %d pixels are allowed, and 0 means %d", c.size, MaxSize, defaultSize)
 	}
-	if c.quiet < 0 || c.quiet > MaxSize { // more would only overflow sums
+	if c.quiet < 0 || c.quiet > MaxSize { // a larger one can overflow the sum in modules
 		return nil, fmt.Errorf("quiet zone is %d; 1 to %d modules are allowed, and 0 means %d", c.quiet, MaxSize, defaultQuietZone)
 	}
 	var err error
-	if c.dark, c.light, err = colours(o.Foreground, o.Background); err != nil {
+	if c.dark, c.light, err = resolveColors(o.Foreground, o.Background); err != nil {
 		return nil, err
 	}
 	c.symbol, err = newSymbol(content, o.Level, o.Logo != nil)
 	return c, err
 }
 
-// modules is the width of the picture, margin included.
+// modules returns the width of the image in modules, quiet zone included.
 func (c *code) modules() int { return c.symbol.Size + 2*c.quiet }
 
-// black tells whether a module has the foreground's colour.
-func (c *code) black(x, y int) bool {
-	return c.symbol.Black(x, y) && !(image.Point{X: x, Y: y}).In(c.plate)
+// isDark reports whether a module has the foreground color.
+func (c *code) isDark(x, y int) bool {
+	return c.symbol.Black(x, y) && !(image.Point{X: x, Y: y}).In(c.logoArea)
 }
 
-// drawing is a code with its place in a picture made of pixels.
+// A drawing is a code on the pixels of an image.
 type drawing struct {
 	*code
-	scale  int // pixels a module
-	margin int // pixels above and left; below and right there may be one more
+	scale  int // pixels per module
+	margin int // pixels above and left; below and right there can be one more
 }
 
 func newDrawing(w io.Writer, content string, o Options) (drawing, error) {
@@ -196,10 +197,10 @@ func newDrawing(w io.Writer, content string, o Options) (drawing, error) {
 	return d, c.placeLogo(1, d.scale)
 }
 
-// image returns the picture, grey if it can be.
+// image returns the image, in grayscale if all its colors are gray.
 func (d drawing) image() image.Image {
 	bounds := image.Rect(0, 0, d.size, d.size)
-	if d.logo == nil && grey(d.dark) && grey(d.light) {
+	if d.logo == nil && isGray(d.dark) && isGray(d.light) {
 		return &image.Gray{Pix: d.pixels(d.light.R, d.dark.R), Stride: d.size, Rect: bounds}
 	}
 	p := &image.Paletted{Pix: d.pixels(0, 1), Stride: d.size, Rect: bounds, Palette: color.Palette{d.light, d.dark}}
@@ -209,7 +210,7 @@ func (d drawing) image() image.Image {
 	return d.withLogo(p)
 }
 
-// pixels returns the picture row by row, a byte a pixel.
+// pixels returns the image row by row, one byte per pixel.
 func (d drawing) pixels(light, dark byte) []byte {
 	pix := make([]byte, d.size*d.size)
 	if light != 0 {
@@ -221,7 +222,7 @@ func (d drawing) pixels(light, dark byte) []byte {
 		top := (d.margin + y*d.scale) * d.size
 		row := pix[top : top+d.size]
 		for x := range d.symbol.Size {
-			if !d.black(x, y) {
+			if !d.isDark(x, y) {
 				continue
 			}
 			left := d.margin + x*d.scale
@@ -236,8 +237,7 @@ func (d drawing) pixels(light, dark byte) []byte {
 	return pix
 }
 
-// pngEncoder keeps its buffers between pictures: they take more memory than the
-// pixels do.
+// pngEncoder reuses its buffers, which take more memory than the pixels.
 var pngEncoder = png.Encoder{BufferPool: new(bufferPool)}
 
 type bufferPool struct{ pool sync.Pool }

@@ -23,40 +23,40 @@ import (
 	"github.com/seed-0142d113/wxqrcode/render"
 )
 
-// url is what WeChat answers with: 43 bytes, 33 modules at level M.
+// url is a URL of qrcode/create: 43 bytes, 33 modules at level M.
 const url = "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"
 
 var levels = []render.Level{render.LevelL, render.LevelM, render.LevelQ, render.LevelH}
 
-func TestThePictureHasTheSizeAndTheMarginAskedFor(t *testing.T) {
+func TestPNG_SizeAndMargin(t *testing.T) {
 	tests := map[string]struct {
 		options       render.Options
 		size          int
 		before, after int // margin in pixels: above and left, below and right
 		scale         int
 	}{
-		"zero options are 430 pixels, level M and 4 modules": {
+		"zero Options": {
 			size: 430, before: 50, after: 50, scale: 10,
 		},
-		"a size that fits exactly has no more margin than the quiet zone": {
+		"modules fill the size exactly": {
 			options: render.Options{Size: 410}, size: 410, before: 40, after: 40, scale: 10,
 		},
-		"a pixel less than fits makes the modules smaller and the margin wider": {
+		"one pixel less: smaller modules, wider margin": {
 			options: render.Options{Size: 409}, size: 409, before: 56, after: 56, scale: 9,
 		},
-		"an odd pixel goes below and right": {
+		"an odd pixel is added below and right": {
 			options: render.Options{Size: 411}, size: 411, before: 40, after: 41, scale: 10,
 		},
-		"the smallest picture has one pixel a module": {
+		"smallest size: one pixel per module": {
 			options: render.Options{Size: 41}, size: 41, before: 4, after: 4, scale: 1,
 		},
-		"a narrower quiet zone leaves more for the modules": {
+		"narrow quiet zone: larger modules": {
 			options: render.Options{QuietZone: 1}, size: 430, before: 17, after: 17, scale: 12,
 		},
-		"a wider quiet zone leaves less for the modules": {
+		"wide quiet zone: smaller modules": {
 			options: render.Options{QuietZone: 10}, size: 430, before: 83, after: 83, scale: 8,
 		},
-		"the narrowest quiet zone fits exactly": {
+		"smallest size with the narrowest quiet zone": {
 			options: render.Options{Size: 35, QuietZone: 1}, size: 35, before: 1, after: 1, scale: 1,
 		},
 	}
@@ -74,14 +74,14 @@ func TestThePictureHasTheSizeAndTheMarginAskedFor(t *testing.T) {
 	}
 }
 
-func TestAPNGIsBlackAndWhiteAndSharp(t *testing.T) {
+func TestPNG_BlackAndWhite(t *testing.T) {
 	for _, o := range []render.Options{{}, {Size: 41}, {Size: 300, Level: render.LevelH}, {Size: 1279, Level: render.LevelL, QuietZone: 2}} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			var b bytes.Buffer
 			require.NoError(t, render.PNG(&b, url, o))
 
-			// Bytes 24 and 25 of a PNG are the bits a pixel and the colour type,
-			// of which 3 is a palette.
+			// Byte 24 of a PNG is the number of bits per pixel, byte 25 the color
+			// type: 3 is a palette.
 			assert.Equal(t, []byte{1, 3}, b.Bytes()[24:26])
 
 			img, err := png.Decode(&b)
@@ -92,12 +92,12 @@ func TestAPNGIsBlackAndWhiteAndSharp(t *testing.T) {
 			for i, want := range []color.RGBA{{255, 255, 255, 255}, {0, 0, 0, 255}} {
 				assert.Equal(t, want, color.RGBAModel.Convert(palette[i]))
 			}
-			measure(t, img) // fails where a module is not of one colour
+			measure(t, img) // fails if a module has two colors
 		})
 	}
 }
 
-func TestAJPEGShowsWhatThePNGShows(t *testing.T) {
+func TestJPEG_SameModulesAsPNG(t *testing.T) {
 	for _, level := range levels {
 		for _, size := range []int{0, 45, 101, 430, 1000} {
 			t.Run(fmt.Sprintf("level %v, size %d", level, size), func(t *testing.T) {
@@ -126,19 +126,19 @@ func TestAJPEGShowsWhatThePNGShows(t *testing.T) {
 	}
 }
 
-func TestTheLevelIsInTheCode(t *testing.T) {
+func TestLevel_EncodedInFormat(t *testing.T) {
 	tests := map[string]struct {
 		level   render.Level
-		bits    string // in the standard
+		bits    string // of the standard
 		name    string
-		modules int // that the URL takes
+		modules int // of the URL
 	}{
-		"L takes the fewest modules":   {render.LevelL, "01", "L", 29},
-		"M is the zero Level":          {0, "00", "M", 33},
-		"Q takes more modules than M":  {render.LevelQ, "11", "Q", 33},
-		"H takes the largest symbol":   {render.LevelH, "10", "H", 37},
-		"M by its name is the same":    {render.LevelM, "00", "M", 33},
-		"Options without a Level is M": {render.Options{}.Level, "00", "M", 33},
+		"L":            {render.LevelL, "01", "L", 29},
+		"zero Level":   {0, "00", "M", 33},
+		"Q":            {render.LevelQ, "11", "Q", 33},
+		"H":            {render.LevelH, "10", "H", 37},
+		"M":            {render.LevelM, "00", "M", 33},
+		"zero Options": {render.Options{}.Level, "00", "M", 33},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -151,14 +151,14 @@ func TestTheLevelIsInTheCode(t *testing.T) {
 	assert.Equal(t, "Level(4)", render.Level(4).String())
 }
 
-// ZXing takes a part of this content's code for a finder pattern if its mask is
-// the one with the best score of the standard.
-func TestTheMaskDoesNotLeadReadersAstray(t *testing.T) {
+// With the mask of the lowest penalty, ZXing takes a part of this code for a
+// finder pattern.
+func TestPNG_MaskWithoutFalseFinder(t *testing.T) {
 	const unreadable = "010"
 	assert.NotEqual(t, unreadable, drawPNG(t, url, render.Options{}).format()[2:])
 }
 
-func TestTheMaskIsTheOneWithTheFewestDecoysAndThenTheBestScore(t *testing.T) {
+func TestPNG_BestMask(t *testing.T) {
 	masks := map[coding.Mask]bool{}
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
@@ -181,7 +181,7 @@ func TestTheMaskIsTheOneWithTheFewestDecoysAndThenTheBestScore(t *testing.T) {
 					rows[y] += module(code.Black(x, y))
 				}
 			}
-			if score := []int{decoys(rows), penalty(rows)}; slices.Compare(score, least) < 0 {
+			if score := []int{countFalseFinders(rows), penalty(rows)}; slices.Compare(score, least) < 0 {
 				best, least = mask, score
 			}
 			if strings.Join(rows, "\n") == strings.Join(p.modules, "\n") {
@@ -192,72 +192,56 @@ func TestTheMaskIsTheOneWithTheFewestDecoysAndThenTheBestScore(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("%03b", chosen), p.format()[2:], content)
 		masks[chosen] = true
 	}
-	assert.Greater(t, len(masks), 3, "different contents want different masks")
+	assert.Greater(t, len(masks), 3, "the masks differ")
 }
 
-func TestLimitsHoldOnBothSides(t *testing.T) {
+func TestOptions_Limits(t *testing.T) {
 	tests := map[string]struct {
 		content string
 		options render.Options
-		err     string // "" where it is within the limit
+		field   string // in the error; "" if there is none
 	}{
-		"empty content": {"", render.Options{}, "content is empty"},
+		"empty content": {"", render.Options{}, "content"},
 		"one byte":      {"a", render.Options{}, ""},
 
-		"the longest content at level L": {strings.Repeat("a", 2953), render.Options{Level: render.LevelL}, ""},
-		"the longest content at level M": {strings.Repeat("a", 2331), render.Options{Level: render.LevelM}, ""},
-		"the longest content at level Q": {strings.Repeat("a", 1663), render.Options{Level: render.LevelQ}, ""},
-		"the longest content at level H": {strings.Repeat("a", 1273), render.Options{Level: render.LevelH}, ""},
-		"too long at level L": {strings.Repeat("a", 2954), render.Options{Level: render.LevelL},
-			"content is 2954 bytes; a code at level L holds at most 2953"},
-		"too long at level M": {strings.Repeat("a", 2332), render.Options{},
-			"content is 2332 bytes; a code at level M holds at most 2331"},
-		"too long at level Q": {strings.Repeat("a", 1664), render.Options{Level: render.LevelQ},
-			"content is 1664 bytes; a code at level Q holds at most 1663"},
-		"too long at level H": {strings.Repeat("a", 1274), render.Options{Level: render.LevelH},
-			"content is 1274 bytes; a code at level H holds at most 1273"},
-		"characters are counted in bytes": {strings.Repeat("码", 778), render.Options{},
-			"content is 2334 bytes; a code at level M holds at most 2331"},
+		"the longest content at level L":  {strings.Repeat("a", 2953), render.Options{Level: render.LevelL}, ""},
+		"the longest content at level M":  {strings.Repeat("a", 2331), render.Options{Level: render.LevelM}, ""},
+		"the longest content at level Q":  {strings.Repeat("a", 1663), render.Options{Level: render.LevelQ}, ""},
+		"the longest content at level H":  {strings.Repeat("a", 1273), render.Options{Level: render.LevelH}, ""},
+		"too long at level L":             {strings.Repeat("a", 2954), render.Options{Level: render.LevelL}, "content"},
+		"too long at level M":             {strings.Repeat("a", 2332), render.Options{}, "content"},
+		"too long at level Q":             {strings.Repeat("a", 1664), render.Options{Level: render.LevelQ}, "content"},
+		"too long at level H":             {strings.Repeat("a", 1274), render.Options{Level: render.LevelH}, "content"},
+		"characters are counted in bytes": {strings.Repeat("码", 778), render.Options{}, "content"},
 
-		"one pixel a module": {url, render.Options{Size: 41}, ""},
-		"less than a pixel a module": {url, render.Options{Size: 40},
-			"size is 40; this content at level M needs at least 41 pixels, for 33 modules and a quiet zone of 4 on either side"},
-		"one pixel": {url, render.Options{Size: 1},
-			"size is 1; this content at level M needs at least 41 pixels, for 33 modules and a quiet zone of 4 on either side"},
-		"a negative size": {url, render.Options{Size: -1},
-			"size is -1; 1 to 8192 pixels are allowed, and 0 means 430"},
-		"the largest size": {url, render.Options{Size: render.MaxSize}, ""},
-		"a size too large": {url, render.Options{Size: render.MaxSize + 1},
-			"size is 8193; 1 to 8192 pixels are allowed, and 0 means 430"},
-		"the largest integer as size": {url, render.Options{Size: math.MaxInt},
-			fmt.Sprintf("size is %d; 1 to 8192 pixels are allowed, and 0 means 430", math.MaxInt)},
+		"one pixel per module":           {url, render.Options{Size: 41}, ""},
+		"less than one pixel per module": {url, render.Options{Size: 40}, "size"},
+		"one pixel":                      {url, render.Options{Size: 1}, "size"},
+		"negative size":                  {url, render.Options{Size: -1}, "size"},
+		"the largest size":               {url, render.Options{Size: render.MaxSize}, ""},
+		"size too large":                 {url, render.Options{Size: render.MaxSize + 1}, "size"},
+		"the largest integer as size":    {url, render.Options{Size: math.MaxInt}, "size"},
 
-		"a level below the known ones": {url, render.Options{Level: -1},
-			"level is -1; LevelL, LevelM, LevelQ and LevelH are allowed"},
-		"a level above the known ones": {url, render.Options{Level: 4},
-			"level is 4; LevelL, LevelM, LevelQ and LevelH are allowed"},
+		"level too low":  {url, render.Options{Level: -1}, "level"},
+		"level too high": {url, render.Options{Level: 4}, "level"},
 
-		"the narrowest quiet zone": {url, render.Options{QuietZone: 1}, ""},
-		"a negative quiet zone": {url, render.Options{QuietZone: -1},
-			"quiet zone is -1; 1 to 8192 modules are allowed, and 0 means 4"},
-		"the widest quiet zone that fits": {url, render.Options{Size: 433, QuietZone: 200}, ""},
-		"a quiet zone too wide for the size": {url, render.Options{Size: 433, QuietZone: 201},
-			"size is 433; this content at level M needs at least 435 pixels, for 33 modules and a quiet zone of 201 on either side"},
-		"a quiet zone too wide for any size": {url, render.Options{QuietZone: 8193},
-			"quiet zone is 8193; 1 to 8192 modules are allowed, and 0 means 4"},
-		"the largest integer as quiet zone": {url, render.Options{QuietZone: math.MaxInt},
-			fmt.Sprintf("quiet zone is %d; 1 to 8192 modules are allowed, and 0 means 4", math.MaxInt)},
+		"the narrowest quiet zone":          {url, render.Options{QuietZone: 1}, ""},
+		"negative quiet zone":               {url, render.Options{QuietZone: -1}, "quiet zone"},
+		"the widest quiet zone that fits":   {url, render.Options{Size: 433, QuietZone: 200}, ""},
+		"quiet zone too wide for the size":  {url, render.Options{Size: 433, QuietZone: 201}, "size"},
+		"quiet zone too wide for any size":  {url, render.Options{QuietZone: 8193}, "quiet zone"},
+		"the largest integer as quiet zone": {url, render.Options{QuietZone: math.MaxInt}, "quiet zone"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			for _, format := range formats {
 				var b bytes.Buffer
 				err := format.draw(&b, tt.content, tt.options)
-				if format.name == "SVG" && strings.Contains(tt.err, "needs at least") {
-					assert.NoError(t, err, "modules of an SVG may be smaller than a pixel")
+				if format.name == "SVG" && tt.field == "size" && 0 < tt.options.Size && tt.options.Size <= render.MaxSize {
+					assert.NoError(t, err, "modules of an SVG can be smaller than a pixel")
 					continue
 				}
-				if tt.err == "" {
+				if tt.field == "" {
 					require.NoError(t, err)
 					if format.name == "SVG" {
 						continue // see svg_test.go
@@ -267,31 +251,66 @@ func TestLimitsHoldOnBothSides(t *testing.T) {
 					assert.Equal(t, config.Width, config.Height)
 					continue
 				}
-				require.EqualError(t, err, "wxqrcode: render "+format.name+": "+tt.err)
-				assert.Zero(t, b.Len(), "nothing is written")
+				requireField(t, err, format.name, tt.field)
+				assert.Zero(t, b.Len(), "bytes written")
 			}
 		})
 	}
 }
 
-func TestTheWritersErrorComesBack(t *testing.T) {
+func TestFormats_WriterError(t *testing.T) {
 	full := errors.New("disk full")
 	for _, format := range formats {
-		t.Run(format.name+" at once", func(t *testing.T) {
-			assert.ErrorIs(t, format.draw(&failingWriter{err: full}, url, render.Options{}), full)
-		})
-		t.Run(format.name+" halfway", func(t *testing.T) {
-			err := format.draw(&failingWriter{room: 200, err: full}, url, render.Options{})
-			require.ErrorIs(t, err, full)
-			assert.EqualError(t, err, "wxqrcode: render "+format.name+": disk full")
-		})
-		t.Run(format.name+" without a writer", func(t *testing.T) {
-			assert.EqualError(t, format.draw(nil, url, render.Options{}), "wxqrcode: render "+format.name+": the writer is nil")
-		})
+		for _, room := range []int{0, 200} {
+			err := format.draw(&failingWriter{room: room, err: full}, url, render.Options{})
+			require.ErrorIs(t, err, full, "%s, room for %d bytes", format.name, room)
+		}
+		requireField(t, format.draw(nil, url, render.Options{}), format.name, "the writer")
 	}
 }
 
-func TestDrawingAtTheSameTimeChangesNothing(t *testing.T) {
+// requireField requires an error about a field of the input.
+func requireField(t *testing.T, err error, format, field string) {
+	t.Helper()
+	require.ErrorContains(t, err, "wxqrcode: render "+format+": "+field+" is ")
+}
+
+func TestOptions_ErrorTexts(t *testing.T) {
+	tests := []struct {
+		content string
+		options render.Options
+		want    string
+	}{
+		{"", render.Options{}, "content is empty"},
+		{strings.Repeat("码", 778), render.Options{}, "content is 2334 bytes; a code at level M holds at most 2331"},
+		{strings.Repeat("a", 1274), render.Options{Size: 1000, Logo: black(1, 1)},
+			"content is 1274 bytes; a code at level H, which the logo needs, holds at most 1273"},
+		{url, render.Options{Size: -1}, "size is -1; 1 to 8192 pixels are allowed, and 0 means 430"},
+		{url, render.Options{Size: 40},
+			"size is 40; this content at level M needs at least 41 pixels, for 33 modules and a quiet zone of 4 on either side"},
+		{url, render.Options{QuietZone: 8193}, "quiet zone is 8193; 1 to 8192 modules are allowed, and 0 means 4"},
+		{url, render.Options{Level: 9, Logo: black(1, 1)}, "level is 9; it must be LevelL, LevelM, LevelQ or LevelH"},
+		{url, render.Options{Foreground: rgba(0xffff00ff)},
+			"foreground is #ffff00 on #ffffff, a contrast of 1.07:1; it must be at least 3:1: use a darker foreground or a lighter background"},
+		{url, render.Options{Foreground: rgba(0x4040ffff), Background: rgba(0x00ff00ff)},
+			"foreground is #4040ff on #00ff00, which is 1.14 times as bright in the gray that readers compute; it must be at least 2.2 times: use less blue and red in the foreground, or more in the background"},
+		{url, render.Options{Foreground: color.White, Background: color.Black},
+			"foreground is #ffffff, lighter than the background, which is #000000; swap them: many readers do not find a code that is light on dark"},
+		{url, render.Options{Foreground: color.NRGBA{A: 0xfe}},
+			"foreground is translucent, with an alpha of 65278 of 65535; use an opaque color"},
+		{url, render.Options{Logo: black(0, 0)}, "logo is empty"},
+		{url, render.Options{Logo: black(400, 200)},
+			"logo is 400 x 200 pixels, which exceeds half of the error correction or reaches the patterns near the edges; with its shape, this content and a size of 430, at most 99 x 49 pixels are allowed: scale the logo down, or use a larger size"},
+	}
+	for _, tt := range tests {
+		assert.EqualError(t, render.PNG(io.Discard, tt.content, tt.options), "wxqrcode: render PNG: "+tt.want)
+	}
+	assert.EqualError(t, render.SVG(io.Discard, url, render.Options{Size: 1, Logo: black(1, 1)}),
+		"wxqrcode: render SVG: size is 1, which has no room for a logo; use a larger size")
+	assert.EqualError(t, render.JPEG(nil, url, render.Options{}), "wxqrcode: render JPEG: the writer is nil")
+}
+
+func TestFormats_ConcurrentUse(t *testing.T) {
 	for _, format := range formats {
 		t.Run(format.name, func(t *testing.T) {
 			var wg sync.WaitGroup
@@ -312,8 +331,8 @@ func TestDrawingAtTheSameTimeChangesNothing(t *testing.T) {
 	}
 }
 
-// The laws: whatever comes in, there is either a picture of the size asked for
-// or an error, never a panic; and equal calls draw equal pictures.
+// Any input gives an image of the requested size or an error, and the same
+// input the same bytes.
 func FuzzPNG(f *testing.F) {
 	f.Add(url, 0, 0, 0)
 	f.Add("", 430, 1, 4)
@@ -322,7 +341,7 @@ func FuzzPNG(f *testing.F) {
 	f.Add("A", math.MinInt, -1, math.MinInt)
 	f.Fuzz(func(t *testing.T, content string, size, level, quiet int) {
 		if size > 1000 && size <= render.MaxSize {
-			size %= 1000 // larger ones are drawn the same way, only slower
+			size %= 1000 // larger ones are slower and run the same code
 		}
 		o := render.Options{Size: size, Level: render.Level(level), QuietZone: quiet}
 		var b, again bytes.Buffer
@@ -347,7 +366,7 @@ func FuzzPNG(f *testing.F) {
 	})
 }
 
-// The same law for all that the formats and the options add.
+// The same for all formats and options.
 func FuzzOptions(f *testing.F) {
 	f.Add(url, 0, 0, 0, uint32(0x000000ff), uint32(0xffffffff), 60, 60)
 	f.Add("a", 100, 1, 4, uint32(0xff0000ff), uint32(0xffffffff), 1<<30, 1)
@@ -383,7 +402,7 @@ func BenchmarkJPEG(b *testing.B) { benchmark(b, render.JPEG, render.Options{}) }
 
 func BenchmarkSVG(b *testing.B) { benchmark(b, render.SVG, render.Options{}) }
 
-func BenchmarkPNGWithALogo(b *testing.B) {
+func BenchmarkPNG_Logo(b *testing.B) {
 	benchmark(b, render.PNG, render.Options{Logo: image.NewRGBA(image.Rect(0, 0, 60, 60))})
 }
 
@@ -405,14 +424,14 @@ var formats = []struct {
 	{"SVG", render.SVG},
 }
 
-// picture is what can be read off a picture of a code.
-type picture struct {
+// A parsedCode is a code as it was drawn.
+type parsedCode struct {
 	size, scale              int // in pixels
 	left, top, right, bottom int // margins, in pixels
 	modules                  []string
 }
 
-func drawPNG(t *testing.T, content string, o render.Options) picture {
+func drawPNG(t *testing.T, content string, o render.Options) parsedCode {
 	t.Helper()
 	var b bytes.Buffer
 	require.NoError(t, render.PNG(&b, content, o))
@@ -421,14 +440,14 @@ func drawPNG(t *testing.T, content string, o render.Options) picture {
 	return measure(t, img)
 }
 
-// measure takes a picture apart. It fails if a pixel is neither black nor
-// white, or a module is not of one colour.
-func measure(t *testing.T, img image.Image) picture {
+// measure parses the image of a code. It fails if a pixel is neither black nor
+// white, or a module has two colors.
+func measure(t *testing.T, img image.Image) parsedCode {
 	t.Helper()
 	size := img.Bounds().Dx()
 	require.Equal(t, image.Rect(0, 0, size, size), img.Bounds())
 	black := make([][]bool, size)
-	p := picture{size: size, left: size, top: size, right: size, bottom: size}
+	p := parsedCode{size: size, left: size, top: size, right: size, bottom: size}
 	for y := range black {
 		black[y] = make([]bool, size)
 		for x := range size {
@@ -445,7 +464,7 @@ func measure(t *testing.T, img image.Image) picture {
 		}
 	}
 
-	// The finder pattern above and left is seven modules wide.
+	// The finder pattern at the top left is seven modules wide.
 	width := 0
 	for p.left+width < size && black[p.top][p.left+width] {
 		width++
@@ -462,7 +481,7 @@ func measure(t *testing.T, img image.Image) picture {
 			for y := range p.scale {
 				for x := range p.scale {
 					if black[p.top+i*p.scale+y][p.left+j*p.scale+x] != first {
-						t.Fatalf("module %d,%d is not of one colour", j, i)
+						t.Fatalf("module %d,%d has two colors", j, i)
 					}
 				}
 			}
@@ -471,8 +490,8 @@ func measure(t *testing.T, img image.Image) picture {
 	return p
 }
 
-// format returns the five bits that tell the level (two) and the mask (three).
-func (p picture) format() string {
+// format returns two bits of the level and three of the mask.
+func (p parsedCode) format() string {
 	const mask = "10101"
 	bits := ""
 	for i := range mask {
@@ -488,8 +507,9 @@ func module(black bool) string {
 	return "0"
 }
 
-// decoys and penalty are what the package computes, in other words.
-func decoys(rows []string) (n int) {
+// countFalseFinders and penalty are independent implementations of the
+// functions of the package.
+func countFalseFinders(rows []string) (n int) {
 	var across, down [][][]int
 	for _, row := range rows {
 		across = append(across, around(row))
@@ -499,7 +519,7 @@ func decoys(rows []string) (n int) {
 	}
 	for y := range rows {
 		for x := range rows {
-			if !likeFinder(across[y][x]) || !likeFinder(down[x][y]) {
+			if !looksLikeFinder(across[y][x]) || !looksLikeFinder(down[x][y]) {
 				continue
 			}
 			for _, five := range [][]int{across[y][x], down[x][y]} {
@@ -512,8 +532,9 @@ func decoys(rows []string) (n int) {
 	return n
 }
 
-// around returns, for each module of line, the lengths of the five runs with it
-// in the middle one, or nil if there are not five or the module is light.
+// around returns, for each module of line, the lengths of the five runs of
+// which the third contains the module, or nil if there are fewer or the module
+// is light.
 func around(line string) (all [][]int) {
 	lengths := runs(line)
 	for k, n := range lengths {
@@ -526,7 +547,7 @@ func around(line string) (all [][]int) {
 	return all
 }
 
-// runs returns the lengths of the runs of one colour.
+// runs returns the lengths of the runs of one color.
 func runs(line string) (lengths []int) {
 	for line != "" {
 		rest := strings.TrimLeft(line, line[:1])
@@ -536,7 +557,7 @@ func runs(line string) (lengths []int) {
 	return lengths
 }
 
-func likeFinder(five []int) bool {
+func looksLikeFinder(five []int) bool {
 	if five == nil {
 		return false
 	}
@@ -585,7 +606,7 @@ func transpose(rows []string) []string {
 	return columns
 }
 
-// failingWriter takes room bytes and fails then.
+// A failingWriter accepts room bytes and then fails.
 type failingWriter struct {
 	room int
 	err  error

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// svg returns the code as an SVG whose unit is a module.
+// svg returns the code as an SVG in units of modules.
 func (c *code) svg() ([]byte, error) {
 	n := c.modules()
 	if err := c.placeLogo(n, c.size); err != nil {
@@ -30,14 +30,14 @@ func (c *code) svg() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// writePath draws a rectangle for each run of dark modules in a row. They are one
-// path, since programs that smooth edges all the same would leave a hairline
-// between two paths that touch.
+// writePath writes a rectangle for each run of dark modules in a row. All are
+// one path, because some programs smooth edges and show a hairline between two
+// paths that touch.
 func (c *code) writePath(b *bytes.Buffer) {
 	for y := range c.symbol.Size {
 		for x := 0; x < c.symbol.Size; x++ {
 			start := x
-			for c.black(x, y) { // beyond the edge nothing is
+			for c.isDark(x, y) { // false beyond the edge
 				x++
 			}
 			if x > start {
@@ -47,10 +47,10 @@ func (c *code) writePath(b *bytes.Buffer) {
 	}
 }
 
-// writeLogo embeds the logo. An xlink:href is out of date, but what programs for
-// print know; browsers know both.
+// writeLogo embeds the logo. xlink:href is deprecated, but print programs need
+// it and browsers accept it.
 func (c *code) writeLogo(b *bytes.Buffer) error {
-	logo := c.plated(image.Point{})
+	logo := c.logoOnBackground(image.Point{})
 	var data bytes.Buffer
 	if err := pngEncoder.Encode(&data, logo); err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/render"
 )
 
-// svg is what an SVG of this package may contain.
+// svg has all elements of an SVG of this package.
 type svg struct {
 	XMLName xml.Name `xml:"http://www.w3.org/2000/svg svg"`
 	Width   int      `xml:"width,attr"`
@@ -69,10 +69,9 @@ func drawSVG(t *testing.T, content string, o render.Options) svg {
 	return parseSVG(t, b.Bytes())
 }
 
-var run = regexp.MustCompile(`M(\d+) (\d+)h(\d+)v1h-(\d+)z`)
+var runPattern = regexp.MustCompile(`M(\d+) (\d+)h(\d+)v1h-(\d+)z`)
 
-// raster draws the path with a pixel a module. It fails if two runs touch, which
-// ought to be one.
+// raster draws the path with one pixel per module. It fails if two runs touch.
 func (s svg) raster(t *testing.T) *image.Gray {
 	t.Helper()
 	n := s.Rect[0].Width
@@ -81,8 +80,8 @@ func (s svg) raster(t *testing.T) *image.Gray {
 		g.Pix[i] = 0xff
 	}
 	d := s.Path[0].D
-	require.Empty(t, run.ReplaceAllString(d, ""))
-	for _, m := range run.FindAllStringSubmatch(d, -1) {
+	require.Empty(t, runPattern.ReplaceAllString(d, ""))
+	for _, m := range runPattern.FindAllStringSubmatch(d, -1) {
 		var v [4]int
 		for i := range v {
 			v[i], _ = strconv.Atoi(m[i+1])
@@ -91,14 +90,14 @@ func (s svg) raster(t *testing.T) *image.Gray {
 		require.Equal(t, uint8(0xff), g.GrayAt(v[0]-1, v[1]).Y, "runs that touch at %d,%d", v[0], v[1])
 		for x := v[0]; x < v[0]+v[2]; x++ {
 			require.True(t, (image.Point{X: x, Y: v[1]}).In(g.Rect))
-			require.Equal(t, uint8(0xff), g.GrayAt(x, v[1]).Y, "drawn twice")
+			require.Equal(t, uint8(0xff), g.GrayAt(x, v[1]).Y, "module drawn twice")
 			g.SetGray(x, v[1], color.Gray{})
 		}
 	}
 	return g
 }
 
-func TestAnSVGShowsWhatThePNGShows(t *testing.T) {
+func TestSVG_SameModulesAsPNG(t *testing.T) {
 	logo := image.NewRGBA(image.Rect(0, 0, 3, 3))
 	for _, content := range []string{"a", url, strings.Repeat("长", 300)} {
 		for _, level := range levels {
@@ -107,7 +106,7 @@ func TestAnSVGShowsWhatThePNGShows(t *testing.T) {
 				s := drawSVG(t, content, o)
 				assert.Equal(t, 430, s.Width)
 				n := s.Rect[0].Width
-				o.Size = n // a pixel a module
+				o.Size = n // one pixel per module
 				var b bytes.Buffer
 				o.Logo = nil
 				if len(s.Image) > 0 {
@@ -120,7 +119,7 @@ func TestAnSVGShowsWhatThePNGShows(t *testing.T) {
 				for y := range n {
 					for x := range n {
 						if len(s.Image) > 0 && max(x-n/2, n/2-x, y-n/2, n/2-y) <= 1 {
-							continue // may be the plate, see logo_test.go
+							continue // may be the area of the logo, see logo_test.go
 						}
 						require.Equal(t, color.GrayModel.Convert(want.At(x, y)), got.At(x, y), "module %d,%d", x, y)
 					}
@@ -130,18 +129,18 @@ func TestAnSVGShowsWhatThePNGShows(t *testing.T) {
 	}
 }
 
-func TestAnSVGIsExactAtAnySize(t *testing.T) {
+func TestSVG_AnySize(t *testing.T) {
 	for _, size := range []int{1, 40, 41, 409, 430, 431, render.MaxSize} {
 		s := drawSVG(t, url, render.Options{Size: size})
 		assert.Equal(t, size, s.Width)
-		assert.Equal(t, "0 0 41 41", s.ViewBox, "the same modules, whatever the size")
+		assert.Equal(t, "0 0 41 41", s.ViewBox, "the modules do not depend on the size")
 	}
 	s := drawSVG(t, url, render.Options{Foreground: rgba(0x070a0bff), Background: rgba(0xfefdfcff)})
 	assert.Equal(t, "#070a0b", s.Path[0].Fill)
 	assert.Equal(t, "#fefdfc", s.Rect[0].Fill)
 }
 
-func TestAnSVGIsSmallAndDoesNotQuoteTheContent(t *testing.T) {
+func TestSVG_SmallAndWithoutContent(t *testing.T) {
 	const hostile = `"/><script>alert(1)</script>`
 	var b bytes.Buffer
 	require.NoError(t, render.SVG(&b, hostile, render.Options{}))
@@ -156,7 +155,7 @@ func TestAnSVGIsSmallAndDoesNotQuoteTheContent(t *testing.T) {
 	assert.Less(t, b.Len(), 180_000, "the largest code")
 }
 
-func TestALogoIsInTheMiddleOfAnSVG(t *testing.T) {
+func TestSVG_LogoInCenter(t *testing.T) {
 	logo := image.NewNRGBA(image.Rect(5, 7, 65, 47))
 	logo.SetNRGBA(5, 7, color.NRGBA{R: 255, A: 255})
 	logo.SetNRGBA(6, 7, color.NRGBA{A: 51}) // a fifth
@@ -182,7 +181,7 @@ func TestALogoIsInTheMiddleOfAnSVG(t *testing.T) {
 	g := s.raster(t)
 	for y := 20; y < 25; y++ { // 4 modules are rounded up to 5, 6 to 7
 		for x := 19; x < 26; x++ {
-			assert.Equal(t, uint8(0xff), g.GrayAt(x, y).Y, "the plate at %d,%d", x, y)
+			assert.Equal(t, uint8(0xff), g.GrayAt(x, y).Y, "the area of the logo at %d,%d", x, y)
 		}
 	}
 }

@@ -7,16 +7,16 @@ import (
 	"rsc.io/qr/coding"
 )
 
-// symbol is a square of modules, without its quiet zone.
+// A symbol is a square of modules, without a quiet zone.
 type symbol struct {
 	*coding.Code
-	level Level        // as it was encoded
-	plan  *coding.Plan // what each module is for
+	level Level
+	plan  *coding.Plan // the role of each module
 }
 
-// newSymbol encodes content as bytes (a URL has small letters, which the denser
-// modes lack) in the smallest version that holds it. A logo hides a part of it, so
-// it needs all the repair there is.
+// newSymbol encodes content as bytes in the smallest version that holds it. The
+// denser modes have no lower-case letters, which a URL needs. With a logo,
+// which hides modules, the level is H.
 func newSymbol(content string, level Level, logo bool) (*symbol, error) {
 	if content == "" {
 		return nil, errors.New("content is empty")
@@ -25,19 +25,19 @@ func newSymbol(content string, level Level, logo bool) (*symbol, error) {
 	if err != nil {
 		return nil, err
 	}
-	why := ""
+	reason := ""
 	if logo && level != LevelH {
-		level, l, why = LevelH, coding.H, ", which the logo needs,"
+		level, l, reason = LevelH, coding.H, ", which the logo needs,"
 	}
 	data := coding.String(content)
 	version := coding.Version(coding.MinVersion)
 	for data.Bits(version) > version.DataBytes(l)*8 {
 		if version == coding.MaxVersion {
-			return nil, fmt.Errorf("content is %d bytes; a code at level %v%s holds at most %d", len(content), level, why, maxBytes(l))
+			return nil, fmt.Errorf("content is %d bytes; a code at level %v%s holds at most %d", len(content), level, reason, maxBytes(l))
 		}
 		version++
 	}
-	s, err := masked(data, version, l)
+	s, err := bestMask(data, version, l)
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +45,11 @@ func newSymbol(content string, level Level, logo bool) (*symbol, error) {
 	return s, nil
 }
 
-// masked lays one of the eight masks over the symbol. Which one the encoder leaves
-// to us: the one with the fewest decoys, and of several the one with the least
-// penalty.
-func masked(data coding.Encoding, version coding.Version, level coding.Level) (*symbol, error) {
+// bestMask encodes data with each of the eight masks and returns the symbol
+// with the fewest false finder patterns and, among those, the lowest penalty.
+func bestMask(data coding.Encoding, version coding.Version, level coding.Level) (*symbol, error) {
 	var best *symbol
-	var leastDecoys, leastPenalty int
+	var fewestFinders, leastPenalty int
 	for mask := range coding.Mask(8) {
 		plan, err := coding.NewPlan(version, level, mask)
 		if err != nil {
@@ -61,46 +60,46 @@ func masked(data coding.Encoding, version coding.Version, level coding.Level) (*
 			return nil, err
 		}
 		s := &symbol{Code: c, plan: plan}
-		d := decoys(s)
-		if best != nil && d > leastDecoys {
+		n := countFalseFinders(s)
+		if best != nil && n > fewestFinders {
 			continue
 		}
-		if p := penalty(s); best == nil || d < leastDecoys || p < leastPenalty {
-			best, leastDecoys, leastPenalty = s, d, p
+		if p := penalty(s); best == nil || n < fewestFinders || p < leastPenalty {
+			best, fewestFinders, leastPenalty = s, n, p
 		}
 	}
 	return best, nil
 }
 
-// maxBytes returns how much content the largest version holds.
+// maxBytes returns how many bytes of content the largest version holds.
 func maxBytes(l coding.Level) int {
 	const v = coding.Version(coding.MaxVersion)
 	return (v.DataBytes(l)*8 - coding.String("").Bits(v)) / 8
 }
 
-// decoys counts the modules that look like the middle of a finder pattern, those
-// of the three real ones included: 1:1:3:1:1 in one direction and, as loosely as
-// ZXing compares, in the other too.
+// countFalseFinders counts the modules that look like the center of a finder
+// pattern, those of the three real patterns included: runs of exactly 1:1:3:1:1
+// in one direction and, within the tolerance of ZXing, in the other.
 //
-// The standard's own rule misses most of them, and ZXing, which many readers
-// descend from, stops at the third pattern that it sees: with the masks of the
-// least [penalty] it could not read 94 of 4,800 clean pictures, with those of the
-// fewest decoys it read 6,000 of 6,000.
-func decoys(s *symbol) (n int) {
+// The rule of the standard misses most of them, and ZXing, on which many
+// readers are based, stops at the third pattern that it finds. With the masks
+// of the lowest [penalty], ZXing failed on 94 of 4,800 clean images; with those
+// of the fewest false patterns, it read 6,000 of 6,000.
+func countFalseFinders(s *symbol) (n int) {
 	const exact, all = 0b0_1011101_0, 1<<9 - 1
 	for i := range s.Size {
-		var row, column uint        // the last nine modules, a bit each, 1 being dark
-		for j := range s.Size + 1 { // outside all is light
+		var row, column uint        // the last nine modules, one bit each: 1 is dark
+		for j := range s.Size + 1 { // modules outside are light
 			row = (row<<1 | bit(s.Black(j, i))) & all
 			column = (column<<1 | bit(s.Black(i, j))) & all
 			if row != exact && column != exact {
 				continue
 			}
 			for middle := j - 5; middle <= j-3; middle++ {
-				if row == exact && likeFinder(s, middle, i, 0, 1) {
+				if row == exact && looksLikeFinder(s, middle, i, 0, 1) {
 					n++
 				}
-				if column == exact && likeFinder(s, i, middle, 1, 0) {
+				if column == exact && looksLikeFinder(s, i, middle, 1, 0) {
 					n++
 				}
 			}
@@ -109,10 +108,10 @@ func decoys(s *symbol) (n int) {
 	return n
 }
 
-// likeFinder tells whether a reader may take the runs around a dark module for a
-// finder pattern. dx and dy are the direction in which they lie.
-func likeFinder(s *symbol, x, y, dx, dy int) bool {
-	runs := [5]int{2: 1} // dark, light, dark, light, dark; the module is in the middle one
+// looksLikeFinder reports whether a reader can take the runs around a dark
+// module, in the direction of dx and dy, for a finder pattern.
+func looksLikeFinder(s *symbol, x, y, dx, dy int) bool {
+	runs := [5]int{2: 1} // dark, light, dark, light, dark; the module is in the third
 	width := 1
 	for _, step := range [2]int{-1, 1} {
 		for run, i := 2, step; ; i += step {
@@ -131,7 +130,7 @@ func likeFinder(s *symbol, x, y, dx, dy int) bool {
 		}
 	}
 	for i, n := range runs {
-		want := width // sevenths of a module; a run may be half of it longer or shorter
+		want := width // in sevenths of a module; the tolerance is one half
 		if i == 2 {
 			want *= 3
 		}
@@ -142,8 +141,8 @@ func likeFinder(s *symbol, x, y, dx, dy int) bool {
 	return true
 }
 
-// penalty scores s by the rules of ISO/IEC 18004, section 7.8.3: the lower, the
-// easier it is to read.
+// penalty scores a symbol by the rules of ISO/IEC 18004, section 7.8.3. A
+// symbol with a lower score is easier to read.
 func penalty(s *symbol) int {
 	total, dark := 0, 0
 	for i := range s.Size {
@@ -160,15 +159,15 @@ func penalty(s *symbol) int {
 		}
 	}
 	all := s.Size * s.Size
-	off := dark*20 - all*10 // 20ths of the area away from half dark, half light
+	off := dark*20 - all*10 // the distance from half dark, half light, in 20ths of the area
 	return total + max(off, -off)/all*10
 }
 
-// line scores a row or a column, module by module.
+// A line scores a row or a column, module by module.
 type line struct {
 	count int
-	run   int  // modules of the last one's colour, without a break
-	tail  uint // the last eleven modules, a bit each, 1 being dark
+	run   int  // modules of the current run of one color
+	tail  uint // the last eleven modules, one bit each: 1 is dark
 }
 
 func (l *line) add(black bool) (points int) {
@@ -185,7 +184,7 @@ func (l *line) add(black bool) (points int) {
 		points = 1
 	}
 	if l.count >= 11 && (l.tail == 0b10111010000 || l.tail == 0b00001011101) {
-		points += 40 // what readers take for a finder pattern
+		points += 40 // looks like a finder pattern
 	}
 	return points
 }
