@@ -22,7 +22,7 @@ type Mode int
 // The modes.
 const (
 	Plain        Mode = iota // nothing is encrypted
-	Compatible               // the fields in plaintext, and all of them once more in Encrypt
+	Compatible               // the fields in plaintext and again in Encrypt
 	Secure                   // ToUserName and Encrypt
 	CloudHosting             // WeChat cloud hosting: neither signed nor encrypted
 )
@@ -125,8 +125,8 @@ func (s *Server) serve(h http.Handler) error {
 	return nil
 }
 
-// SetCallback sets the URL of the pushes that begin after the call. Its query
-// is kept. An empty URL removes the callback.
+// SetCallback sets the URL of the pushes that begin after the call. The
+// query of the URL is preserved. An empty URL removes the callback.
 //
 // The URL is not verified; [Server.VerifyCallback] does that. If it is not an
 // absolute http or https URL, the EncodingAESKey is invalid or the Mode

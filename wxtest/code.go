@@ -25,7 +25,7 @@ func (s *Server) Codes() []Code { return s.codes.active(s.now()) }
 // maxPermanent is the number of permanent codes that an account can have, ever.
 const maxPermanent = 100_000
 
-// codes are the codes of the account. They are kept until the end.
+// codes are the codes of the account, expired ones included.
 type codes struct {
 	realTickets bool
 

@@ -50,6 +50,6 @@ func TestServer_CodesHaveSceneOfEvents(t *testing.T) {
 	create(t, srv, `{"action_name":"QR_LIMIT_SCENE","expire_seconds":60,"action_info":{"scene":{"scene_id":5}}}`)
 	codes := srv.Codes()
 	require.Len(t, codes, 1, "a ticket without a code is not listed")
-	assert.Equal(t, `\u0041`, codes[0].Scene, "WeChat keeps the escape")
+	assert.Equal(t, `\u0041`, codes[0].Scene, "the escape as it was sent")
 	assert.Equal(t, codes[0].Scene, sceneOf(t, srv, codes[0].Ticket))
 }

@@ -162,24 +162,24 @@ func parseLifetime(o object) (d time.Duration, errcode int) {
 }
 
 // keepUnicodeEscapes doubles the backslash of every \uXXXX, so that a JSON
-// parser keeps the six characters: WeChat was seen to do that.
+// parser returns the six characters, as WeChat was seen to do.
 func keepUnicodeEscapes(body []byte) []byte {
 	if !bytes.Contains(body, []byte(`\u`)) {
 		return body
 	}
-	kept := make([]byte, 0, len(body)+len(body)/6)
+	escaped := make([]byte, 0, len(body)+len(body)/6)
 	for i := 0; i < len(body); i++ {
-		kept = append(kept, body[i])
+		escaped = append(escaped, body[i])
 		if body[i] != '\\' || i+1 == len(body) {
 			continue
 		}
 		if isUnicodeEscape(body[i:]) {
-			kept = append(kept, '\\')
+			escaped = append(escaped, '\\')
 		}
 		i++ // the escaped character, which can be a backslash
-		kept = append(kept, body[i])
+		escaped = append(escaped, body[i])
 	}
-	return kept
+	return escaped
 }
 
 func isUnicodeEscape(b []byte) bool {

@@ -2,7 +2,10 @@ package wxtest_test
 
 import (
 	"encoding/base64"
+	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-0142d113/wxqrcode"
+	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
 func temporaryID(id string) string {
@@ -44,7 +48,7 @@ func TestCreate_SceneOfEvents(t *testing.T) {
 		"the highest permanent id":        {permanentID("100000"), "100000"},
 		"a permanent id out of place":     {`{"action_name":"QR_LIMIT_SCENE","action_info":{"scene_id":123}}`, "0"},
 		"a temporary text":                {temporaryStr("door"), "door"},
-		"a temporary text beyond 64":      {temporaryStr(long), long},
+		"a temporary text above 64 bytes": {temporaryStr(long), long},
 		"a permanent text of 64 bytes":    {permanentStr(strings.Repeat("世", 21) + "x"), strings.Repeat("世", 21) + "x"},
 		"characters that need no escape":  {temporaryStr("<&>'世界\u2028"), "<&>'世界\u2028"},
 		"the end of a CDATA section":      {temporaryStr("a]]>b]]>]]>"), "a]]>b]]>]]>"},
@@ -60,7 +64,7 @@ func TestCreate_SceneOfEvents(t *testing.T) {
 			code := create(t, srv, test.body)
 			require.Zero(t, code.Errcode, code.body)
 			assert.Equal(t, test.want, sceneOf(t, srv, code.Ticket))
-			assert.Equal(t, 200, imageStatus(t, srv, code.Ticket), "the code looks good")
+			assert.Equal(t, 200, imageStatus(t, srv, code.Ticket), "the image exists")
 		})
 	}
 }
@@ -73,7 +77,7 @@ func TestCreate_Errcodes(t *testing.T) {
 	}{
 		"no body":                           {"", 44002},
 		"half a body":                       {someCode[:30], 47001},
-		"something after the end":           {someCode + "x", 47001},
+		"data after the end":                {someCode + "x", 47001},
 		"a list":                            {"[]", 47001},
 		"null":                              {"null", 47001},
 		`a malformed \u escape`:             {temporaryStr(`\u12x4`), 47001},
@@ -86,14 +90,14 @@ func TestCreate_Errcodes(t *testing.T) {
 		"an empty action info":              {`{"action_name":"QR_SCENE","action_info":{}}`, 40053},
 		"the id 0":                          {temporaryID("0"), 40053},
 		"no id":                             {`{"action_name":"QR_SCENE","action_info":{"scene":{}}}`, 40053},
-		"a text where an id is due":         {`{"action_name":"QR_SCENE","action_info":{"scene":{"scene_str":"a"}}}`, 40053},
+		"a text instead of an id":           {`{"action_name":"QR_SCENE","action_info":{"scene":{"scene_str":"a"}}}`, 40053},
 		"a negative id":                     {temporaryID("-1"), 40053},
 		"an id that is text":                {temporaryID(`"1"`), 40053},
 		"a permanent id above the highest":  {permanentID("100001"), 40053},
 		"an empty text":                     {temporaryStr(""), 40053},
 		"no text":                           {`{"action_name":"QR_STR_SCENE","action_info":{"scene":{}}}`, 40053},
 		"a text that is a number":           {`{"action_name":"QR_STR_SCENE","action_info":{"scene":{"scene_str":1}}}`, 40053},
-		"an id where a text is due":         {`{"action_name":"QR_STR_SCENE","action_info":{"scene":{"scene_id":1}}}`, 40053},
+		"an id instead of a text":           {`{"action_name":"QR_STR_SCENE","action_info":{"scene":{"scene_id":1}}}`, 40053},
 		"a permanent text of 65 bytes":      {permanentStr(strings.Repeat("x", 65)), 40053},
 		"a permanent text of 22 characters": {permanentStr(strings.Repeat("世", 22)), 40053},
 		"a control character":               {temporaryStr(`\b`), 40033},
@@ -151,7 +155,7 @@ func TestCreate_Lifetimes(t *testing.T) {
 		"a negative one":     {`"expire_seconds":-5,`, 60},
 		"1 s":                {`"expire_seconds":1,`, 1},
 		"30 days":            {`"expire_seconds":2592000,`, 2592000},
-		"a second more":      {`"expire_seconds":2592001,`, 2592000},
+		"one second more":    {`"expire_seconds":2592001,`, 2592000},
 		"one above 64 bits":  {`"expire_seconds":99999999999999999999,`, 2592000},
 		"one below -64 bits": {`"expire_seconds":-99999999999999999999,`, 60},
 	} {
@@ -210,10 +214,10 @@ func TestCreate_PermanentLimit(t *testing.T) {
 	require.Zero(t, create(t, srv, permanentStr("poster-0")).Errcode, "an existing code does not count again")
 	require.Zero(t, create(t, srv, permanentStr("the 100,000th")).Errcode)
 
-	r := create(t, srv, permanentStr("one too many"))
+	r := create(t, srv, permanentStr("the 100,001st"))
 	assert.Equal(t, 45029, r.Errcode)
 	assert.Equal(t, 45029, create(t, srv, permanentID("1")).Errcode, "numbers and texts count together")
-	assert.Zero(t, create(t, srv, permanentStr("poster-0")).Errcode, "existing codes stay")
+	assert.Zero(t, create(t, srv, permanentStr("poster-0")).Errcode, "existing codes remain")
 	assert.Zero(t, create(t, srv, someCode).Errcode, "temporary ones are not counted")
 }
 
@@ -240,6 +244,95 @@ func TestCreate_PermanentWithLifetimeHasNoImage(t *testing.T) {
 			assert.Equal(t, code.Ticket, create(t, srv, body).Ticket)
 		})
 	}
+}
+
+// A body is rejected or creates a code. The event of a code has the same values
+// in XML and in JSON. The request of a client is accepted, and its event has
+// the requested scene.
+func FuzzCreate(f *testing.F) {
+	for _, body := range []string{
+		someCode, temporaryID("4294967296"), permanentID("0"), temporaryStr(`\\\u6d4b]]>\"`), temporaryStr("\u2028<&>"),
+		permanentStr("\r\n"), `{"action_name":"QR_SCENE","action_info":{"scene_id":7}}`, "{}", "",
+	} {
+		f.Add(body)
+	}
+	srv := wxtest.NewServer()
+	f.Cleanup(srv.Close)
+	f.Fuzz(func(t *testing.T, body string) {
+		if scene, errcode := srv.SceneOf(body); errcode == 0 {
+			checkEvents(t, srv, scene)
+		}
+		if request := wxqrcode.Temporary(wxqrcode.SceneStr(body), time.Hour); request.Validate() == nil {
+			scene, errcode := srv.SceneOf(requestBody(t, request))
+			require.Zero(t, errcode)
+			require.Equal(t, body, scene)
+			checkEvents(t, srv, scene)
+		}
+	})
+}
+
+// requestBody returns the body that a client sends. It is not the JSON of the
+// request, which has \u escapes.
+func requestBody(t *testing.T, r wxqrcode.Request) (body string) {
+	t.Helper()
+	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), wxqrcode.WithHTTPClient(&http.Client{
+		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			b, err := io.ReadAll(r.Body)
+			body = string(b)
+			return nil, errors.Join(err, errors.New("not sent"))
+		}),
+	}), wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: 1}))
+	require.NoError(t, err)
+	_, err = client.Create(t.Context(), r)
+	require.ErrorContains(t, err, "not sent")
+	return body
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func checkEvents(t *testing.T, srv *wxtest.Server, scene string) {
+	t.Helper()
+	asXML, asJSON := srv.ScanMessages(scene)
+	e := parse(t, string(asJSON))
+	assert.Equal(t, scene, e.EventKey)
+	e.EventKey = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(e.EventKey) // as XML normalizes them
+	assert.Equal(t, e, parse(t, string(asXML)))
+}
+
+// Inspect returns the parts of a ticket of the server.
+func FuzzTicket(f *testing.F) {
+	f.Add("http://weixin.qq.com/q/02wPFKBmPJfu21QQPIxycG", uint32(1659576756), uint32(86400))
+	f.Add("https://w/", uint32(1), uint32(0))
+	f.Add("http://weixin.qq.com/q/", uint32(1<<32-1), uint32(2592000))
+	f.Fuzz(func(t *testing.T, address string, created, seconds uint32) {
+		lifetime := time.Duration(seconds) * time.Second
+		if !isCodeURL(address) || lifetime > wxqrcode.MaxLifetime || seconds >= created && seconds > 0 {
+			return // no server creates such a ticket
+		}
+		want := wxqrcode.TicketInfo{URL: address, CreatedAt: time.Unix(int64(created), 0), Lifetime: lifetime}
+		if lifetime > 0 {
+			want.ExpiresAt = want.CreatedAt.Add(lifetime)
+		}
+		for _, realistic := range []bool{false, true} {
+			ticket := wxtest.NewTicket(address, want.CreatedAt, lifetime, realistic)
+			require.NotEqual(t, realistic, strings.Contains(string(ticket), "+/"))
+			for _, s := range []string{string(ticket), strings.TrimRight(string(ticket), "=")} {
+				info, err := wxqrcode.Ticket(s).Inspect()
+				require.NoError(t, err)
+				require.Equal(t, want, info)
+			}
+		}
+	})
+}
+
+// isCodeURL reports whether address can be the URL of a code: printable ASCII
+// that fits into a field of a ticket.
+func isCodeURL(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && len(address) < 255 &&
+		!strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func TestClient_CreatesAllActions(t *testing.T) {

@@ -39,7 +39,7 @@ func TestDeduplicator(t *testing.T, newDedup func() callback.Deduplicator) {
 		{"context of fn", (*dedupTest).testContextOfFn},
 		{"ttl expires", (*dedupTest).testExpiry},
 		{"ttl counts from the end of the call", (*dedupTest).testExpiryOfSlowCall},
-		{"ttl that is not positive keeps nothing", (*dedupTest).testNoTTL},
+		{"ttl that is not positive stores nothing", (*dedupTest).testNoTTL},
 		{"keys are independent", (*dedupTest).testKeys},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(newDedupTest(t, newDedup())) })
@@ -48,7 +48,7 @@ func TestDeduplicator(t *testing.T, newDedup func() callback.Deduplicator) {
 
 const (
 	dedupTTL     = time.Minute           // does not expire in a test
-	dedupSlow    = 50 * time.Millisecond // of a fn: other callers reach Do meanwhile
+	dedupSlow    = 50 * time.Millisecond // of a fn: long enough for other callers to reach Do
 	dedupTimeout = time.Minute           // of a Do that hangs
 	dedupWaiters = 20
 )
@@ -304,7 +304,7 @@ func (d *dedupTest) testExpiry() {
 			}
 			return
 		case age > dedupTimeout:
-			d.Fatalf("the key is kept for more than %v; the ttl is %v", age, ttl)
+			d.Fatalf("the key is remembered for more than %v; the ttl is %v", age, ttl)
 		}
 	}
 }

@@ -58,8 +58,8 @@ type Failure struct {
 // that is what the test is about.
 //
 // While a Cut is queued, the server closes each connection after the response:
-// [http.Transport] silently retries a GET that was cut on a connection it had
-// used before, and the client would never see the failure.
+// [http.Transport] silently retries a GET on a reused connection that is
+// closed, and the client would never see the failure.
 func (s *Server) Fail(endpoint string, n int, f Failure) {
 	if n <= 0 {
 		return

@@ -25,20 +25,20 @@ func TestFail_Responses(t *testing.T) {
 		wantErrcode int
 		wantBody    string // what the body begins with
 	}{
-		"a code":                           {wxtest.Failure{Code: 45009}, 200, 45009, `{"errcode":45009,"errmsg":"reach max api daily quota limit rid: `},
-		"busy":                             {wxtest.Failure{Code: -1}, 200, -1, `{"errcode":-1,"errmsg":"system error rid: `},
-		"a code that has no text":          {wxtest.Failure{Code: 99999}, 200, 99999, `{"errcode":99999,"errmsg":"unknown error rid: `},
-		"a code with a status":             {wxtest.Failure{Code: 45011, Status: 429}, 429, 45011, `{"errcode":45011,`},
-		"a code and a body":                {wxtest.Failure{Code: 48001, Body: "x"}, 200, 48001, `{"errcode":48001,`},
-		"a status":                         {wxtest.Failure{Status: 502}, 502, 0, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>"},
-		"a status with a body":             {wxtest.Failure{Status: 502, Body: "oh"}, 502, 0, "oh"},
-		"a body":                           {wxtest.Failure{Body: "<html>proxy</html>"}, 200, 0, "<html>proxy</html>"},
-		"the highest status":               {wxtest.Failure{Status: 999}, 999, 0, "<html>"},
-		"a status that HTTP does not have": {wxtest.Failure{Status: 1000, Body: "oh"}, 200, 0, "oh"},
-		"an informational status":          {wxtest.Failure{Status: 199, Body: "oh"}, 200, 0, "oh"},
-		"a status that allows no body":     {wxtest.Failure{Status: 204, Body: "oh"}, 204, 0, ""},
-		"zero":                             {wxtest.Failure{}, 200, 0, `{"access_token":"`},
-		"an unusable status and no more":   {wxtest.Failure{Status: 42}, 200, 0, `{"access_token":"`},
+		"a code":                       {wxtest.Failure{Code: 45009}, 200, 45009, `{"errcode":45009,"errmsg":"reach max api daily quota limit rid: `},
+		"busy":                         {wxtest.Failure{Code: -1}, 200, -1, `{"errcode":-1,"errmsg":"system error rid: `},
+		"a code that has no text":      {wxtest.Failure{Code: 99999}, 200, 99999, `{"errcode":99999,"errmsg":"unknown error rid: `},
+		"a code with a status":         {wxtest.Failure{Code: 45011, Status: 429}, 429, 45011, `{"errcode":45011,`},
+		"a code and a body":            {wxtest.Failure{Code: 48001, Body: "x"}, 200, 48001, `{"errcode":48001,`},
+		"a status":                     {wxtest.Failure{Status: 502}, 502, 0, "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>"},
+		"a status with a body":         {wxtest.Failure{Status: 502, Body: "oh"}, 502, 0, "oh"},
+		"a body":                       {wxtest.Failure{Body: "<html>proxy</html>"}, 200, 0, "<html>proxy</html>"},
+		"the highest status":           {wxtest.Failure{Status: 999}, 999, 0, "<html>"},
+		"an invalid status":            {wxtest.Failure{Status: 1000, Body: "oh"}, 200, 0, "oh"},
+		"an informational status":      {wxtest.Failure{Status: 199, Body: "oh"}, 200, 0, "oh"},
+		"a status that allows no body": {wxtest.Failure{Status: 204, Body: "oh"}, 204, 0, ""},
+		"zero":                         {wxtest.Failure{}, 200, 0, `{"access_token":"`},
+		"only an invalid status":       {wxtest.Failure{Status: 42}, 200, 0, `{"access_token":"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv.Fail("token", 1, test.failure)
@@ -192,11 +192,11 @@ func TestClient_Failures(t *testing.T) {
 		failure wxtest.Failure
 		want    error
 	}{
-		"quota used up": {wxtest.Failure{Code: 45009}, wxqrcode.ErrQuotaExceeded},
-		"too fast":      {wxtest.Failure{Code: 45011}, wxqrcode.ErrRateLimited},
-		"not verified":  {wxtest.Failure{Code: 48001}, wxqrcode.ErrUnauthorized},
-		"a proxy":       {wxtest.Failure{Body: "<html>log in</html>"}, wxqrcode.ErrUnexpectedResponse},
-		"a wrong IP":    {wxtest.Failure{Code: 40164}, wxqrcode.ErrIPNotAllowed},
+		"quota exceeded": {wxtest.Failure{Code: 45009}, wxqrcode.ErrQuotaExceeded},
+		"rate limited":   {wxtest.Failure{Code: 45011}, wxqrcode.ErrRateLimited},
+		"not verified":   {wxtest.Failure{Code: 48001}, wxqrcode.ErrUnauthorized},
+		"a proxy":        {wxtest.Failure{Body: "<html>log in</html>"}, wxqrcode.ErrUnexpectedResponse},
+		"a wrong IP":     {wxtest.Failure{Code: 40164}, wxqrcode.ErrIPNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := newServer(t)

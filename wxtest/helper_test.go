@@ -26,7 +26,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A clock stands still until advance.
+// A clock that only advance changes.
 type clock struct {
 	mu sync.Mutex // guards t
 	t  time.Time
@@ -88,7 +88,7 @@ func trySend(ctx context.Context, method, address, body string) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	// A connection that is kept alive has goroutines that outlive a test.
+	// The goroutines of an idle connection outlive a test.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
@@ -156,7 +156,7 @@ type pushed struct {
 	body   string
 }
 
-// A recorder is a callback that keeps its pushes and responds with handle, or
+// A recorder is a callback that records its pushes and responds with handle, or
 // with "success".
 type recorder struct {
 	*httptest.Server
@@ -277,9 +277,9 @@ func decrypt(t *testing.T, encrypted string) (message, appID string) {
 	return string(b[4 : 4+n]), string(b[4+n:])
 }
 
-// openPush returns the message of a push, after it has checked the query, and
-// the fields of the body.
-func openPush(t *testing.T, srv *wxtest.Server, p pushed, cfg wxtest.CallbackConfig) (text string, fields map[string]string) {
+// readPush checks the query of a push and returns its message in plaintext and
+// the fields of its body.
+func readPush(t *testing.T, srv *wxtest.Server, p pushed, cfg wxtest.CallbackConfig) (text string, fields map[string]string) {
 	t.Helper()
 	assert.Equal(t, http.MethodPost, p.method)
 	fields = map[string]string{}
@@ -289,9 +289,9 @@ func openPush(t *testing.T, srv *wxtest.Server, p pushed, cfg wxtest.CallbackCon
 	}
 	require.NoError(t, r.Err(), p.body)
 	q := p.query
-	encrypted, sealed := fields["Encrypt"]
-	assert.Equal(t, sealed, q.Has("encrypt_type"))
-	assert.Equal(t, sealed, q.Has("msg_signature"))
+	encrypted, isEncrypted := fields["Encrypt"]
+	assert.Equal(t, isEncrypted, q.Has("encrypt_type"))
+	assert.Equal(t, isEncrypted, q.Has("msg_signature"))
 	if cfg.Mode == wxtest.CloudHosting {
 		assert.Empty(t, q)
 		assert.NotEmpty(t, p.header.Get("X-WX-SOURCE"))
@@ -299,7 +299,7 @@ func openPush(t *testing.T, srv *wxtest.Server, p pushed, cfg wxtest.CallbackCon
 	}
 	assert.Equal(t, wxcrypt.Sign(cfg.Token, q.Get("timestamp"), q.Get("nonce"), nil), q.Get("signature"))
 	assert.Empty(t, p.header.Get("X-WX-SOURCE"))
-	if !sealed {
+	if !isEncrypted {
 		return p.body, fields
 	}
 	assert.Equal(t, "aes", q.Get("encrypt_type"))

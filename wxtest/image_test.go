@@ -55,7 +55,7 @@ func TestShowQRCode_NotFound(t *testing.T) {
 		"an empty ticket":        {"GET", show + "?ticket="},
 		"an unknown ticket":      {"GET", show + "?ticket=gQH47joAAAAAAAAAASxodHRw"},
 		"a ticket escaped twice": {"GET", show + "?ticket=" + url.QueryEscape(good)},
-		"a ticket cut short":     {"GET", show + "?ticket=" + good[:len(good)-1]},
+		"a truncated ticket":     {"GET", show + "?ticket=" + good[:len(good)-1]},
 		"POST":                   {"POST", show + "?ticket=" + good},
 		"another path":           {"GET", srv.URL() + "/cgi-bin/user/info"},
 		"the root":               {"GET", srv.URL() + "/"},

@@ -8,7 +8,7 @@ import (
 
 // An object is a JSON object of a request. Unlike encoding/json it matches
 // names exactly, as WeChat does: the request of a Go program without json tags
-// must fail. Members that are null are left out.
+// must fail. Members that are null are omitted.
 type object map[string]json.RawMessage
 
 func parseObject(text []byte) (o object, ok bool) {

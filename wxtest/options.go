@@ -6,10 +6,11 @@ import "time"
 type Option func(*config)
 
 // WithTokenLifetime sets the lifetime of access tokens. The default is that of
-// WeChat, 7,200 s. An old and a new token overlap for 5 minutes, or for a fifth
-// of a shorter lifetime. expires_in has whole seconds, rounded down, and is at
-// least 1, so a token with a lifetime of less than a second expires earlier
-// than expires_in says. A lifetime that is not positive means the default.
+// WeChat, 7,200 s. The previous and the new token overlap for 5 minutes, or for
+// a fifth of a shorter lifetime. expires_in has whole seconds, rounded down,
+// and is at least 1, so a token with a lifetime of less than a second expires
+// earlier than expires_in says. A lifetime that is not positive means the
+// default.
 func WithTokenLifetime(d time.Duration) Option {
 	return func(c *config) {
 		if d > 0 {

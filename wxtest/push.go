@@ -91,7 +91,7 @@ func (s *Server) sign(cb accountCallback) url.Values {
 
 // newPusher returns a client that opens a connection for each push, so that the
 // callback sees the number of tries: net/http retries some requests on a
-// connection that was kept alive.
+// connection that it reuses.
 func newPusher(timeout time.Duration) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{

@@ -48,7 +48,7 @@ func TestScan_SubscribeThenScan(t *testing.T) {
 	assert.Equal(t, want, *parse(t, c.pushes()[3].body))
 
 	_, err = srv.Unfollow(t.Context(), openID)
-	require.EqualError(t, err, `wxtest: unfollow: "`+openID+`" is not a follower; Scan or Follow makes one`)
+	require.ErrorContains(t, err, openID)
 	assert.Len(t, c.pushes(), 4)
 	assert.Equal(t, wxqrcode.EventSubscribe, scan(t, srv, c, ticket, openID).Type, "after Unfollow")
 }
@@ -131,7 +131,7 @@ func TestPush_Modes(t *testing.T) {
 				srv.SetCallback(c.URL, cfg)
 				pushAll(t, srv, ticket, "hello")
 				for i, p := range c.pushes() {
-					text, fields := openPush(t, srv, p, cfg)
+					text, fields := readPush(t, srv, p, cfg)
 					want := slices.Clone(names[i])
 					switch mode {
 					case wxtest.Compatible:
@@ -188,20 +188,20 @@ func TestPush_InvalidCallback(t *testing.T) {
 		openID string
 		want   string
 	}{
-		"no callback":               {"", plain, openID, "no callback is set"},
+		"no callback":               {"", plain, openID, "callback"},
 		"no openid":                 {address, plain, "", "openid"},
 		"a control in the openid":   {address, plain, "o\x00", "openid"},
 		"an openid not in UTF-8":    {address, plain, "o\xff", "openid"},
 		"a malformed URL":           {"http://%zz", plain, openID, "callback url"},
-		"a URL without a scheme":    {"example.com/hook", plain, openID, "must begin with http"},
-		"a URL without a host":      {"http:///hook", plain, openID, "must begin with http"},
-		"a URL with a port alone":   {"http://:80/hook", plain, openID, "must begin with http"},
-		"a URL of another scheme":   {"ftp://example.com/hook", plain, openID, "must begin with http"},
-		"a key too short":           {address, wxtest.CallbackConfig{EncodingAESKey: aesKey[1:], Mode: wxtest.Secure}, openID, "EncodingAESKey has 42 characters"},
+		"a URL without a scheme":    {"example.com/hook", plain, openID, "callback url"},
+		"a URL without a host":      {"http:///hook", plain, openID, "callback url"},
+		"a URL with a port alone":   {"http://:80/hook", plain, openID, "callback url"},
+		"a URL of another scheme":   {"ftp://example.com/hook", plain, openID, "callback url"},
+		"a key too short":           {address, wxtest.CallbackConfig{EncodingAESKey: aesKey[1:], Mode: wxtest.Secure}, openID, "EncodingAESKey"},
 		"no key in compatible mode": {address, wxtest.CallbackConfig{Mode: wxtest.Compatible}, openID, "EncodingAESKey"},
 		"a bad key in plain mode":   {address, wxtest.CallbackConfig{EncodingAESKey: "key"}, openID, "EncodingAESKey"},
-		"a mode above the highest":  {address, wxtest.CallbackConfig{EncodingAESKey: aesKey, Mode: 4}, openID, "mode is 4; it must be"},
-		"a mode below the lowest":   {address, wxtest.CallbackConfig{EncodingAESKey: aesKey, Mode: -1}, openID, "mode is -1; it must be"},
+		"a mode above the highest":  {address, wxtest.CallbackConfig{EncodingAESKey: aesKey, Mode: 4}, openID, "mode is 4"},
+		"a mode below the lowest":   {address, wxtest.CallbackConfig{EncodingAESKey: aesKey, Mode: -1}, openID, "mode is -1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, c, ticket := newScene(t, nil)
@@ -242,8 +242,8 @@ func TestScan_TicketNotFound(t *testing.T) {
 
 func TestPush_RedeliversSameBytes(t *testing.T) {
 	for name, noResponse := range map[string]http.HandlerFunc{
-		"the connection is cut": cutConnection,
-		"half a response": func(w http.ResponseWriter, _ *http.Request) {
+		"closed connection": cutConnection,
+		"incomplete response": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, "half")
 		},
@@ -269,7 +269,7 @@ func TestPush_RedeliversSameBytes(t *testing.T) {
 	}
 }
 
-func TestWithFreshRetries(t *testing.T) {
+func TestPush_FreshRetries(t *testing.T) {
 	for _, mode := range []wxtest.Mode{wxtest.Plain, wxtest.Compatible, wxtest.Secure} {
 		t.Run(mode.String(), func(t *testing.T) {
 			clock := newClock()
@@ -281,18 +281,18 @@ func TestWithFreshRetries(t *testing.T) {
 			cfg := wxtest.CallbackConfig{Token: "token", EncodingAESKey: aesKey, Mode: mode}
 			srv.SetCallback(c.URL, cfg)
 			d, err := srv.Scan(t.Context(), ticket, openID)
-			require.ErrorContains(t, err, "no response to the push in 3 tries")
+			require.ErrorContains(t, err, "no response")
 			assertDelivery(t, 0, "", 3, d)
 
 			got := c.pushes()
 			require.Len(t, got, 3)
-			first, firstFields := openPush(t, srv, got[0], cfg)
+			first, firstFields := readPush(t, srv, got[0], cfg)
 			nonces, encrypts := map[string]bool{}, map[string]bool{}
 			for i, p := range got {
 				sent := start.Add(time.Duration(i) * 5 * time.Second)
 				assert.Equal(t, strconv.FormatInt(sent.Unix(), 10), p.query.Get("timestamp"))
 				assert.Equal(t, openID, p.query.Get("openid"))
-				text, fields := openPush(t, srv, p, cfg)
+				text, fields := readPush(t, srv, p, cfg)
 				assert.Equal(t, first, text)
 				assert.True(t, start.Equal(parse(t, text).CreatedAt), "of the scan, not of the try")
 				assert.Equal(t, strings.Replace(got[0].body, firstFields["Encrypt"], fields["Encrypt"], 1), p.body)
@@ -312,7 +312,7 @@ func TestPush_NoServer(t *testing.T) {
 	srv.SetCallback("http://"+l.Addr().String(), plain)
 
 	d, err := srv.Scan(t.Context(), ticket, openID)
-	require.ErrorContains(t, err, "no response to the push in 3 tries")
+	require.ErrorContains(t, err, "no response")
 	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 	assert.NotContains(t, err.Error(), "signature", "the URL is too long")
 	assertDelivery(t, 0, "", 3, d)
@@ -341,7 +341,6 @@ func TestPush_Timeout(t *testing.T) {
 	}, wxtest.WithPushTimeout(20*time.Millisecond))
 	d, err = srv.Scan(t.Context(), ticket, openID)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.ErrorContains(t, err, "not within 20ms")
 	assertDelivery(t, 0, "", 3, d)
 }
 
@@ -400,7 +399,7 @@ func TestPush_ContextEnds(t *testing.T) {
 	d, err = srv.SendText(ctx, openID, "hello")
 	require.ErrorIs(t, err, context.Canceled)
 	assertDelivery(t, 0, "", 1, d)
-	assert.Len(t, c.pushes(), 1, "nothing more is sent")
+	assert.Len(t, c.pushes(), 1, "no push after the context")
 }
 
 func TestPush_ContextEndsRetries(t *testing.T) {
@@ -476,13 +475,13 @@ func TestSendText_ContentIsNotSplit(t *testing.T) {
 func TestSendText_Errors(t *testing.T) {
 	srv, c, _ := newScene(t, nil)
 	for _, test := range []struct{ name, content, want string }{
-		{"not a follower", "hello", `"` + openID + `" is not a follower; Scan or Follow makes one`},
-		{"nothing", "", "content has 0 bytes; it must have 1 to 2048"},
-		{"2,049 bytes", strings.Repeat("世", 683), "content has 2049 bytes; it must have 1 to 2048"},
+		{"not a follower", "hello", openID},
+		{"empty", "", "0 bytes"},
+		{"2,049 bytes", strings.Repeat("世", 683), "2049 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d, err := srv.SendText(t.Context(), openID, test.content)
-			require.EqualError(t, err, "wxtest: send text: "+test.want)
+			require.ErrorContains(t, err, test.want)
 			assert.Nil(t, d)
 		})
 	}
@@ -495,7 +494,7 @@ func TestSendText_MsgID(t *testing.T) {
 	const texts = 4
 	for range texts {
 		d, err := srv.SendText(t.Context(), openID, "hello")
-		require.ErrorContains(t, err, "wxtest: send text: no response to the push in 3 tries")
+		require.ErrorContains(t, err, "no response")
 		assertDelivery(t, 0, "", 3, d)
 	}
 	tries := map[int64]int{}

@@ -46,7 +46,7 @@ func writePage(w http.ResponseWriter, status int) {
 		status, http.StatusText(status))
 }
 
-// marshal returns v as JSON in which <, > and & stand for themselves. v is a
+// marshal returns v as JSON in which <, > and & are not escaped. v is a
 // struct of strings and numbers, which always has a JSON form.
 func marshal(v any) []byte {
 	var b bytes.Buffer

@@ -154,8 +154,8 @@ func (s *Server) AppSecret() string { return s.appSecret }
 
 // Options returns the options of a [wxqrcode.Client] or [wxqrcode.TokenSource]
 // of this server: its URL for the API and for images, and an HTTP client whose
-// connections end with the server. The constructors also need [Server.AppID] and
-// [Server.AppSecret].
+// connections end with the server. The constructors also need [Server.AppID]
+// and [Server.AppSecret].
 func (s *Server) Options() []wxqrcode.Option {
 	return []wxqrcode.Option{
 		wxqrcode.WithAPIURL(s.URL()),

@@ -59,7 +59,7 @@ func TestServer_ConcurrentUse(t *testing.T) {
 			assert.NoError(t, err)
 			_, err = srv.SendText(t.Context(), "o-"+strconv.Itoa(i), "hello")
 			assert.NoError(t, err)
-			assert.ErrorContains(t, srv.VerifyCallback(t.Context()), "token verification failed")
+			assert.ErrorContains(t, srv.VerifyCallback(t.Context()), "status 200")
 			_, err = srv.Unfollow(t.Context(), "o-"+strconv.Itoa(i))
 			assert.NoError(t, err)
 			_, err = client.Image(t.Context(), code.Ticket)
@@ -194,4 +194,27 @@ func TestServer_ServeHTTP(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, imageStatus(t, srv, code.Ticket), "the same codes at its own URL")
 	assert.Equal(t, 1, srv.Calls("qrcode/create"))
+}
+
+func TestServer_ErrorTexts(t *testing.T) {
+	srv, _, ticket := newScene(t, cutConnection, wxtest.WithRetryStatus())
+	ctx := t.Context()
+	second := func(_ any, err error) error { return err }
+	srv.Follow("o-ann")
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{second(srv.Scan(ctx, ticket, "")), `wxtest: scan: openid "" must be text that XML allows, and not empty`},
+		{second(srv.Scan(ctx, "gQ", "o-ann")), `wxtest: scan: ticket "gQ" has no code on this server: wxqrcode: ticket not found`},
+		{second(srv.Scan(ctx, ticket, "o-ann")), "wxtest: scan: no response to the push in 3 tries: EOF"},
+		{second(srv.Unfollow(ctx, "o-bob")), `wxtest: unfollow: "o-bob" is not a follower; Scan or Follow makes one`},
+		{second(srv.SendText(ctx, "o-ann", "")), "wxtest: send text: content has 0 bytes; it must have 1 to 2048"},
+		{second((*wxtest.Delivery)(nil).Reply()), "wxtest: reply: there is no response"},
+		{srv.VerifyCallback(ctx), "wxtest: verify callback: token verification failed: no response: EOF"},
+		{srv.Connect(nil), "wxtest: connect: the handler is nil"},
+		{srv.Connect(http.NotFoundHandler()), "wxtest: connect: call CallbackConfig first; it chooses the mode"},
+	} {
+		assert.EqualError(t, tt.err, tt.want)
+	}
 }

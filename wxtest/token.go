@@ -18,7 +18,7 @@ import (
 const (
 	minTokenLength = 136
 	maxTokenLength = 157
-	maxOverlap     = 5 * time.Minute // both the old and the new token are valid
+	maxOverlap     = 5 * time.Minute // both the previous and the new token are valid
 	overlapDivisor = 5               // of the lifetime, if that is less than maxOverlap
 
 	maxForced        = 20 // force refreshes in forcedPeriod
@@ -118,9 +118,9 @@ func (t *tokens) fetchLegacy(now time.Time) tokenResponse {
 }
 
 // fetchStable returns the current token until the overlap before it expires,
-// then a new one; the old one stays valid until it expires. Within the limits,
-// a force refresh invalidates the current token at once; otherwise it has no
-// effect.
+// then a new one; the previous one stays valid until it expires. Within the
+// limits, a force refresh invalidates the current token at once; otherwise it
+// has no effect.
 func (t *tokens) fetchStable(now time.Time, force bool) tokenResponse {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -23,10 +23,10 @@ import (
 //	}
 //
 // Each subtest calls newStore and uses random keys, so all stores can share a
-// backend. All but one use a single store. That one calls newStore twice, for two
-// instances of a program; it is skipped if the two do not share their tokens, as
-// stores in memory do not. The subtest of a lost lock is skipped if a fn that
-// ignores the end of its context keeps the lock.
+// backend. All but one use a single store. That one calls newStore twice, for
+// two instances of a program; it is skipped if the two do not share their
+// tokens, as stores in memory do not. The subtest of a lost lock is skipped if
+// a fn that ignores the end of its context keeps the lock.
 //
 // The test takes a few seconds of real time. With 10,000 callers an Update may
 // fail because it waited too long.
@@ -56,7 +56,7 @@ func TestTokenStore(t *testing.T, newStore func() wxqrcode.TokenStore) {
 }
 
 const (
-	storeSlow     = 50 * time.Millisecond // of a fn: other callers reach Update meanwhile
+	storeSlow     = 50 * time.Millisecond // of a fn: long enough for other callers to reach Update
 	storeLostLock = 2 * time.Second       // for an Update while a fn ignores its context
 	storeWaiters  = 20
 )
@@ -153,12 +153,12 @@ func (s *storeTest) update(current, token wxqrcode.Token, err error) {
 	if err == nil {
 		s.expectToken("Update returned", token, got.token)
 	} else if got.token.Value != "" {
-		s.Errorf("Update returned a token beside the error of fn: %q", got.token.Value)
+		s.Errorf("Update returned a token and the error of fn: %q", got.token.Value)
 	}
 }
 
-// hold calls Update with a fn that calls end after release, and returns while fn
-// runs.
+// hold calls Update with a fn that calls end after release, and returns while
+// fn runs.
 func (s *storeTest) hold(ctx context.Context, end storeFunc) (release func(), result <-chan updateResult) {
 	s.Helper()
 	started, released := make(chan struct{}), make(chan struct{})
@@ -311,7 +311,8 @@ func (s *storeTest) exclusively(next func(current wxqrcode.Token) wxqrcode.Token
 }
 
 // testManyCallers tests that the callers share the token that the first of them
-// fetches. A store may fail under this load: then the caller fetches for itself.
+// fetches. A store may fail under this load: then the caller fetches for
+// itself.
 func (s *storeTest) testManyCallers() {
 	const callers = 10_000
 	var fetches atomic.Int32

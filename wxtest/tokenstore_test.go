@@ -47,7 +47,7 @@ var storeFaults = map[string]string{
 	"fn is not called for a token":     "token is stored and returned",
 	"nothing is stored":                "token is stored and returned",
 	"another token is returned":        "token is stored and returned",
-	"values are cut":                   "token is stored and returned",
+	"values are truncated":             "token is stored and returned",
 	"times are whole seconds":          "token is stored and returned",
 	"ForcedAt is not stored":           "token is stored and returned",
 	"an expired token is dropped":      "expired token is passed to fn",
@@ -56,8 +56,8 @@ var storeFaults = map[string]string{
 	"an error deletes the token":       "error stores nothing",
 	"a force refresh is not stored":    "failed force refresh is stored",
 	"Load returns an empty token":      "failed force refresh is stored",
-	"a force refresh keeps the token":  "failed force refresh is stored",
-	"keys are cut":                     "keys are independent",
+	"a force refresh leaves the token": "failed force refresh is stored",
+	"keys are truncated":               "keys are independent",
 	"no lock":                          "one call of fn at a time",
 	"the lock ends before storing":     "10,000 callers at once",
 	"a lock for each store":            "two stores share tokens and lock",
@@ -104,7 +104,7 @@ type faultyStore struct {
 func (s *faultyStore) Load(_ context.Context, key string) (wxqrcode.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	token, ok := s.tokens[s.cutKey(key)]
+	token, ok := s.tokens[s.truncateKey(key)]
 	switch {
 	case s.fault == "Load has no error" && !ok:
 		return token, nil
@@ -186,13 +186,13 @@ func (s *faultyStore) finish(ctx context.Context, key string, token wxqrcode.Tok
 	}
 	stored := token
 	switch s.fault {
-	case "values are cut":
+	case "values are truncated":
 		stored.Value = token.Value[:min(len(token.Value), 255)]
 	case "times are whole seconds":
 		stored.ExpiresAt = token.ExpiresAt.Truncate(time.Second)
 	case "ForcedAt is not stored":
 		stored.ForcedAt = time.Time{}
-	case "a force refresh keeps the token":
+	case "a force refresh leaves the token":
 		if err != nil && stored.Value == "" {
 			stored.Value = s.get(key).Value
 		}
@@ -219,7 +219,7 @@ func (s *faultyStore) finish(ctx context.Context, key string, token wxqrcode.Tok
 func (s *faultyStore) get(key string) wxqrcode.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	token := s.tokens[s.cutKey(key)]
+	token := s.tokens[s.truncateKey(key)]
 	if s.fault == "fn receives no token" || s.fault == "an expired token is dropped" && time.Now().After(token.ExpiresAt) {
 		return wxqrcode.Token{}
 	}
@@ -229,11 +229,11 @@ func (s *faultyStore) get(key string) wxqrcode.Token {
 func (s *faultyStore) put(key string, token wxqrcode.Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens[s.cutKey(key)] = token
+	s.tokens[s.truncateKey(key)] = token
 }
 
-func (s *faultyStore) cutKey(key string) string {
-	if s.fault == "keys are cut" {
+func (s *faultyStore) truncateKey(key string) string {
+	if s.fault == "keys are truncated" {
 		key, _, _ = strings.Cut(key, ":")
 	}
 	return key

@@ -67,7 +67,7 @@ func TestVerifyCallback_CloudHosting(t *testing.T) {
 	}{
 		{"XML", "success", "", false, "<xml><action><![CDATA[CheckContainerPath]]></action>\n</xml>"},
 		{"JSON", "", "", true, `{"action":"CheckContainerPath"}`},
-		{"another response", "ok", `path verification failed: the response has status 200 and body "ok"`, true, `{"action":"CheckContainerPath"}`},
+		{"another response", "ok", `status 200 and body "ok"`, true, `{"action":"CheckContainerPath"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			srv, c, _ := newScene(t, respond(test.response))
@@ -99,7 +99,7 @@ func TestVerifyCallback_WrongResponse(t *testing.T) {
 		handle http.HandlerFunc
 		want   string
 	}{
-		"nothing":                     {respond(""), `status 200 and body ""; it must have status 200 and the body `},
+		"empty":                       {respond(""), `status 200 and body ""`},
 		"the response to a push":      {respond("success"), `status 200 and body "success"`},
 		"a line break after the echo": {echoWith(200, "", "\n"), `\n";`},
 		"a byte order mark before it": {echoWith(200, "\ufeff", ""), `status 200 and body "\ufeff`},
@@ -118,22 +118,22 @@ func TestVerifyCallback_WrongResponse(t *testing.T) {
 		"a body of 200 bytes":       {respond(strings.Repeat("x", 200)), `body "` + strings.Repeat("x", 200) + `";`},
 		"a body of 201 bytes":       {respond(strings.Repeat("x", 200) + "y"), `body "` + strings.Repeat("x", 200) + `"…;`},
 		"a body of more than 1 MiB": {echoWith(200, "", strings.Repeat("x", 1<<20)), `x"…;`},
-		"a connection that is cut":  {cutConnection, "no response: "},
+		"a closed connection":       {cutConnection, "no response"},
 		"an incomplete body": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			echo(w, r)
-		}, "no response: "},
+		}, "no response"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, c, _ := newScene(t, test.handle, wxtest.WithRetryStatus(), wxtest.WithFreshRetries())
 			err := srv.VerifyCallback(t.Context())
 			require.ErrorContains(t, err, test.want)
-			assert.True(t, strings.HasPrefix(err.Error(), "wxtest: verify callback: token verification failed: "), err)
+			assert.True(t, strings.HasPrefix(err.Error(), "wxtest: verify callback: "), err)
 			assert.NotContains(t, err.Error(), "signature", "the URL is too long")
 			assert.Less(t, len(err.Error()), 500)
 			require.Len(t, c.pushes(), 1, "it is not retried")
-			if strings.Contains(err.Error(), "it must have") {
-				assert.ErrorContains(t, err, "the body "+c.pushes()[0].query.Get("echostr"))
+			if !strings.Contains(test.want, "no response") {
+				assert.ErrorContains(t, err, c.pushes()[0].query.Get("echostr"))
 			}
 		})
 	}
@@ -142,7 +142,7 @@ func TestVerifyCallback_WrongResponse(t *testing.T) {
 func TestVerifyCallback_Timeout(t *testing.T) {
 	for name, handle := range map[string]http.HandlerFunc{
 		"no response": block,
-		"the echo without an end": func(w http.ResponseWriter, r *http.Request) {
+		"the echo in a response that does not end": func(w http.ResponseWriter, r *http.Request) {
 			echo(w, r)
 			_ = http.NewResponseController(w).Flush()
 			block(w, r)
@@ -152,7 +152,6 @@ func TestVerifyCallback_Timeout(t *testing.T) {
 			srv, _, _ := newScene(t, handle, wxtest.WithPushTimeout(20*time.Millisecond))
 			err := srv.VerifyCallback(t.Context())
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			assert.ErrorContains(t, err, "token verification failed: no response: not within 20ms")
 		})
 	}
 }
@@ -180,9 +179,8 @@ func TestVerifyCallback_Ends(t *testing.T) {
 			test.end(srv, cancel)
 			err := <-done
 			require.ErrorIs(t, err, test.want)
-			assert.NotContains(t, err.Error(), "token verification failed")
 			require.ErrorIs(t, srv.VerifyCallback(ctx), test.want)
-			assert.Len(t, c.pushes(), 1, "nothing more is sent")
+			assert.Len(t, c.pushes(), 1, "no request after the end")
 			srv.Close()
 			c.Close()
 		})
