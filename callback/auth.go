@@ -50,10 +50,10 @@ func (h *Handler) verifyURL(r *http.Request) (response, Result) {
 const maxEchostr = 1024
 
 var (
-	errSignature    = forbidden("the signature is wrong; is Token the one of the account's settings?")
-	errMsgSignature = forbidden("the msg_signature is wrong; is Token the one of the account's settings?")
+	errSignature    = forbidden("the signature is wrong; does Token match the 令牌 on 微信开发者平台 > 消息推送?")
+	errMsgSignature = forbidden("the msg_signature is wrong; does Token match the 令牌 on 微信开发者平台 > 消息推送?")
 	errNoEncrypt    = forbidden("the body has no Encrypt although the query has msg_signature; does middleware read or change the body?")
-	errNotEncrypted = forbidden("the push is not encrypted; choose secure mode in the account's settings, or set AllowPlain until then")
+	errNotEncrypted = forbidden("the push is not encrypted; choose secure mode on 微信开发者平台 > 消息推送, or set AllowPlain until then")
 )
 
 // A delivery is an authenticated request.
@@ -183,7 +183,7 @@ type query struct {
 }
 
 // maxNonce is the longest nonce that is accepted: a part of Encrypt that still
-// decrypts has at least 64 characters, and does not fit beside a nonce.
+// decrypts has at least 64 characters, and does not fit in addition to a nonce.
 const maxNonce = 64
 
 // parseQuery reads the parameters that a handler uses. A repeated one is an
@@ -256,8 +256,8 @@ func (q *query) field(name string) *string {
 	return nil
 }
 
-// checkTimestamp returns an error if the timestamp differs from now by more than
-// maxAge. A negative maxAge allows any.
+// checkTimestamp returns an error if the timestamp differs from now by more
+// than maxAge. A negative maxAge allows any.
 func (q query) checkTimestamp(now time.Time, maxAge time.Duration) error {
 	seconds, _ := strconv.ParseInt(q.timestamp, 10, 64)
 	if skew := now.Sub(time.Unix(seconds, 0)); maxAge >= 0 && q.timestamp != "" && skew.Abs() > maxAge {
@@ -303,7 +303,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	body := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // does not grow below the default MaxBody
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, h.maxBody))
 	if err == nil {
-		setReadDeadline(w, time.Time{}) // net/http reads on, to notice that the client goes
+		setReadDeadline(w, time.Time{}) // net/http continues to read, to notice that the client disconnects
 		return body.Bytes(), nil
 	}
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -320,7 +320,8 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 
 const bodyHint = "middleware may have read it before the handler"
 
-// setReadDeadline sets the read deadline of the connection, where w supports it.
+// setReadDeadline sets the read deadline of the connection, where w supports
+// it.
 func setReadDeadline(w http.ResponseWriter, deadline time.Time) {
 	_ = http.NewResponseController(w).SetReadDeadline(deadline)
 }

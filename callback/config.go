@@ -4,7 +4,7 @@
 // decrypts each push, deduplicates redeliveries and replies.
 //
 //	handler, err := callback.New(callback.Config{
-//		Token:          token, // from the account's settings, like the next two
+//		Token:          token, // this and the next two: 微信开发者平台 > 消息推送
 //		AppID:          appID,
 //		EncodingAESKey: key,
 //		OnEvent: func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
@@ -28,11 +28,11 @@
 // # Use secure mode
 //
 // In secure mode each push is encrypted, and its signature covers the whole
-// push. In plain mode the signature covers only a timestamp and a random number,
-// the nonce: it proves that the sender once saw a push. The handler accepts one
-// such signature for one body only, on each instance and until it restarts, while
-// the timestamp is within [Config] MaxAge. This does not stop an attacker who can
-// read requests in transit:
+// push. In plain mode the signature covers only a timestamp and a random
+// number, the nonce: it proves that the sender once saw a push. The handler
+// accepts one such signature for one body only, on each instance and until it
+// restarts, while the timestamp is within [Config] MaxAge. This does not stop
+// an attacker who can read requests in transit:
 //
 //   - Another body can arrive before the captured push.
 //   - Another body can be sent to another instance, or after a restart.
@@ -49,9 +49,9 @@
 // The handler waits 5 s for the body of a push, because WeChat closes the
 // connection then. It sets the read deadline of the connection through
 // [http.ResponseController], which replaces the ReadTimeout of the server. If
-// middleware wraps the ResponseWriter, the wrapper needs an Unwrap method, or the
-// limit has no effect. A WriteTimeout of the server must be longer than [Config]
-// Timeout, or late replies are lost.
+// middleware wraps the ResponseWriter, the wrapper needs an Unwrap method, or
+// the limit has no effect. A WriteTimeout of the server must be longer than
+// [Config] Timeout, or late replies are lost.
 //
 // # Waiting for a scan
 //
@@ -103,8 +103,8 @@ type Config struct {
 	//
 	// It runs on the goroutine of the request. Its context has the values of the
 	// request's context, expires after Timeout and is not canceled if the client
-	// goes: WeChat closes the connection after 5 s and sends the push again, and
-	// the redelivery waits for the running call and carries its reply.
+	// disconnects: WeChat closes the connection after 5 s and sends the push
+	// again, and the redelivery waits for the running call and carries its reply.
 	// [http.Server.Shutdown] waits for it too.
 	//
 	// After an error or a panic the response is 500, after which WeChat may push
@@ -160,8 +160,8 @@ type Config struct {
 	// Timeout is the deadline of one call of OnEvent or OnMessage. 0 means 14 s, a
 	// little less than WeChat's three tries take. If a call fails, a redelivery
 	// that waits for it makes another one with a deadline of its own, so the calls
-	// for one push can take up to two Timeouts, 28 s, and [http.Server.Shutdown]
-	// needs that much patience.
+	// for one push can take up to two Timeouts, 28 s, which is how long
+	// [http.Server.Shutdown] can take.
 	Timeout time.Duration
 
 	// Dedup deduplicates pushes. Nil means a [MemoryDedup], which forgets
@@ -262,7 +262,7 @@ func (c *Config) validate() error {
 	case c.CloudHostingSecret != "" && !cloudSecretPattern.MatchString(c.CloudHostingSecret):
 		return invalid("CloudHostingSecret", "", "must be at least 16 of the characters 0-9, A-Z, a-z, _ and -")
 	case c.CloudHostingSecret == "" && c.Token == "":
-		return invalid("Token", "", "is empty; take it from the account's settings")
+		return invalid("Token", "", "is empty; copy it from 微信开发者平台 > 消息推送")
 	case c.EncodingAESKey == "" && encrypted:
 		return invalid("EncodingAESKey", "", "is empty although PreviousAESKey is set; set the current key")
 	case encrypted && c.AppID == "":

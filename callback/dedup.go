@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// A Deduplicator runs one call for each key. It must be safe for concurrent use.
-// [Config] uses a [MemoryDedup] by default; implement Deduplicator to share one
-// between instances, and test it with the suite TestDeduplicator of package
-// wxtest.
+// A Deduplicator runs one call for each key. It must be safe for concurrent
+// use. [Config] uses a [MemoryDedup] by default; implement Deduplicator to
+// share one between instances, and test it with the suite TestDeduplicator of
+// package wxtest.
 type Deduplicator interface {
 	// Do calls fn on the caller's goroutine unless a call for key succeeded
 	// within ttl, counted from its end. Concurrent callers of a key share one
@@ -34,14 +34,14 @@ const (
 	maxKeys       = 1_000_000
 	maxReplyBytes = 64 << 20
 	replyTTL      = time.Minute // WeChat's three tries take 15 s
-	replyOverhead = 256         // bytes that a stored reply takes beside its text, at most
+	replyOverhead = 256         // bytes of a stored reply in addition to its text, at most
 	warnInterval  = time.Minute
 )
 
 // A MemoryDedup is a [Deduplicator] in the memory of this process. It keeps a
 // million keys, which take about 130 MB, and replies of 64 MiB in all, each for
-// up to a minute. When it is full it forgets the oldest and logs a warning. Make
-// one with [NewMemoryDedup].
+// up to a minute. When it is full it forgets the oldest and logs a warning.
+// Make one with [NewMemoryDedup].
 type MemoryDedup struct {
 	full fullWarning
 
@@ -197,13 +197,13 @@ func (w *fullWarning) warn() {
 }
 
 // A ttlCache keeps values until they expire. If their costs exceed a limit, it
-// keeps the newest. It is not safe for concurrent use. It removes expired values
-// when a new one comes.
+// keeps the newest. It is not safe for concurrent use. It removes expired
+// values when a new one is stored.
 type ttlCache[K comparable, V any] struct {
 	limit   int // of the sum of all costs
 	cost    int
 	entries map[K]ttlEntry[V]
-	queue   []ttlKey[K] // in the order of put
+	queue   []ttlKey[K] // in the order of put calls
 }
 
 type ttlEntry[V any] struct {

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The suite wxtest.TestDeduplicator tests what every Deduplicator promises. Here
-// are the limits of this one.
+// wxtest.TestDeduplicator tests the behavior of every Deduplicator. These tests
+// are for the limits of MemoryDedup.
 
 func newTestDedup(keys, replyBytes int) (*MemoryDedup, *bytes.Buffer) {
 	var log bytes.Buffer
@@ -61,7 +61,7 @@ func TestMemoryDedup_FullForgetsTheOldest(t *testing.T) {
 	})
 }
 
-func TestMemoryDedup_ExpiredKeysAreNoLoss(t *testing.T) {
+func TestMemoryDedup_NoWarningAboutExpiredKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, log := newTestDedup(3, 1<<20)
 		for range 2 {
@@ -120,7 +120,7 @@ func TestMemoryDedup_InflightCallsAreNotForgotten(t *testing.T) {
 	})
 }
 
-// What the limits allow is what the memory takes, overhead included.
+// The limits include the overhead.
 func TestMemoryDedup_Memory(t *testing.T) {
 	heap := func() int {
 		runtime.GC()
@@ -157,7 +157,7 @@ func TestSignatureCache_Full(t *testing.T) {
 	assert.True(t, c.firstUse("0", []byte("b"), time.Hour), "the oldest was forgotten")
 }
 
-// FuzzTTLCache compares a ttlCache with a plain model of what it promises.
+// A ttlCache behaves like a slice of all values.
 func FuzzTTLCache(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9})
 	f.Add([]byte{0, 0, 0, 255, 0, 0})

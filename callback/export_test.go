@@ -15,5 +15,5 @@ func PendingScans(w *Waiter) (n int) {
 	return n
 }
 
-// HasTimer reports whether the timer of a scan runs, and stops it.
-func HasTimer(s *PendingScan) bool { return s.timer.Stop() }
+// StopTimer stops the timer of a scan and reports whether it was active.
+func StopTimer(s *PendingScan) bool { return s.timer.Stop() }

@@ -84,17 +84,16 @@ func TestFlow_EveryMode(t *testing.T) {
 	}
 }
 
-// WeChat's timing, scaled down: the connection is closed after a while, and the
-// push is sent again, three times in all. OnEvent runs once however late it is,
-// and its reply arrives if a try is left.
-func TestFlow_SlowCallRunsOnce(t *testing.T) {
-	for until := 2; until <= 4; until++ { // the push at whose arrival OnEvent ends; 4: none
+// The timing of WeChat, scaled down: three tries, each ends with a timeout.
+// OnEvent is called once, and its reply is sent with the next redelivery.
+func TestFlow_SlowCall(t *testing.T) {
+	for until := 2; until <= 4; until++ { // the number of the push during which OnEvent returns; 4: none
 		for name, opts := range map[string][]wxtest.Option{"the same request": nil, "fresh signatures": {wxtest.WithFreshRetries()}} {
 			t.Run(fmt.Sprint(name, until), func(t *testing.T) {
 				end := make(chan struct{})
-				var runs, ended atomic.Int32
+				var calls, ended atomic.Int32
 				f := newFlow(t, wxtest.Secure, func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
-					runs.Add(1)
+					calls.Add(1)
 					defer ended.Add(1)
 					<-end
 					return callback.Text("late"), ctx.Err()
@@ -116,22 +115,22 @@ func TestFlow_SlowCallRunsOnce(t *testing.T) {
 					require.NoError(t, err)
 					assert.Contains(t, string(reply), "late")
 				}
-				assert.EqualValues(t, 1, runs.Load())
+				assert.EqualValues(t, 1, calls.Load())
 			})
 		}
 	}
 }
 
-func TestFlow_CutConnectionLosesNothing(t *testing.T) {
-	for _, after := range []bool{false, true} { // OnEvent has run
-		for cuts := 1; cuts <= 2; cuts++ {
-			t.Run(fmt.Sprint(cuts, after), func(t *testing.T) {
+func TestFlow_ClosedConnection(t *testing.T) {
+	for _, after := range []bool{false, true} { // close the connection after OnEvent
+		for failures := 1; failures <= 2; failures++ {
+			t.Run(fmt.Sprint(failures, after), func(t *testing.T) {
 				var events recorder
 				f := newFlow(t, wxtest.Secure, events.onEvent, func(push int, next func()) {
 					if after {
 						next()
 					}
-					if push <= cuts {
+					if push <= failures {
 						panic(http.ErrAbortHandler) // closes the connection
 					}
 					if !after {
@@ -140,7 +139,7 @@ func TestFlow_CutConnectionLosesNothing(t *testing.T) {
 				}, wxtest.WithFreshRetries())
 				d, err := f.Scan(t.Context(), f.ticket, "o-ann")
 				require.NoError(t, err)
-				assert.Equal(t, cuts+1, d.Tries)
+				assert.Equal(t, failures+1, d.Tries)
 				assert.Equal(t, []string{"poster-7"}, events.scenes())
 			})
 		}
@@ -148,9 +147,9 @@ func TestFlow_CutConnectionLosesNothing(t *testing.T) {
 }
 
 func TestFlow_RetryAfterError(t *testing.T) {
-	var runs atomic.Int32
+	var calls atomic.Int32
 	f := newFlow(t, wxtest.Plain, func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-		if runs.Add(1) < 3 {
+		if calls.Add(1) < 3 {
 			return nil, errors.New("no database")
 		}
 		return nil, nil
@@ -166,7 +165,7 @@ func TestFlow_PlatformPush(t *testing.T) {
 	defer wechat.Close()
 	var got callback.Message
 	cfg := wechat.CallbackConfig(wxtest.Secure)
-	cfg.OnEvent = never(t)
+	cfg.OnEvent = noEvent(t)
 	cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) { got = m; return nil, nil }
 	require.NoError(t, wechat.Connect(newHandler(t, cfg)))
 	_, err := wechat.PushInfo(t.Context(), "component_verify_ticket", map[string]string{"ComponentVerifyTicket": "ticket@@@a"})
@@ -175,9 +174,9 @@ func TestFlow_PlatformPush(t *testing.T) {
 	assert.Equal(t, "ticket@@@a", got.Field("ComponentVerifyTicket"))
 }
 
-// The read timeout is for the body, not for the call: net/http would notice a
-// deadline that is left on the connection.
-func TestFlow_LongCallOutlivesReadTimeout(t *testing.T) {
+// The read timeout applies to the body, not to the call: a deadline that
+// remains on the connection would end it.
+func TestFlow_CallLongerThanReadTimeout(t *testing.T) {
 	leak.Check(t)
 	entered, end := make(chan struct{}, 2), make(chan struct{})
 	h := newHandler(t, plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
@@ -219,7 +218,7 @@ func TestFlow_ShutdownWaits(t *testing.T) {
 	server := httptest.NewServer(h)
 	defer server.Close()
 	s := plain(scanOf("7"))
-	ctx, cut := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	all.Go(func() {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"?"+s.query.Encode(), strings.NewReader(s.body))
@@ -228,10 +227,10 @@ func TestFlow_ShutdownWaits(t *testing.T) {
 		assert.ErrorIs(t, err, context.Canceled)
 	})
 	<-entered
-	cut()
+	cancel()
 	all.Wait()
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
+	short, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
 	assert.ErrorIs(t, server.Config.Shutdown(short), context.DeadlineExceeded, "the call has not returned")
 	close(end)
 	assert.NoError(t, server.Config.Shutdown(t.Context()))

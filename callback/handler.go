@@ -14,21 +14,21 @@ import (
 	"github.com/seed-0142d113/wxqrcode/internal/message"
 )
 
-// ServeHTTP answers a request of WeChat: a GET, which verifies the URL, with its
-// echostr, and a POST, which is a push, with the reply or "success". The
+// ServeHTTP answers a request of WeChat: a GET, which verifies the URL, with
+// its echostr, and a POST, which is a push, with the reply or "success". The
 // statuses are
 //
 //	200  handled, now or before, even if its reply cannot be sent; a message
 //	     without OnMessage; verification of the URL, or of the path of cloud hosting
 //	400  the body is empty, incomplete or not a message that can be read, or it is
 //	     encrypted and there is no key
-//	403  not authenticated or too old; the log has the reason, the response has not
+//	403  not authenticated or too old; the reason is in the log only
 //	405  neither GET nor POST; with CloudHostingSecret of [Config], not POST
 //	408  the body was not read within 5 s
 //	413  the body is longer than MaxBody of [Config]
-//	500  OnEvent, OnMessage or Dedup failed, and a redelivery is handled anew; the
-//	     client went while the push waited for a call in flight; or the handler
-//	     was not made with [New]
+//	500  OnEvent, OnMessage or Dedup failed, and a redelivery is handled again; the
+//	     client disconnected while the push waited for a call in flight; or the
+//	     handler was not made with [New]
 //
 // Whether WeChat pushes again after a status other than 200 is not documented.
 // If runtime.Goexit is called, or Dedup or OnResult panics, net/http closes the
@@ -59,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	res.write(w)
 }
 
-// handlePush takes a push from the request to the response.
+// handlePush handles a push and returns the response.
 func (h *Handler) handlePush(w http.ResponseWriter, r *http.Request) (response, Result) {
 	d, err := h.authenticate(w, r)
 	if err != nil {

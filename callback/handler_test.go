@@ -21,12 +21,12 @@ import (
 	"github.com/seed-0142d113/wxqrcode/callback"
 )
 
-// everyMode returns the ways in which WeChat can push a message.
+// everyMode returns a push of a message in every mode.
 func everyMode(message string) map[string]testPush {
 	modes := map[string]testPush{
 		"plain":            {message: message},
 		"plain compatible": {message: strings.Replace(message, "</xml>", "<Encrypt><![CDATA[AAAA]]></Encrypt></xml>", 1)},
-		"compatible":       {message: message, key: aesKey, beside: children(message)},
+		"compatible":       {message: message, key: aesKey, others: children(message)},
 		"secure":           {message: message, key: aesKey},
 	}
 	if message[0] == '{' || !strings.HasSuffix(message, "</xml>") || strings.Count(message, "</xml>") > 1 {
@@ -35,7 +35,7 @@ func everyMode(message string) map[string]testPush {
 	return modes
 }
 
-// What a follower writes is neither rejected nor mistaken for something else.
+// The text of a follower neither causes a rejection nor changes other fields.
 func TestHandler_Messages(t *testing.T) {
 	event := func(name string) callback.Message {
 		return callback.Message{ToUserName: account, OpenID: openID, CreatedAt: time.Unix(created, 0).UTC(), MsgType: "event", Event: name}
@@ -55,7 +55,7 @@ func TestHandler_Messages(t *testing.T) {
 		{"the end of the message", textXML("]]></Content></xml>"), text, "FromUserName", openID},
 		{"a comment", textXML("<!--"), text, "Content", "<!--"},
 		{"control characters", textXML("\x02\x10\x14\x1d\x00"), text, "Content", "\x02\x10\x14\x1d\x00"},
-		{"half a character", textXML("\xe6\xb5"), text, "Content", "\xe6\xb5"},
+		{"a part of a character", textXML("\xe6\xb5"), text, "Content", "\xe6\xb5"},
 		{"an Event", textXML("]]></Content><Event>SCAN</Event><Content><![CDATA["), text, "FromUserName", openID},
 		{"another MsgType and user", textXML("]]></Content><MsgType>event</MsgType><Event>SCAN</Event><FromUserName>oOther</FromUserName><Content><![CDATA["), text, "FromUserName", openID},
 		{"a second root", textXML("]]></Content></xml>" + scanOf("7")), text, "MsgType", "text"},
@@ -75,12 +75,12 @@ func TestHandler_Messages(t *testing.T) {
 		for mode, p := range everyMode(tt.message) {
 			t.Run(tt.name+", "+mode, func(t *testing.T) {
 				s := p.sign()
-				w := send(newHandler(t, configFor(p, never(t))), s)
+				w := send(newHandler(t, configFor(p, noEvent(t))), s)
 				assert.Equal(t, http.StatusOK, w.Code)
 				assert.Equal(t, "success", w.Body.String(), "without OnMessage")
 
 				var got []callback.Message
-				cfg := configFor(p, never(t))
+				cfg := configFor(p, noEvent(t))
 				cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
 					got = append(got, m)
 					return callback.Raw([]byte("<xml>of another SDK</xml>")), nil
@@ -140,13 +140,13 @@ func TestHandler_MalformedEvents(t *testing.T) {
 		"milliseconds":        strings.Replace(scanOf("7"), fmt.Sprint(created), fmt.Sprint(created, "000"), 1),
 		"no ToUserName":       strings.Replace(scanOf("7"), account, "", 1),
 		"not a message":       "nonsense",
-		"nothing":             " ",
+		"white space":         " ",
 		"an empty object":     "{}",
-		"broken JSON":         scanJSON("7")[1:],
+		"malformed JSON":      scanJSON("7")[1:],
 	} {
 		for mode, p := range everyMode(m) {
 			t.Run(name+", "+mode, func(t *testing.T) {
-				cfg := configFor(p, never(t))
+				cfg := configFor(p, noEvent(t))
 				cfg.OnMessage = noMessage(t)
 				w := send(newHandler(t, cfg), p.sign())
 				assert.Equal(t, http.StatusBadRequest, w.Code)
@@ -159,7 +159,7 @@ func TestHandler_MalformedEvents(t *testing.T) {
 func TestHandler_DedupKeys(t *testing.T) {
 	for name, tt := range map[string]struct {
 		first, second string
-		runs          int
+		calls         int
 	}{
 		"the same scan":               {scanOf("7"), scanOf("7"), 1},
 		"the same scan in JSON":       {scanOf("7"), scanJSON("7"), 1},
@@ -175,32 +175,33 @@ func TestHandler_DedupKeys(t *testing.T) {
 	} {
 		for _, key := range []string{"", aesKey} {
 			t.Run(name+key, func(t *testing.T) {
-				runs := 0
-				cfg := configFor(testPush{key: key}, func(context.Context, *wxqrcode.Event) (callback.Reply, error) { runs++; return nil, nil })
-				cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { runs++; return nil, nil }
+				calls := 0
+				cfg := configFor(testPush{key: key}, func(context.Context, *wxqrcode.Event) (callback.Reply, error) { calls++; return nil, nil })
+				cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { calls++; return nil, nil }
 				h := newHandler(t, cfg)
 				for i, m := range []string{tt.first, tt.second, tt.first} {
 					assert.Equal(t, http.StatusOK, send(h, testPush{message: m, key: key, nonce: fmt.Sprint(i)}.sign()).Code)
 				}
-				assert.Equal(t, tt.runs, runs)
+				assert.Equal(t, tt.calls, calls)
 			})
 		}
 	}
 }
 
-// WeChat closes the connection after 5 s: the redelivery joins the running call.
+// WeChat closes the connection after 5 s. The redelivery joins the running
+// call.
 func TestHandler_RedeliveryJoins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		startIn2026()
 
-		var runs atomic.Int32
+		var calls atomic.Int32
 		h := newHandler(t, secureConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-			runs.Add(1)
+			calls.Add(1)
 			time.Sleep(7 * time.Second)
 			return callback.Text("welcome"), nil
 		}))
-		first, cut := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cut()
+		first, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
 		var all sync.WaitGroup
 		all.Go(func() { serve(h, encrypted(scanOf("7")).request().WithContext(first)) })
 		time.Sleep(5 * time.Second)
@@ -213,7 +214,7 @@ func TestHandler_RedeliveryJoins(t *testing.T) {
 		}
 		all.Wait()
 		assert.Equal(t, 2*time.Second, time.Since(start))
-		assert.EqualValues(t, 1, runs.Load())
+		assert.EqualValues(t, 1, calls.Load())
 		for _, i := range []int{0, 1, len(bodies) - 1} {
 			assert.Equal(t, "welcome", readReply(t, decryptReply(t, bodies[i], aesKey)).Content)
 		}
@@ -225,9 +226,9 @@ func TestHandler_DedupWindow(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			startIn2026()
 
-			runs := 0
+			calls := 0
 			cfg := plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-				runs++
+				calls++
 				return callback.Text("welcome"), nil
 			})
 			cfg.MaxAge = maxAge
@@ -238,20 +239,20 @@ func TestHandler_DedupWindow(t *testing.T) {
 			time.Sleep(time.Minute)
 			assert.Equal(t, first, push(), "the reply is stored for a minute")
 			time.Sleep(window - time.Minute)
-			assert.Equal(t, "success", push(), "the key is known to the end of the window")
-			assert.Equal(t, 1, runs)
+			assert.Equal(t, "success", push(), "the key is stored until the end of the window")
+			assert.Equal(t, 1, calls)
 			if maxAge != 1<<63-1 {
 				time.Sleep(time.Nanosecond)
 				push()
-				assert.Equal(t, 2, runs)
+				assert.Equal(t, 2, calls)
 			}
 		})
 	}
 }
 
-func TestHandler_FailureRunsAgain(t *testing.T) {
+func TestHandler_RetryAfterFailure(t *testing.T) {
 	for name, fail := range map[string]func() (callback.Reply, error){
-		"an error":               func() (callback.Reply, error) { return callback.Text("lost"), errors.New("no database") },
+		"an error":               func() (callback.Reply, error) { return callback.Text("not sent"), errors.New("no database") },
 		"a panic":                func() (callback.Reply, error) { panic("no database") },
 		"a panic of net/http":    func() (callback.Reply, error) { panic(http.ErrAbortHandler) },
 		"a panic with an error":  func() (callback.Reply, error) { panic(errors.New("no database")) },
@@ -260,11 +261,11 @@ func TestHandler_FailureRunsAgain(t *testing.T) {
 		"an error of a deadline": func() (callback.Reply, error) { return nil, context.DeadlineExceeded },
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log logbook
+			var log logRecorder
 			var results []callback.Result
-			runs := 0
+			calls := 0
 			cfg := plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-				if runs++; runs < 3 {
+				if calls++; calls < 3 {
 					return fail()
 				}
 				return callback.Text("welcome"), nil
@@ -274,7 +275,7 @@ func TestHandler_FailureRunsAgain(t *testing.T) {
 			h := newHandler(t, cfg)
 			push := func() (w *httptest.ResponseRecorder) {
 				var all sync.WaitGroup
-				all.Go(func() { // which Goexit ends
+				all.Go(func() { // for Goexit
 					w = httptest.NewRecorder()
 					h.ServeHTTP(w, plain(scanOf("7")).request())
 				})
@@ -293,7 +294,7 @@ func TestHandler_FailureRunsAgain(t *testing.T) {
 			for range 2 {
 				assert.Equal(t, "welcome", readReply(t, push().Body.String()).Content)
 			}
-			assert.Equal(t, 3, runs)
+			assert.Equal(t, 3, calls)
 			require.Len(t, results, 4)
 			for i, want := range []callback.Outcome{callback.Failed, callback.Failed, callback.Handled, callback.Duplicate} {
 				assert.Equal(t, want, results[i].Outcome)
@@ -310,17 +311,17 @@ func TestHandler_FailureRunsAgain(t *testing.T) {
 	}
 }
 
-// If the call that redeliveries wait for fails, one of them runs next: it may be
-// WeChat's last try.
-func TestHandler_WaiterRunsAfterFailure(t *testing.T) {
+// If the call that redeliveries wait for fails, one of them makes the next
+// call: it may be the last redelivery.
+func TestHandler_WaiterCallsAfterFailure(t *testing.T) {
 	for name, fail := range map[string]func() error{"an error": func() error { return errors.New("no database") }, "Goexit": func() error { runtime.Goexit(); return nil }} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				startIn2026()
 
-				var runs atomic.Int32
+				var calls atomic.Int32
 				h := newHandler(t, plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
-					run := runs.Add(1)
+					run := calls.Add(1)
 					time.Sleep(time.Second)
 					if run == 1 {
 						return nil, fail()
@@ -337,14 +338,14 @@ func TestHandler_WaiterRunsAfterFailure(t *testing.T) {
 					})
 				}
 				all.Wait()
-				assert.EqualValues(t, 2, runs.Load())
+				assert.EqualValues(t, 2, calls.Load())
 				assert.EqualValues(t, 9, welcomed.Load())
 			})
 		})
 	}
 }
 
-func TestHandler_WaiterHasItsOwnDeadline(t *testing.T) {
+func TestHandler_DeadlineOfWaiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		startIn2026()
 
@@ -362,24 +363,24 @@ func TestHandler_WaiterHasItsOwnDeadline(t *testing.T) {
 	})
 }
 
-// The reply is sent nevertheless: with a short Timeout it may be in time.
+// The reply is sent: with a short Timeout WeChat may still wait for it.
 func TestHandler_SucceedsAfterTimeout(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout, takes time.Duration
 		reply          callback.Reply
 		level, error   string
 	}{
-		"in time":           {0, 14 * time.Second, callback.Text("late"), "INFO", ""},
-		"late":              {0, 20 * time.Second, callback.Text("late"), "WARN", "the push took 20s, longer than Timeout (14s)"},
-		"its own Timeout":   {time.Second, 1500 * time.Millisecond, callback.Text("late"), "WARN", "the push took 1.5s, longer than Timeout (1s)"},
-		"without a reply":   {0, 20 * time.Second, nil, "WARN", "the push took 20s, longer than Timeout (14s)"},
-		"not sendable also": {0, 20 * time.Second, callback.Text(""), "ERROR", "the reply cannot be sent"},
+		"in time":         {0, 14 * time.Second, callback.Text("late"), "INFO", ""},
+		"late":            {0, 20 * time.Second, callback.Text("late"), "WARN", "20s"},
+		"another Timeout": {time.Second, 1500 * time.Millisecond, callback.Text("late"), "WARN", "1.5s"},
+		"without a reply": {0, 20 * time.Second, nil, "WARN", "20s"},
+		"invalid reply":   {0, 20 * time.Second, callback.Text(""), "ERROR", "reply"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				startIn2026()
 
-				var log logbook
+				var log logRecorder
 				var results []callback.Result
 				takes := func(context.Context) (callback.Reply, error) { time.Sleep(tt.takes); return tt.reply, nil }
 				cfg := plainConfig(func(ctx context.Context, _ *wxqrcode.Event) (callback.Reply, error) { return takes(ctx) })
@@ -416,15 +417,15 @@ func TestHandler_ClientGone(t *testing.T) {
 		})
 		cfg.OnResult = func(_ context.Context, r callback.Result) { outcomes <- r.Outcome }
 		h := newHandler(t, cfg)
-		gone, cut := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cut()
+		gone, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
 		var all sync.WaitGroup
 		all.Go(func() { serve(h, plain(scanOf("7")).request().WithContext(gone)) })
 		time.Sleep(time.Second)
 		serve(h, plain(scanOf("7")).request().WithContext(gone))
 		all.Wait()
 		assert.Equal(t, callback.ClientGone, <-outcomes)
-		assert.Equal(t, callback.Failed, <-outcomes, "although the client of the call is gone too")
+		assert.Equal(t, callback.Failed, <-outcomes, "the client of the call disconnected too")
 	})
 }
 
@@ -435,34 +436,34 @@ func TestHandler_ContextOfOnEvent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			startIn2026()
 
-			request, cut := context.WithCancel(context.WithValue(t.Context(), contextKey{}, "value"))
-			var kept context.Context
+			request, disconnect := context.WithCancel(context.WithValue(t.Context(), contextKey{}, "value"))
+			var ended context.Context
 			cfg := plainConfig(func(ctx context.Context, _ *wxqrcode.Event) (callback.Reply, error) {
-				kept = ctx
+				ended = ctx
 				start := time.Now()
-				cut() // the connection
+				disconnect()
 				assert.NoError(t, ctx.Err())
 				assert.Equal(t, "value", ctx.Value(contextKey{}))
 				<-ctx.Done()
-				assert.Equal(t, want, time.Since(start), "only its own deadline ends it")
+				assert.Equal(t, want, time.Since(start), "only the deadline ends it")
 				assert.Equal(t, context.DeadlineExceeded, ctx.Err())
 				return nil, nil
 			})
 			cfg.Timeout = timeout
 			cfg.OnMessage = func(ctx context.Context, _ callback.Message) (callback.Reply, error) {
-				kept = ctx
+				ended = ctx
 				return nil, nil
 			}
 			h := newHandler(t, cfg)
 			serve(h, plain(scanOf("7")).request().WithContext(request))
 			serve(h, testPush{message: textXML("hi"), nonce: "2"}.sign().request().WithContext(request))
-			assert.Equal(t, context.Canceled, kept.Err(), "it ends with the call")
-			assert.Equal(t, "value", kept.Value(contextKey{}))
+			assert.Equal(t, context.Canceled, ended.Err(), "it ends with the call")
+			assert.Equal(t, "value", ended.Value(contextKey{}))
 		})
 	}
 }
 
-// A fakeDedup is a Deduplicator of a user.
+// A fakeDedup is a Deduplicator with a fixed result.
 type fakeDedup struct {
 	key       string
 	ttl       time.Duration
@@ -498,7 +499,7 @@ func TestHandler_CustomDedup(t *testing.T) {
 	assert.Equal(t, 2*time.Minute, dedup.ttl)
 	dedup.duplicate, dedup.reply = true, []byte("<xml>of another instance</xml>")
 	assert.Equal(t, "<xml>of another instance</xml>", push("2").Body.String())
-	dedup.duplicate, dedup.err = false, errors.New("the store is gone")
+	dedup.duplicate, dedup.err = false, errors.New("store unavailable")
 	assert.Equal(t, http.StatusInternalServerError, push("3").Code)
 	assert.Len(t, events.scenes(), 1)
 	assert.Equal(t, []callback.Outcome{callback.Handled, callback.Duplicate, callback.Failed}, outcomes)
@@ -507,4 +508,46 @@ func TestHandler_CustomDedup(t *testing.T) {
 func TestHandler_ZeroValue(t *testing.T) {
 	assert.Equal(t, http.StatusInternalServerError, send(new(callback.Handler), plain(scanOf("7"))).Code)
 	assert.Equal(t, http.StatusInternalServerError, send((*callback.Handler)(nil), plain(scanOf("7"))).Code)
+}
+
+// Every request gets a status of the documentation. A request without the token
+// and the key is not handled. A correctly signed message is handled, or is a
+// bad request.
+func FuzzServeHTTP(f *testing.F) {
+	for _, s := range []signedPush{plain(scanOf("7")), encrypted(scanOf("7")), testPush{message: scanJSON("7"), key: aesKey, json: true}.sign(), plain(textXML("hi"))} {
+		f.Add("POST", s.query.Encode(), []byte(s.body))
+	}
+	f.Add("GET", verification("1714036504", "1514711492", "echo").Encode(), []byte{})
+	f.Add("POST", "timestamp=1&nonce=2&signature=%zz;&&=&a", []byte("<xml><Encrypt></Encrypt>"))
+	f.Add("POST", "timestamp=1714036504&nonce=2&msg_signature=a", []byte(`{"Encrypt":["a"]}`))
+	f.Fuzz(func(t *testing.T, method, query string, body []byte) {
+		for _, cfg := range []callback.Config{plainConfig(noEvent(t)), secureConfig(noEvent(t)), cloudConfig(noEvent(t))} {
+			cfg.MaxAge, cfg.OnMessage = -1, noMessage(t)
+			if cfg.Token != "" {
+				cfg.Token = "a token that the corpus does not contain"
+			}
+			r := httptest.NewRequest(http.MethodPost, "/wechat", strings.NewReader(string(body)))
+			r.Method, r.URL.RawQuery = method, query
+			w := serve(newHandler(t, cfg), r)
+			assert.Contains(t, []int{http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge}, w.Code)
+			assert.Equal(t, http.StatusText(w.Code)+"\n", w.Body.String())
+		}
+		if len(body) > 32<<10 {
+			return // the envelope could exceed MaxBody
+		}
+		for _, key := range []string{"", aesKey} {
+			p := testPush{message: string(body), key: key}
+			var events recorder
+			messages := 0
+			cfg := configFor(p, events.onEvent)
+			cfg.OnMessage = func(_ context.Context, m callback.Message) (callback.Reply, error) {
+				messages++
+				assert.Equal(t, string(body), string(m.Raw))
+				return callback.Text(m.Field("Content")), nil
+			}
+			w := send(newHandler(t, cfg), p.sign())
+			assert.Equal(t, w.Code == http.StatusOK, len(events.events)+messages == 1)
+			assert.Contains(t, []int{http.StatusOK, http.StatusBadRequest, http.StatusForbidden}, w.Code)
+		}
+	})
 }

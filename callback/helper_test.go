@@ -25,12 +25,12 @@ import (
 )
 
 const (
-	token   = "callback-token"
-	appID   = "wx5823bf96d3bd56c7"
-	aesKey  = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
-	oldKey  = "GFEDCBA9876543210zyxwvutsrqponmlkjihgfedcba"
-	account = "gh_45072270791c"
-	openID  = "o7Lp5t6n59DeX3U0C7Kric9qEx-Q"
+	token       = "callback-token"
+	appID       = "wx5823bf96d3bd56c7"
+	aesKey      = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+	previousKey = "GFEDCBA9876543210zyxwvutsrqponmlkjihgfedcba"
+	account     = "gh_45072270791c"
+	openID      = "o7Lp5t6n59DeX3U0C7Kric9qEx-Q"
 )
 
 type (
@@ -87,8 +87,8 @@ func (r *recorder) scenes() (scenes []string) {
 	return scenes
 }
 
-// never is an onEvent that must not be called.
-func never(t testing.TB) onEvent {
+// noEvent is an onEvent that must not be called.
+func noEvent(t testing.TB) onEvent {
 	t.Helper()
 	return func(_ context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		t.Errorf("OnEvent was called with %+v", e)
@@ -118,7 +118,7 @@ type testPush struct {
 	at      time.Time // now if zero
 	nonce   string
 	json    bool   // of the envelope
-	beside  string // what the envelope has beside Encrypt, as in compatible mode
+	others  string // further elements of the envelope, as in compatible mode
 }
 
 // A signedPush is the request of a push.
@@ -162,7 +162,7 @@ func (p testPush) sign() signedPush {
 func (s signedPush) encrypted(p testPush, encrypt []byte) signedPush {
 	s.query.Set("encrypt_type", "aes")
 	s.query.Set("msg_signature", wxcrypt.Sign(p.token, s.query.Get("timestamp"), s.query.Get("nonce"), encrypt))
-	s.body = "<xml><ToUserName><![CDATA[" + account + "]]></ToUserName>\n" + p.beside + "<Encrypt><![CDATA[" + string(encrypt) + "]]></Encrypt>\n</xml>"
+	s.body = "<xml><ToUserName><![CDATA[" + account + "]]></ToUserName>\n" + p.others + "<Encrypt><![CDATA[" + string(encrypt) + "]]></Encrypt>\n</xml>"
 	if p.json {
 		s.body = string(message.Write(true, message.Text("ToUserName", account), message.Text("Encrypt", string(encrypt))))
 	}
@@ -230,21 +230,21 @@ func startIn2026() { sleepUntil(1_795_000_000) }
 
 func sleepUntil(seconds int64) { time.Sleep(time.Until(time.Unix(seconds, 0))) }
 
-// A logbook records what a handler logs.
-type logbook struct {
+// A logRecorder records the log of a handler.
+type logRecorder struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
 }
 
-func (l *logbook) Write(b []byte) (int, error) {
+func (l *logRecorder) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(b)
 }
 
-func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
+func (l *logRecorder) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
 
-func (l *logbook) lines(t testing.TB) (lines []map[string]any) {
+func (l *logRecorder) lines(t testing.TB) (lines []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(l.String()) {
 		var m map[string]any
@@ -254,7 +254,7 @@ func (l *logbook) lines(t testing.TB) (lines []map[string]any) {
 	return lines
 }
 
-func (l *logbook) String() string {
+func (l *logRecorder) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/internal/wxcrypt"
 )
 
-// An envelope is an encrypted reply as WeChat reads it.
+// An envelope is an encrypted reply as WeChat parses it.
 type envelope struct {
 	XMLName                      xml.Name `xml:"xml" json:"-"`
 	Encrypt, MsgSignature, Nonce string
@@ -54,7 +54,7 @@ func decryptReply(t *testing.T, body, key string) string {
 
 type article struct{ Title, Description, PicUrl, Url string } //nolint:revive // WeChat's names
 
-// A replied is a reply as WeChat reads it, XML or JSON.
+// A replied is a reply as WeChat parses it, XML or JSON.
 type replied struct {
 	XMLName                           xml.Name `xml:"xml" json:"-"`
 	ToUserName, FromUserName, MsgType string
@@ -116,12 +116,12 @@ func TestReply_EveryFormat(t *testing.T) {
 	}
 }
 
-func TestReply_RawIsSentAsItIs(t *testing.T) {
+func TestReply_RawIsUnchanged(t *testing.T) {
 	sent := `{"MsgType":"text","Content":"<&>"}`
 	m := []byte(sent)
 	h := newHandler(t, secureConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
 		r := callback.Raw(m)
-		copy(m, "its buffer is used again")
+		copy(m, "reuses the buffer")
 		return r, nil
 	}))
 	for range 2 {
@@ -141,8 +141,8 @@ func TestReply_Nothing(t *testing.T) {
 	}
 }
 
-// A reply that cannot be sent is logged, the push is answered success, and
-// OnEvent is not called again.
+// A reply that cannot be sent is logged, the response is success, and OnEvent
+// is not called again.
 func TestReply_Limits(t *testing.T) {
 	articles := func(n int) callback.Reply { return callback.News(make([]callback.Article, n)...) }
 	click, text, scan := eventXML("CLICK", "menu"), textXML("hello"), scanOf("7")
@@ -154,11 +154,11 @@ func TestReply_Limits(t *testing.T) {
 	}{
 		"a text of 1 byte":               {scan, callback.Text("x"), true},
 		"the longest text":               {scan, callback.Text(strings.Repeat("x", 2048)), true},
-		"a text one byte too long":       {scan, callback.Text(strings.Repeat("x", 2049)), false},
+		"a text of 2,049 bytes":          {scan, callback.Text(strings.Repeat("x", 2049)), false},
 		"a Chinese text too long":        {scan, callback.Text(strings.Repeat("码", 683)), false},
 		"an empty text":                  {scan, callback.Text(""), false},
 		"a forbidden character":          {scan, callback.Text("\x00"), true},
-		"too long once it is replaced":   {scan, callback.Text(strings.Repeat("\x00", 683)), false},
+		"too long after replacement":     {scan, callback.Text(strings.Repeat("\x00", 683)), false},
 		"an image without an ID":         {scan, callback.Image(""), false},
 		"no article":                     {scan, articles(0), false},
 		"8 articles to a scan":           {scan, articles(8), true},
@@ -171,12 +171,12 @@ func TestReply_Limits(t *testing.T) {
 	} {
 		for _, key := range []string{"", aesKey} {
 			t.Run(name+key, func(t *testing.T) {
-				var log logbook
+				var log logRecorder
 				var results []callback.Result
-				runs := 0
+				calls := 0
 				p := testPush{message: tt.push, key: key}
-				cfg := configFor(p, func(context.Context, *wxqrcode.Event) (callback.Reply, error) { runs++; return tt.reply, nil })
-				cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { runs++; return tt.reply, nil }
+				cfg := configFor(p, func(context.Context, *wxqrcode.Event) (callback.Reply, error) { calls++; return tt.reply, nil })
+				cfg.OnMessage = func(context.Context, callback.Message) (callback.Reply, error) { calls++; return tt.reply, nil }
 				cfg.OnResult = func(_ context.Context, r callback.Result) { results = append(results, r) }
 				cfg.Logger = log.logger()
 				h := newHandler(t, cfg)
@@ -185,7 +185,7 @@ func TestReply_Limits(t *testing.T) {
 					assert.Equal(t, http.StatusOK, w.Code)
 					assert.Equal(t, !tt.ok, w.Body.String() == "success")
 				}
-				assert.Equal(t, 1, runs)
+				assert.Equal(t, 1, calls)
 				require.Len(t, results, 2)
 				assert.Equal(t, callback.Handled, results[0].Outcome)
 				assert.Equal(t, callback.Duplicate, results[1].Outcome)
@@ -196,7 +196,7 @@ func TestReply_Limits(t *testing.T) {
 	}
 }
 
-// FuzzText: a text arrives as it was given, but for what XML does not allow.
+// A text is received unchanged, except for characters that XML does not allow.
 func FuzzText(f *testing.F) {
 	for _, s := range []string{"hi", "]]>", "]]]]>>", "]]", "\x00", "\xff]]>", "\r\n", "\uFFFE", "<![CDATA[x]]>"} {
 		f.Add(s)
@@ -214,7 +214,7 @@ func FuzzText(f *testing.F) {
 		}, content)
 		assert.Equal(t, want, readReply(t, send(h, plain(scanJSON("7"))).Body.String()).Content)
 		h = newHandler(t, plainConfig(replyWith(callback.Text(content))))
-		want = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(want) // as every reader of XML does
+		want = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(want) // as XML normalizes them
 		assert.Equal(t, want, readReply(t, send(h, plain(scanOf("7"))).Body.String()).Content)
 	})
 }

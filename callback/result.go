@@ -32,10 +32,10 @@ type Message struct {
 }
 
 // Field returns the text of the first field at path, such as "Content" or
-// "ScanCodeInfo/ScanResult", or "" if there is none. A list stands for its first
-// element, and its path differs if XML puts each element into an item:
-// "SendPicsInfo/PicList/item/PicMd5Sum" in XML, "SendPicsInfo/PicList/PicMd5Sum"
-// in JSON.
+// "ScanCodeInfo/ScanResult", or "" if there is none. A list stands for its
+// first element, and its path differs if XML puts each element into an item:
+// "SendPicsInfo/PicList/item/PicMd5Sum" in XML,
+// "SendPicsInfo/PicList/PicMd5Sum" in JSON.
 //
 // WeChat puts the text of a follower into the message as it is, so a field that
 // follows such a text can be forged by the follower. The fields of Message
@@ -52,8 +52,8 @@ func (m Message) kind() string {
 	return ""
 }
 
-// A Result says how a request ended. See [Config] OnResult. It has these fields
-// and nothing of a [Message]; the log line has the type of a message and the
+// A Result says how a request ended. See [Config] OnResult. It has
+// nothing of a [Message]; the log line has the type of a message and the
 // stack of a panic.
 type Result struct {
 	Outcome  Outcome
@@ -77,7 +77,7 @@ type Outcome string
 const (
 	Handled    Outcome = "handled"     // OnEvent or OnMessage was called and succeeded
 	Duplicate  Outcome = "duplicate"   // it had been called for the same push, whose reply was sent again
-	ClientGone Outcome = "client_gone" // the client went while the push waited for a call for the same push
+	ClientGone Outcome = "client_gone" // the client disconnected while the push waited for a call for the same push
 	Ignored    Outcome = "ignored"     // a message, and OnMessage is nil
 	Rejected   Outcome = "rejected"    // the request was not accepted
 	Failed     Outcome = "failed"      // OnEvent or OnMessage failed
@@ -174,7 +174,8 @@ func truncate(text string, n int) string {
 	return text[:n] + "…"
 }
 
-// loggerOrDefault returns log, or, if it is nil, slog.Default at Warn and above.
+// loggerOrDefault returns log, or, if it is nil, slog.Default at Warn and
+// above.
 func loggerOrDefault(log *slog.Logger) *slog.Logger {
 	if log != nil {
 		return log

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/callback"
 )
 
-func TestHandler_LogsOneLine(t *testing.T) {
+func TestHandler_LogLine(t *testing.T) {
 	long := strings.Repeat("码", 100)
 	type attrs = map[string]any
 	handled := func(scene string) attrs {
@@ -51,7 +51,7 @@ func TestHandler_LogsOneLine(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					startIn2026()
 
-					var log logbook
+					var log logRecorder
 					var results []callback.Result
 					p := testPush{message: tt.push, key: key}
 					cfg := configFor(p, func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
@@ -85,8 +85,8 @@ func TestHandler_LogsOneLine(t *testing.T) {
 	}
 }
 
-func TestHandler_ReportsEveryRequest(t *testing.T) {
-	var log logbook
+func TestHandler_OnResult(t *testing.T) {
+	var log logRecorder
 	var got []string
 	cfg := plainConfig(new(recorder).onEvent)
 	cfg.Logger = log.logger()
@@ -111,7 +111,7 @@ func TestHandler_ReportsEveryRequest(t *testing.T) {
 }
 
 func TestHandler_NilLoggerWarns(t *testing.T) {
-	var log logbook
+	var log logRecorder
 	before := slog.Default()
 	slog.SetDefault(log.logger())
 	defer slog.SetDefault(before)
@@ -134,10 +134,10 @@ func TestHandler_NilLoggerWarns(t *testing.T) {
 }
 
 func TestHandler_LogsNoSecret(t *testing.T) {
-	var log logbook
+	var log logRecorder
 	for _, f := range []onEvent{new(recorder).onEvent, replyWith(callback.Text("")), func(context.Context, *wxqrcode.Event) (callback.Reply, error) { panic("boom") }} {
 		cfg := secureConfig(f)
-		cfg.PreviousAESKey, cfg.Logger = oldKey, log.logger()
+		cfg.PreviousAESKey, cfg.Logger = previousKey, log.logger()
 		h := newHandler(t, cfg)
 		for i, m := range []string{
 			scanOf("7"), textXML("body-text"), "body-text", eventXML("CLICK", "body-text"), "<body-text>", `{"body-text":body-text}`,
@@ -153,18 +153,18 @@ func TestHandler_LogsNoSecret(t *testing.T) {
 			}
 		}
 	}
-	for _, secret := range []string{token, aesKey, oldKey, openID, openID[:8], "body-text", "nonce-", "Encrypt><"} {
+	for _, secret := range []string{token, aesKey, previousKey, openID, openID[:8], "body-text", "nonce-", "Encrypt><"} {
 		assert.NotContains(t, log.String(), secret)
 	}
 	assert.Greater(t, len(log.lines(t)), 100)
 }
 
 func TestConfig_PrintsRedacted(t *testing.T) {
-	cfg := secureConfig(never(t))
-	cfg.PreviousAESKey = oldKey
-	cloud := cloudConfig(never(t))
+	cfg := secureConfig(noEvent(t))
+	cfg.PreviousAESKey = previousKey
+	cloud := cloudConfig(noEvent(t))
 	h, cloudHandler := newHandler(t, cfg), newHandler(t, cloud)
-	var log logbook
+	var log logRecorder
 	for _, v := range []any{cfg, &cfg, h, cloud, cloudHandler, struct{ H *callback.Handler }{h}, struct{ h *callback.Handler }{cloudHandler}, []any{cfg, h}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 			_, err := fmt.Fprintf(&log, verb+"\n", v)
@@ -178,10 +178,36 @@ func TestConfig_PrintsRedacted(t *testing.T) {
 	raw, err := base64.RawStdEncoding.DecodeString(aesKey)
 	require.NoError(t, err)
 	for _, secret := range []string{
-		token, aesKey, oldKey, cloudSecret, string(raw[:12]), fmt.Sprintf("%x", token), fmt.Sprintf("%X", aesKey[:12]), fmt.Sprintf("%x", cloudSecret),
+		token, aesKey, previousKey, cloudSecret, string(raw[:12]), fmt.Sprintf("%x", token), fmt.Sprintf("%X", aesKey[:12]), fmt.Sprintf("%x", cloudSecret),
 		strings.Trim(fmt.Sprint(raw[:8]), "[]"), strings.Trim(fmt.Sprint([]byte(token)[:8]), "[]"),
 	} {
 		assert.NotContains(t, log.String(), secret)
 	}
 	assert.Contains(t, log.String(), appID)
+}
+
+func TestHandler_ErrorTexts(t *testing.T) {
+	noQuery := signedPush{nil, scanOf("7")}
+	wrong := encrypted(scanOf("7")).with("msg_signature", "0")
+	otherApp := testPush{message: scanOf("7"), key: aesKey, appID: "wx0"}.sign()
+	for _, tt := range []struct {
+		cfg  callback.Config
+		push signedPush
+		want string
+	}{
+		{plainConfig(noEvent(t)), noQuery, "timestamp is missing or does not have ten digits"},
+		{plainConfig(noEvent(t)), plain(scanOf("7")).with("signature", "0"), "the signature is wrong; does Token match the 令牌 on 微信开发者平台 > 消息推送?"},
+		{secureConfig(noEvent(t)), wrong, "the msg_signature is wrong; does Token match the 令牌 on 微信开发者平台 > 消息推送?"},
+		{secureConfig(noEvent(t)), plain(scanOf("7")), "the push is not encrypted; choose secure mode on 微信开发者平台 > 消息推送, or set AllowPlain until then"},
+		{secureConfig(noEvent(t)), otherApp, `the push is for AppID "wx0", but Config.AppID is "` + appID + `"`},
+		{plainConfig(noEvent(t)), encrypted(scanOf("7")), "the push is encrypted; set EncodingAESKey and AppID in callback.Config"},
+		{plainConfig(noEvent(t)), plain(""), "the body is empty; middleware may have read it before the handler"},
+		{plainConfig(replyWith(callback.Text(""))), plain(scanOf("7")), "the reply cannot be sent: Text has 0 bytes; 1 to 2048 are allowed"},
+		{plainConfig(func(context.Context, *wxqrcode.Event) (callback.Reply, error) { panic("boom") }), plain(scanOf("7")), "panic: boom"},
+	} {
+		var got error
+		tt.cfg.OnResult = func(_ context.Context, r callback.Result) { got = r.Err }
+		send(newHandler(t, tt.cfg), tt.push)
+		assert.EqualError(t, got, tt.want)
+	}
 }

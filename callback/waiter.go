@@ -42,8 +42,9 @@ type Waiter struct {
 // PendingScan expires, also if Wait is not called; a lifetime that is not
 // positive has expired already. The zero Scene is an error of Wait.
 //
-// A scene_id and a scene_str of the same digits are one scene, because events do
-// not tell them apart. Several PendingScans of one scene receive the same event.
+// A scene_id and a scene_str of the same digits are one scene, because events
+// do not distinguish them. Several PendingScans of one scene receive the same
+// event.
 func (w *Waiter) Expect(s wxqrcode.Scene, lifetime time.Duration) *PendingScan {
 	scan := &PendingScan{waiter: w, key: s.Key(), done: make(chan struct{})}
 	switch {
@@ -67,8 +68,8 @@ func (w *Waiter) Expect(s wxqrcode.Scene, lifetime time.Duration) *PendingScan {
 	return scan
 }
 
-// Notify passes e to every PendingScan of its scene and does not block. An event
-// without a scene, and nil, are ignored.
+// Notify passes e to every PendingScan of its scene and does not block. An
+// event without a scene, and nil, are ignored.
 func (w *Waiter) Notify(e *wxqrcode.Event) {
 	if e == nil {
 		return
@@ -116,10 +117,10 @@ func (s *PendingScan) finish(e *wxqrcode.Event, err error) {
 	close(s.done)
 }
 
-// Wait returns the event of the first scan, also if it came before the call. The
-// error is [ErrExpired] after the lifetime, [ErrCanceled] after Cancel, or wraps
-// the cause of ctx. Wait may be called several times and concurrently; all calls
-// return the same event, which must not be modified.
+// Wait returns the event of the first scan, also if it came before the call.
+// The error is [ErrExpired] after the lifetime, [ErrCanceled] after Cancel, or
+// wraps the cause of ctx. Wait may be called several times and concurrently;
+// all calls return the same event, which must not be modified.
 func (s *PendingScan) Wait(ctx context.Context) (*wxqrcode.Event, error) {
 	if s.waiter == nil {
 		return nil, invalid("PendingScan", "", "is the zero value; make one with Waiter.Expect")

@@ -60,7 +60,7 @@ func TestPendingScan_Wait(t *testing.T) {
 				scan.Cancel()
 				e, err = scan.Wait(t.Context())
 				assert.NoError(t, err)
-				assert.Same(t, tt.event, e, "the first scan, however late")
+				assert.Same(t, tt.event, e, "the first scan")
 			})
 		})
 	}
@@ -128,7 +128,7 @@ func TestPendingScan_Cancel(t *testing.T) {
 		_, err := scan.Wait(t.Context())
 		assert.ErrorIs(t, err, callback.ErrCanceled)
 		_, err = other.Wait(t.Context())
-		assert.NoError(t, err, "the other still waits")
+		assert.NoError(t, err, "the other PendingScan")
 		assert.Zero(t, callback.PendingScans(w))
 	})
 }
@@ -144,7 +144,7 @@ func TestPendingScan_WaitContext(t *testing.T) {
 		assert.NotErrorIs(t, err, callback.ErrExpired)
 		assert.ErrorContains(t, err, "wxqrcode: wait for a scan: ")
 
-		gone := errors.New("the browser is gone")
+		gone := errors.New("browser disconnected")
 		caused, stop := context.WithCancelCause(t.Context())
 		stop(gone)
 		_, err = scan.Wait(caused)
@@ -164,9 +164,9 @@ func TestPendingScan_StopsTimer(t *testing.T) {
 	done, canceled, running := w.Expect(wxqrcode.SceneStr("a"), time.Hour), w.Expect(wxqrcode.SceneStr("b"), time.Hour), w.Expect(wxqrcode.SceneStr("c"), time.Hour)
 	w.Notify(scanEvent("a"))
 	canceled.Cancel()
-	assert.False(t, callback.HasTimer(done))
-	assert.False(t, callback.HasTimer(canceled))
-	assert.True(t, callback.HasTimer(running))
+	assert.False(t, callback.StopTimer(done))
+	assert.False(t, callback.StopTimer(canceled))
+	assert.True(t, callback.StopTimer(running))
 }
 
 func TestPendingScan_Done(t *testing.T) {
@@ -264,7 +264,7 @@ func TestWaiter_HundredThousand(t *testing.T) {
 		for i, err := range ends[:n/2] {
 			require.ErrorIs(t, err, []error{nil, callback.ErrCanceled, callback.ErrExpired}[i%3])
 		}
-		assert.Zero(t, callback.PendingScans(w)) // and the bubble would not end with a goroutine left
+		assert.Zero(t, callback.PendingScans(w)) // a remaining goroutine would keep the bubble from ending
 	})
 }
 
