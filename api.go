@@ -44,7 +44,7 @@ type apiClient struct {
 	activeUntil time.Time  // when the primary host becomes active again
 }
 
-// An apiRequest is a request to WeChat. Each attempt sends it anew.
+// An apiRequest is a request to WeChat, which each attempt sends.
 type apiRequest struct {
 	op          string
 	method      string
@@ -266,7 +266,7 @@ func (r *apiRequest) apiError(res *http.Response, s apiStatus) error {
 	}
 }
 
-// unexpectedResponse returns the error for a response that is not an answer of
+// unexpectedResponse returns the error for a response that does not come from
 // the API. It describes the response and does not quote it: a page may contain
 // the request, with the token in it.
 func (r *apiRequest) unexpectedResponse(res *http.Response, length int, reason string) error {
@@ -316,8 +316,8 @@ func (r *apiRequest) transportError(ctx context.Context, base string, err error)
 	return e
 }
 
-// A transportError is a failure below HTTP: no response, or a part of one. It is
-// a [net.Error].
+// A transportError is a failure below HTTP: no response, or a part of one. It
+// is a [net.Error].
 type transportError struct {
 	error
 	permanent   bool // a certificate that does not verify

@@ -35,7 +35,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// newStubClient returns a client whose calls all go to f.
+// newStubClient returns a client whose requests f handles.
 func newStubClient(t *testing.T, f roundTripper, opts ...wxqrcode.Option) *wxqrcode.Client {
 	t.Helper()
 	opts = append([]wxqrcode.Option{wxqrcode.WithHTTPClient(&http.Client{Transport: f}), quiet}, opts...)
@@ -51,18 +51,18 @@ func respond(status int, body string) (*http.Response, error) {
 func TestAPIClient_Retries(t *testing.T) {
 	reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	for _, test := range []struct {
-		name  string
-		fail  func() (*http.Response, error)
-		tries int
-		is    error
+		name     string
+		fail     func() (*http.Response, error)
+		attempts int
+		is       error
 	}{
-		{"a broken connection", func() (*http.Response, error) { return nil, reset }, 3, syscall.ECONNRESET},
+		{"a connection reset", func() (*http.Response, error) { return nil, reset }, 3, syscall.ECONNRESET},
 		{"errcode -1", func() (*http.Response, error) { return respond(200, `{"errcode":-1,"errmsg":"system error"}`) }, 3, wxqrcode.ErrSystemBusy},
 		{"status 500", func() (*http.Response, error) { return respond(500, "") }, 3, wxqrcode.ErrUnexpectedResponse},
 		{"status 503", func() (*http.Response, error) { return respond(503, "busy") }, 3, wxqrcode.ErrUnexpectedResponse},
 		{"status 429", func() (*http.Response, error) { return respond(429, "") }, 3, wxqrcode.ErrRateLimited},
 		{"status 500 with an errcode", func() (*http.Response, error) { return respond(500, `{"errcode":40013,"errmsg":"x"}`) }, 3, wxqrcode.ErrInvalidCredential},
-		{"a body cut off", func() (*http.Response, error) {
+		{"a truncated body", func() (*http.Response, error) {
 			res, err := respond(200, "")
 			res.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"ticket":"gQ`), errReader{io.ErrUnexpectedEOF}))
 			return res, err
@@ -75,19 +75,19 @@ func TestAPIClient_Retries(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tries := 0
+				attempts := 0
 				client := newStubClient(t, func(*http.Request) (*http.Response, error) {
-					tries++
+					attempts++
 					return test.fail()
 				})
 				_, err := client.Create(t.Context(), aCode)
 				require.ErrorIs(t, err, test.is)
-				assert.Equal(t, test.tries, tries)
+				assert.Equal(t, test.attempts, attempts)
 
-				// One try fewer, and the last one succeeds.
-				tries = 0
+				// The last attempt succeeds.
+				attempts = 0
 				client = newStubClient(t, func(*http.Request) (*http.Response, error) {
-					if tries++; tries < test.tries {
+					if attempts++; attempts < test.attempts {
 						return test.fail()
 					}
 					return respond(200, goodCode)
@@ -116,27 +116,27 @@ func TestAPIClient_TruncatedBody(t *testing.T) {
 }
 
 func TestAPIClient_TransportError(t *testing.T) {
-	const call = "wxqrcode: create: POST https://api.weixin.qq.com/cgi-bin/qrcode/create: "
 	ctx, cancel := context.WithCancel(t.Context())
 	for _, test := range []struct {
 		name, want string
 		fail       roundTripper
 	}{
-		{"a reset", call + "read tcp: connection reset by peer", func(*http.Request) (*http.Response, error) {
+		{"a reset", "connection reset", func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 		}},
-		{"a caller who has gone", call + "context canceled", func(r *http.Request) (*http.Response, error) {
+		{"canceled", "context canceled", func(r *http.Request) (*http.Response, error) {
 			cancel()
 			return hang(r)
 		}},
-		{"a caller who has gone, said otherwise", call + "context canceled: EOF", func(r *http.Request) (*http.Response, error) {
+		{"canceled, with another error", "EOF", func(r *http.Request) (*http.Response, error) {
 			cancel()
 			return nil, io.EOF
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := newStubClient(t, test.fail, wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: 1})).Create(ctx, aCode)
-			require.EqualError(t, err, test.want)
+			require.ErrorContains(t, err, "https://api.weixin.qq.com/cgi-bin/qrcode/create")
+			assert.ErrorContains(t, err, test.want)
 			ctx, cancel = context.WithCancel(t.Context())
 		})
 	}
@@ -175,14 +175,14 @@ func TestAPIClient_DefaultRetryPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var longest time.Duration
 		for range 300 {
-			tries, start := 0, time.Now()
+			attempts, start := 0, time.Now()
 			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
-				tries++
+				attempts++
 				return respond(503, "")
 			}, wxqrcode.WithRetry(wxqrcode.RetryPolicy{}))
 			_, err := client.Create(t.Context(), aCode)
 			require.Error(t, err)
-			require.Equal(t, 3, tries)
+			require.Equal(t, 3, attempts)
 			longest = max(longest, time.Since(start))
 		}
 		assert.LessOrEqual(t, longest, 600*time.Millisecond)
@@ -253,12 +253,12 @@ func TestAPIClient_CancelEndsTheDelay(t *testing.T) {
 }
 
 func TestAPIClient_NoRetryAfterCancel(t *testing.T) {
-	gone := errors.New("the user has gone")
+	cause := errors.New("user disconnected")
 	for _, test := range []struct {
 		name   string
-		answer func(*http.Request) (*http.Response, error)
+		handle func(*http.Request) (*http.Response, error)
 	}{
-		{"before the answer", func(r *http.Request) (*http.Response, error) { return nil, context.Cause(r.Context()) }},
+		{"before the response", func(r *http.Request) (*http.Response, error) { return nil, context.Cause(r.Context()) }},
 		{"within the body", func(r *http.Request) (*http.Response, error) {
 			res, err := respond(200, "")
 			res.Body, res.Request = io.NopCloser(errReader{context.Cause(r.Context())}), r
@@ -267,28 +267,28 @@ func TestAPIClient_NoRetryAfterCancel(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			tries := 0
+			attempts := 0
 			client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
-				tries++
-				cancel(gone)
-				return test.answer(r)
+				attempts++
+				cancel(cause)
+				return test.handle(r)
 			})
 			_, err := client.Create(ctx, aCode)
 			require.ErrorIs(t, err, context.Canceled)
-			require.ErrorIs(t, err, gone, "the cause is kept")
+			require.ErrorIs(t, err, cause, "the cause")
 			assert.NotErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
-			assert.Equal(t, 1, tries)
+			assert.Equal(t, 1, attempts)
 		})
 	}
 }
 
-// hang answers nothing until the request is given up.
+// hang does not respond until the request is canceled.
 func hang(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
 }
 
-// hangForCause says why it was given up, as net/http does.
+// hangForCause returns the cause of the cancellation, as net/http does.
 func hangForCause(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, context.Cause(r.Context())
@@ -315,11 +315,11 @@ func TestAPIClient_Timeouts(t *testing.T) {
 		call  func(context.Context, *wxqrcode.Client) error
 		limit time.Duration
 	}{
-		{"an API call has 10 s", func(ctx context.Context, c *wxqrcode.Client) error {
+		{"API request, 10 s", func(ctx context.Context, c *wxqrcode.Client) error {
 			_, err := c.Create(ctx, aCode)
 			return err
 		}, 10 * time.Second},
-		{"a picture has 30 s", func(ctx context.Context, c *wxqrcode.Client) error {
+		{"image, 30 s", func(ctx context.Context, c *wxqrcode.Client) error {
 			_, err := c.Image(ctx, "ticket")
 			return err
 		}, 30 * time.Second},
@@ -344,7 +344,7 @@ func TestAPIClient_Timeouts(t *testing.T) {
 					client = newStubClient(t, stub)
 					err = test.call(ctx, client)
 					require.ErrorIs(t, err, context.DeadlineExceeded)
-					assert.NotContains(t, err.Error(), "no response within", "the caller's own limit")
+					assert.NotContains(t, err.Error(), "no response within", "the deadline of the caller")
 					assert.Equal(t, time.Second, time.Since(start))
 				})
 			})
@@ -352,7 +352,7 @@ func TestAPIClient_Timeouts(t *testing.T) {
 	}
 }
 
-// Of net's own time-outs some are and some are not, for the same cause.
+// Some timeouts of package net match context.DeadlineExceeded, and some do not.
 func TestAPIClient_EveryTimeoutIsADeadlineExceeded(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
@@ -368,17 +368,17 @@ func dialError(r *http.Request) (*http.Response, error) {
 }
 
 func TestAPIClient_FailsOverAfterTheClientsTimeout(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and does not respond
 	require.NoError(t, err)
 	defer silent.Close()
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
-	for name, dead := range map[string]string{"closed": closedServer(), "silent": "http://" + silent.Addr().String()} {
+	for name, down := range map[string]string{"closed": closedServer(), "silent": "http://" + silent.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			own := &http.Client{Timeout: 500 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
-			tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(dead, wechat.URL()), fastRetry)
+			tokens, err := wxqrcode.NewTokenSource(wechat.AppID(), wechat.AppSecret(), wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(down, wechat.URL()), fastRetry)
 			require.NoError(t, err)
-			client, err := wxqrcode.NewClient(tokens, wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(dead, wechat.URL()), fastRetry)
+			client, err := wxqrcode.NewClient(tokens, wxqrcode.WithHTTPClient(own), wxqrcode.WithAPIURL(down, wechat.URL()), fastRetry)
 			require.NoError(t, err)
 			_, err = client.Create(t.Context(), aCode)
 			require.NoError(t, err)
@@ -388,44 +388,44 @@ func TestAPIClient_FailsOverAfterTheClientsTimeout(t *testing.T) {
 
 func TestAPIClient_FailsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var asked []string
+		var hosts []string
 		down := map[string]bool{"a": true}
 		client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
-			asked = append(asked, r.URL.Host)
+			hosts = append(hosts, r.URL.Host)
 			if down[r.URL.Host] {
 				return dialError(r)
 			}
 			return respond(200, goodCode)
 		}, wxqrcode.WithAPIURL("https://a", "https://b", "https://c"), wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: 1}))
 		create := func() error {
-			asked = nil
+			hosts = nil
 			_, err := client.Create(t.Context(), aCode)
 			return err
 		}
 
 		require.NoError(t, create(), "within one try")
-		assert.Equal(t, []string{"a", "b"}, asked)
+		assert.Equal(t, []string{"a", "b"}, hosts)
 		require.NoError(t, create())
-		assert.Equal(t, []string{"b"}, asked, "the next one stays first")
+		assert.Equal(t, []string{"b"}, hosts, "the fallback host is active")
 		time.Sleep(time.Minute - 1)
 		require.NoError(t, create())
-		assert.Equal(t, []string{"b"}, asked, "for a minute, however often it is used")
+		assert.Equal(t, []string{"b"}, hosts, "for a minute")
 		time.Sleep(time.Nanosecond)
 		require.NoError(t, create())
-		assert.Equal(t, []string{"a", "b"}, asked, "then the first has its turn again")
+		assert.Equal(t, []string{"a", "b"}, hosts, "then the primary host")
 
 		down["b"] = true
 		require.NoError(t, create())
-		assert.Equal(t, []string{"b", "c"}, asked, "and so on along the list")
+		assert.Equal(t, []string{"b", "c"}, hosts, "the next fallback host")
 		down["c"], down["a"] = true, false
 		require.NoError(t, create())
-		assert.Equal(t, []string{"c", "a"}, asked, "and round to the first")
+		assert.Equal(t, []string{"c", "a"}, hosts, "the primary host after the last")
 		require.NoError(t, create())
-		assert.Equal(t, []string{"a"}, asked)
+		assert.Equal(t, []string{"a"}, hosts)
 
 		down["a"] = true
 		err := create()
-		assert.Equal(t, []string{"a", "b", "c"}, asked, "each once")
+		assert.Equal(t, []string{"a", "b", "c"}, hosts, "each host once")
 		_, ok := errors.AsType[*net.DNSError](err)
 		require.True(t, ok, "%v", err)
 		for _, host := range []string{"https://a/", "https://b/", "https://c/"} {
@@ -436,12 +436,12 @@ func TestAPIClient_FailsOver(t *testing.T) {
 
 func TestAPIClient_FailsOverOnlyFromUnreachableHosts(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		fail  roundTripper
-		asked []string
-		tries int
+		name     string
+		fail     roundTripper
+		hosts    []string
+		attempts int
 	}{
-		{"not after a broken connection", func(*http.Request) (*http.Response, error) {
+		{"a connection reset", func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 		}, []string{"a", "a"}, 2},
 		{"not after status 503", func(*http.Request) (*http.Response, error) { return respond(503, "") }, []string{"a", "a"}, 2},
@@ -449,11 +449,11 @@ func TestAPIClient_FailsOverOnlyFromUnreachableHosts(t *testing.T) {
 		{"or that the client's own Timeout ended", func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
 		}, []string{"a", "b"}, 1},
-		{"nor does the transport have to say why it gave up", func(r *http.Request) (*http.Response, error) {
+		{"a timeout with another error", func(r *http.Request) (*http.Response, error) {
 			_, _ = hang(r)
-			return nil, errors.New("given up")
+			return nil, errors.New("canceled")
 		}, []string{"a", "b"}, 2},
-		{"and at once where it cannot be dialled, whatever the error tells", func(r *http.Request) (*http.Response, error) {
+		{"a dial error", func(r *http.Request) (*http.Response, error) {
 			_, err := dialError(r)
 			return nil, fmt.Errorf("%s: %w", r.URL, err)
 		}, []string{"a", "b"}, 1},
@@ -461,45 +461,45 @@ func TestAPIClient_FailsOverOnlyFromUnreachableHosts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var asked []string
+				var hosts []string
 				client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
-					if asked = append(asked, r.URL.Host); len(asked) == 1 {
+					if hosts = append(hosts, r.URL.Host); len(hosts) == 1 {
 						return test.fail(r)
 					}
 					if err := r.Context().Err(); err != nil {
 						return nil, err
 					}
 					return respond(200, goodCode)
-				}, wxqrcode.WithAPIURL("https://a", "https://b"), wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: test.tries}))
+				}, wxqrcode.WithAPIURL("https://a", "https://b"), wxqrcode.WithRetry(wxqrcode.RetryPolicy{MaxAttempts: test.attempts}))
 				_, err := client.Create(t.Context(), aCode)
 				require.NoError(t, err)
-				assert.Equal(t, test.asked, asked)
+				assert.Equal(t, test.hosts, hosts)
 			})
 		})
 	}
 }
 
 func TestAPIClient_ErrorOfTheFallbackHostIsFinal(t *testing.T) {
-	var asked []string
+	var hosts []string
 	client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
-		if asked = append(asked, r.URL.Host); r.URL.Host == "a" {
+		if hosts = append(hosts, r.URL.Host); r.URL.Host == "a" {
 			return dialError(r)
 		}
 		return respond(200, `{"errcode":45009,"errmsg":"reach max"}`)
 	}, wxqrcode.WithAPIURL("https://a", "https://b"), fastRetry)
 	_, err := client.Create(t.Context(), aCode)
 	require.ErrorIs(t, err, wxqrcode.ErrQuotaExceeded)
-	assert.Equal(t, []string{"a", "b"}, asked)
+	assert.Equal(t, []string{"a", "b"}, hosts)
 	_, network := errors.AsType[net.Error](err)
 	assert.False(t, network, "%v", err)
 }
 
 func TestAPIClient_CancelDoesNotFailOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var asked []string
+		var hosts []string
 		client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
-			asked = append(asked, r.URL.Host)
-			if len(asked) == 1 {
+			hosts = append(hosts, r.URL.Host)
+			if len(hosts) == 1 {
 				return hang(r)
 			}
 			return respond(200, goodCode)
@@ -510,19 +510,19 @@ func TestAPIClient_CancelDoesNotFailOver(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		_, err = client.Create(t.Context(), aCode)
 		require.NoError(t, err)
-		assert.Equal(t, []string{"a", "a"}, asked)
+		assert.Equal(t, []string{"a", "a"}, hosts)
 	})
 }
 
 func TestAPIClient_DefaultFallbackHost(t *testing.T) {
 	client, mock := newMockClient(t, wxqrcode.StaticToken("token"))
 	mock.RegisterResponder(http.MethodPost, createURL, dialError)
-	mock.RegisterResponder(http.MethodPost, "https://api2.weixin.qq.com/cgi-bin/qrcode/create", answers(goodCode))
+	mock.RegisterResponder(http.MethodPost, "https://api2.weixin.qq.com/cgi-bin/qrcode/create", responses(goodCode))
 	_, err := client.Create(t.Context(), aCode)
 	require.NoError(t, err)
 }
 
-// A countingReader gives n blanks and then body, and counts what is taken.
+// A countingReader returns n spaces and then body, and counts the bytes.
 type countingReader struct {
 	blanks int
 	tail   io.Reader
@@ -558,10 +558,10 @@ func TestAPIClient_ReadsAreBounded(t *testing.T) {
 		{"JSON of a byte more", create, "", 200, megabyte + 1, goodCode, false, megabyte + 1},
 		{"JSON without end", create, "", 200, 1 << 30, goodCode, false, megabyte + 1},
 		{"an error page without end", create, "", 503, 1 << 30, "", false, megabyte + 1},
-		{"a picture of 4 MiB", image, "\xff\xd8\xff", 200, 4 * megabyte, "", true, 4 * megabyte},
-		{"a picture of a byte more", image, "\xff\xd8\xff", 200, 4*megabyte + 1, "", false, 4*megabyte + 1},
-		{"a picture without end", image, "\xff\xd8\xff", 200, 1 << 30, "", false, 4*megabyte + 1},
-		{"no picture, without end", image, "", 200, 1 << 30, "", false, 2 * megabyte},
+		{"an image of 4 MiB", image, "\xff\xd8\xff", 200, 4 * megabyte, "", true, 4 * megabyte},
+		{"an image of one byte more", image, "\xff\xd8\xff", 200, 4*megabyte + 1, "", false, 4*megabyte + 1},
+		{"an endless image", image, "\xff\xd8\xff", 200, 1 << 30, "", false, 4*megabyte + 1},
+		{"endless, not an image", image, "", 200, 1 << 30, "", false, 2 * megabyte},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			body := &countingReader{blanks: test.size - len(test.header) - len(test.tail), tail: strings.NewReader(test.tail)}
@@ -634,7 +634,7 @@ func TestAPIClient_CertificateThatDoesNotVerifyIsNotRetried(t *testing.T) {
 	_, err := client.Create(t.Context(), aCode)
 	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
 	assert.True(t, ok)
-	assert.Equal(t, 1, attempts, "neither retried nor sent to a fallback host")
+	assert.Equal(t, 1, attempts, "no retry, no fallback host")
 
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
@@ -642,7 +642,7 @@ func TestAPIClient_CertificateThatDoesNotVerifyIsNotRetried(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	own, err := wxqrcode.NewClient(wxqrcode.StaticToken("the-token"), wxqrcode.WithAPIURL(server.URL), wxqrcode.WithHTTPClient(&http.Client{Transport: transport}),
-		wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { t.Error("retried") }})))
+		wxqrcode.WithLogger(slog.New(tokenHandler{slog.DiscardHandler, func() { t.Error("retried") }})))
 	require.NoError(t, err)
 	_, err = own.Create(t.Context(), aCode)
 	_, ok = errors.AsType[*tls.CertificateVerificationError](err)
@@ -650,16 +650,16 @@ func TestAPIClient_CertificateThatDoesNotVerifyIsNotRetried(t *testing.T) {
 }
 
 func TestAPIClient_ClosesBodies(t *testing.T) {
-	for name, answer := range map[string]func() (*http.Response, error){
+	for name, handle := range map[string]func() (*http.Response, error){
 		"a code":    func() (*http.Response, error) { return respond(200, goodCode) },
 		"a refusal": func() (*http.Response, error) { return respond(200, `{"errcode":40013,"errmsg":""}`) },
 		"a page":    func() (*http.Response, error) { return respond(404, "<html>") },
-		"a picture": func() (*http.Response, error) { return respond(200, jpegHead) },
+		"an image":  func() (*http.Response, error) { return respond(200, jpegHead) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			opened, closed := 0, 0
 			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
-				res, err := answer()
+				res, err := handle()
 				opened++
 				res.Body = closeFunc{res.Body, func() { closed++ }}
 				return res, err
@@ -691,8 +691,8 @@ func TestAPIClient_RedirectsAreNotFollowed(t *testing.T) {
 		res.Request = r
 		return res, nil
 	})
-	asked := errors.New("the client's own CheckRedirect was asked")
-	own := &http.Client{Transport: mock, CheckRedirect: func(*http.Request, []*http.Request) error { return asked }}
+	called := errors.New("CheckRedirect of the client was called")
+	own := &http.Client{Transport: mock, CheckRedirect: func(*http.Request, []*http.Request) error { return called }}
 	client, err := wxqrcode.NewClient(wxqrcode.StaticToken("token"), wxqrcode.WithHTTPClient(own))
 	require.NoError(t, err)
 	_, err = client.Create(t.Context(), aCode)
@@ -704,7 +704,7 @@ func TestAPIClient_RedirectsAreNotFollowed(t *testing.T) {
 	assert.ErrorContains(t, err, "redirect")
 	assert.NotContains(t, err.Error(), "elsewhere.example")
 	assert.Equal(t, 2, mock.GetTotalCallCount())
-	assert.ErrorIs(t, own.CheckRedirect(nil, nil), asked, "the user's client is left as it was")
+	assert.ErrorIs(t, own.CheckRedirect(nil, nil), called, "the client of the user is unchanged")
 }
 
 func TestAPIClient_LogsRetries(t *testing.T) {

@@ -14,17 +14,18 @@ import (
 
 // BatchOptions configure [Client.CreateAll]. The zero value suits most batches.
 type BatchOptions struct {
-	// Concurrency is how many requests are in flight at a time; zero means 8. Above
-	// 64, use a transport that keeps more idle connections than the default one.
+	// Concurrency is how many requests are in flight at a time; zero means 8.
+	// Above 64, use a transport that keeps more idle connections than the default
+	// one.
 	Concurrency int
 
 	// Rate limits the requests per second, evenly spread; zero means no limit.
 	Rate float64
 
-	// Existing reports whether the code of a request is known to exist. Then it can
-	// still be created after the account has used up its permanent codes (45029). It is
-	// called on the ranging goroutine, for permanent codes only; nil means that none
-	// exists.
+	// Existing reports whether the code of a request is known to exist. Then it
+	// can still be created after the account has used up its permanent codes
+	// (45029). It is called on the ranging goroutine, for permanent codes only;
+	// nil means that none exists.
 	Existing func(Request) bool
 }
 
@@ -54,22 +55,23 @@ const (
 //
 // reqs may be endless. It is read on the ranging goroutine, at most Concurrency
 // requests ahead, so a slow loop slows down the batch and memory does not grow.
-// While reqs blocks, no result is yielded. Each range over the result starts anew.
+// While reqs blocks, no result is yielded. Each range over the result starts
+// over.
 //
 // Each request succeeds or fails as with [Client.Create]. If WeChat limits the
 // rate (45011), all requests wait for the next minute; a request is attempted
 // three times. The batch stops if the daily quota is used up (45009), on
 // [ErrUnauthorized], [ErrInvalidCredential] or [ErrIPNotAllowed], and if 20
-// requests in a row fail alike: with the same errcode, or else the same error of
-// this package; a [*ValidationError] does not count. Then requests in flight
-// finish, and every other one fails with [ErrNotAttempted] and the cause. If the
-// permanent codes are used up (45029), only new permanent codes stop: see
-// [BatchOptions]. If ctx ends, requests in flight end with its error and the rest
-// with ErrNotAttempted.
+// requests in a row fail alike: with the same errcode, or else the same error
+// of this package; a [*ValidationError] does not count. Then requests in flight
+// finish, and every other one fails with [ErrNotAttempted] and the cause. If
+// the permanent codes are used up (45029), only new permanent codes stop: see
+// [BatchOptions]. If ctx ends, requests in flight end with its error and the
+// rest with ErrNotAttempted.
 //
 // Breaking out of the loop cancels the requests in flight and waits for them. A
-// panic in a request, for instance in a [TokenProvider], is passed on to the loop.
-// If o is invalid, the only result has Index -1 and a *ValidationError.
+// panic in a request, for instance in a [TokenProvider], is passed on to the
+// loop. If o is invalid, the only result has Index -1 and a *ValidationError.
 func (c *Client) CreateAll(ctx context.Context, reqs iter.Seq[Request], o BatchOptions) iter.Seq2[BatchResult, error] {
 	return func(yield func(BatchResult, error) bool) {
 		if err := o.validate(); err != nil {
@@ -263,7 +265,8 @@ func (b *batch) isPaused() bool {
 	return time.Now().Before(b.pausedUntil)
 }
 
-// pauseIfLimited pauses all requests until the rate limit resets, if err is one.
+// pauseIfLimited pauses all requests until the rate limit resets, if err is
+// one.
 func (b *batch) pauseIfLimited(err error) {
 	if errors.Is(err, ErrRateLimited) {
 		b.mu.Lock()

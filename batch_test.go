@@ -24,15 +24,15 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// A batchServer answers the create calls of one batch, in memory.
+// A batchServer responds to the create requests of a batch, in memory.
 type batchServer struct {
 	latency time.Duration
-	answer  func(n int, body string) (status int, answer string) // the n-th call, from 1; "" is a code
+	handle  func(n int, body string) (status int, response string) // to the n-th request, from 1; "" means a code
 
 	mu      sync.Mutex
 	calls   []time.Time
 	working int
-	most    int // that worked at the same time
+	most    int // in flight at the same time
 }
 
 func (s *batchServer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -58,9 +58,9 @@ func (s *batchServer) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, r.Context().Err()
 		}
 	}
-	if s.answer != nil {
-		if status, answer := s.answer(n, string(body)); answer != "" {
-			return respond(status, answer)
+	if s.handle != nil {
+		if status, response := s.handle(n, string(body)); response != "" {
+			return respond(status, response)
 		}
 	}
 	return respond(200, goodCode)
@@ -80,8 +80,7 @@ func (s *batchServer) client(t *testing.T) *wxqrcode.Client {
 	return client
 }
 
-// numberedRequests yields n requests for scene ids from 1; endlessly if n is negative.
-// A batchOutcome is what CreateAll yields at once.
+// A batchOutcome is a pair that CreateAll yields.
 type batchOutcome struct {
 	wxqrcode.BatchResult
 	Err error
@@ -97,6 +96,8 @@ func outcomes(seq iter.Seq2[wxqrcode.BatchResult, error]) iter.Seq[batchOutcome]
 	}
 }
 
+// numberedRequests yields n requests for scene IDs from 1, endlessly if n is
+// negative.
 func numberedRequests(n int) iter.Seq[wxqrcode.Request] {
 	return func(yield func(wxqrcode.Request) bool) {
 		for i := 0; i != n; i++ {
@@ -113,7 +114,7 @@ func errcode(code int) func(int, string) (int, string) {
 
 func TestCreateAll_YieldsOneResultPerRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{latency: time.Second, answer: func(_ int, body string) (int, string) {
+		server := &batchServer{latency: time.Second, handle: func(_ int, body string) (int, string) {
 			if strings.Contains(body, `"scene_id":7}`) {
 				return 200, `{"errcode":40053,"errmsg":"invalid action info"}`
 			}
@@ -141,7 +142,7 @@ func TestCreateAll_YieldsOneResultPerRequest(t *testing.T) {
 
 func TestCreateAll_YieldsInOrderOfCompletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{answer: func(_ int, body string) (int, string) {
+		server := &batchServer{handle: func(_ int, body string) (int, string) {
 			for id, wait := range map[int]time.Duration{1: 3 * time.Second, 2: time.Second, 3: 2 * time.Second} {
 				if strings.Contains(body, fmt.Sprintf(`"scene_id":%d}`, id)) {
 					time.Sleep(wait)
@@ -205,7 +206,8 @@ func TestCreateAll_SlowRequests(t *testing.T) {
 			}
 		}
 		for r := range outcomes(server.client(t).CreateAll(t.Context(), requests, wxqrcode.BatchOptions{})) {
-			// It came while the next request was waited for, and is yielded with that one at the latest.
+			// It came while the next request was waited for, and is yielded with that
+			// one at the latest.
 			assert.Less(t, time.Since(start), time.Duration(r.Index+2)*time.Hour+time.Second)
 		}
 	})
@@ -231,7 +233,7 @@ func TestCreateAll_RateLimitPausesAllRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				time.Sleep(40 * time.Second) // the minute has 20 s left
-				server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+				server := &batchServer{latency: time.Second, handle: func(n int, body string) (int, string) {
 					if n == 3 {
 						return limited(n, body)
 					}
@@ -247,8 +249,8 @@ func TestCreateAll_RateLimitPausesAllRequests(t *testing.T) {
 					if i < 4 {
 						assert.Less(t, at.Sub(start), 2*time.Second)
 					} else {
-						assert.GreaterOrEqual(t, at.Sub(start), 20*time.Second, "call %d", i)
-						assert.Less(t, at.Sub(start), 23*time.Second, "call %d", i)
+						assert.GreaterOrEqual(t, at.Sub(start), 20*time.Second, "request %d", i)
+						assert.Less(t, at.Sub(start), 23*time.Second, "request %d", i)
 					}
 				}
 				assert.Equal(t, 100*time.Millisecond, server.calls[5].Sub(server.calls[4]), "and then no faster than allowed")
@@ -259,7 +261,7 @@ func TestCreateAll_RateLimitPausesAllRequests(t *testing.T) {
 
 func TestCreateAll_RateLimitPausesWaitingRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+		server := &batchServer{latency: time.Second, handle: func(n int, body string) (int, string) {
 			if n == 1 {
 				return errcode(45011)(n, body)
 			}
@@ -294,7 +296,7 @@ func TestCreateAll_LowestRate(t *testing.T) {
 
 func TestCreateAll_AttemptsARateLimitedRequestThreeTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{answer: errcode(45011)}
+		server := &batchServer{handle: errcode(45011)}
 		start := time.Now()
 		results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(1), wxqrcode.BatchOptions{})))
 		require.Len(t, results, 1)
@@ -318,11 +320,11 @@ func TestCreateAll_ErrorsThatStopTheBatch(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(test.code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+				server := &batchServer{latency: time.Second, handle: func(n int, body string) (int, string) {
 					if n == 10 {
 						return errcode(test.code)(n, body)
 					}
-					time.Sleep(time.Second) // the others are still on their way
+					time.Sleep(time.Second) // the others are in flight
 					return 200, ""
 				}}
 				made, failed, not := 0, 0, 0
@@ -344,24 +346,24 @@ func TestCreateAll_ErrorsThatStopTheBatch(t *testing.T) {
 				assert.Equal(t, 1, failed)
 				assert.Equal(t, 1000, made+failed+not)
 				assert.Equal(t, made+failed, server.count())
-				assert.LessOrEqual(t, server.count(), 13, "those on their way finish, and no more")
+				assert.LessOrEqual(t, server.count(), 13, "only requests in flight finish")
 			})
 		})
 	}
 }
 
 func TestCreateAll_ErrorsThatDoNotStopTheBatch(t *testing.T) {
-	for name, answer := range map[string]func(int, string) (int, string){
-		"a bad scene":     errcode(40053),
-		"a busy system":   errcode(-1),
-		"an error page":   func(int, string) (int, string) { return http.StatusBadGateway, "<html>" },
-		"a refused token": errcode(40001),
+	for name, handle := range map[string]func(int, string) (int, string){
+		"a bad scene":      errcode(40053),
+		"a busy system":    errcode(-1),
+		"an error page":    func(int, string) (int, string) { return http.StatusBadGateway, "<html>" },
+		"a rejected token": errcode(40001),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &batchServer{answer: func(n int, body string) (int, string) {
+				server := &batchServer{handle: func(n int, body string) (int, string) {
 					if n == 1 {
-						return answer(n, body)
+						return handle(n, body)
 					}
 					return 200, ""
 				}}
@@ -379,9 +381,9 @@ func TestCreateAll_ErrorsThatDoNotStopTheBatch(t *testing.T) {
 	}
 }
 
-func TestCreateAll_TemporaryCodesGoOn(t *testing.T) {
+func TestCreateAll_TemporaryCodesContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{answer: func(n int, body string) (int, string) {
+		server := &batchServer{handle: func(n int, body string) (int, string) {
 			if strings.Contains(body, "QR_LIMIT") {
 				return errcode(45029)(n, body)
 			}
@@ -410,10 +412,10 @@ func TestCreateAll_TemporaryCodesGoOn(t *testing.T) {
 	})
 }
 
-// A request that waits, for the next minute or for its turn, is not on its way.
+// A request that waits for the next minute or for the rate is not in flight.
 func TestCreateAll_WaitingRequestsAreNotAttempted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{latency: time.Second, answer: errcode(45009)}
+		server := &batchServer{latency: time.Second, handle: errcode(45009)}
 		results := slices.Collect(outcomes(server.client(t).CreateAll(t.Context(), numberedRequests(8), wxqrcode.BatchOptions{Rate: 0.5})))
 		require.Len(t, results, 8)
 		assert.Equal(t, 1, server.count())
@@ -427,7 +429,7 @@ func TestCreateAll_WaitingRequestsAreNotAttempted(t *testing.T) {
 func TestCreateAll_WaitingRequestsStopAtOnce(t *testing.T) {
 	for _, code := range []int{45009, 45029} {
 		synctest.Test(t, func(t *testing.T) {
-			server := &batchServer{latency: time.Second, answer: errcode(code)}
+			server := &batchServer{latency: time.Second, handle: errcode(code)}
 			requests := func(yield func(wxqrcode.Request) bool) {
 				for i := range uint32(20) {
 					if !yield(wxqrcode.Permanent(wxqrcode.SceneID(i + 1))) {
@@ -445,7 +447,7 @@ func TestCreateAll_WaitingRequestsStopAtOnce(t *testing.T) {
 }
 
 func TestCreateAll_StopsAfterTwentyFailuresAlike(t *testing.T) {
-	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	rejected := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 	for _, test := range []struct {
 		name string
 		fail func(n int, body string) (int, string, error)
@@ -454,7 +456,7 @@ func TestCreateAll_StopsAfterTwentyFailuresAlike(t *testing.T) {
 		{"an errcode", func(int, string) (int, string, error) { return 200, `{"errcode":40001}`, nil }, wxqrcode.ErrInvalidToken},
 		{"an unknown errcode", func(int, string) (int, string, error) { return 200, `{"errcode":99999}`, nil }, wxqrcode.ErrUnexpectedResponse},
 		{"a page", func(int, string) (int, string, error) { return 403, "<html>", nil }, wxqrcode.ErrUnexpectedResponse},
-		{"a refused connection", func(int, string) (int, string, error) { return 0, "", refused }, syscall.ECONNREFUSED},
+		{"a refused connection", func(int, string) (int, string, error) { return 0, "", rejected }, syscall.ECONNREFUSED},
 		{"used up permanent codes, though all of them exist", func(int, string) (int, string, error) { return 200, `{"errcode":45029}`, nil }, wxqrcode.ErrQuotaExceeded},
 		{"a success now and then", func(n int, _ string) (int, string, error) {
 			if n%20 == 0 {
@@ -520,9 +522,9 @@ func TestCreateAll_InvalidRequestsDoNotStopTheBatch(t *testing.T) {
 	assert.Equal(t, 1, good)
 }
 
-func TestCreateAll_ExistingPermanentCodesGoOn(t *testing.T) {
+func TestCreateAll_ExistingPermanentCodesContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{latency: time.Second, answer: func(n int, body string) (int, string) {
+		server := &batchServer{latency: time.Second, handle: func(n int, body string) (int, string) {
 			if strings.Contains(body, `"scene_id":1}`) {
 				return errcode(45029)(n, body)
 			}
@@ -571,14 +573,14 @@ func TestCreateAll_PanicAndGoexit(t *testing.T) {
 	assert.PanicsWithValue(t, "provider", func() {
 		for range outcomes(panics.CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{})) {
 		}
-	}, "on this goroutine, where it can be recovered")
+	}, "on the goroutine of the range")
 }
 
-func TestCreateAll_EndsWithItsContext(t *testing.T) {
+func TestCreateAll_ContextEnds(t *testing.T) {
 	for name, o := range map[string]wxqrcode.BatchOptions{
-		"calls are on their way":   {Concurrency: 4},
-		"requests wait for a turn": {Concurrency: 4, Rate: 0.001},
-		"requests wait for ever":   {Concurrency: 4, Rate: 1e-300},
+		"requests in flight":         {Concurrency: 4},
+		"requests wait for the rate": {Concurrency: 4, Rate: 0.001},
+		"requests wait endlessly":    {Concurrency: 4, Rate: 1e-300},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -623,10 +625,10 @@ func TestCreateAll_BreakCancelsAndWaits(t *testing.T) {
 		{"by a panic in the requests", panics, func() {}, "requests"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left over
-				server := &batchServer{answer: func(n int, _ string) (int, string) {
+			synctest.Test(t, func(t *testing.T) { // fails if a goroutine remains
+				server := &batchServer{handle: func(n int, _ string) (int, string) {
 					if n > 1 {
-						time.Sleep(time.Second) // it heeds no context
+						time.Sleep(time.Second) // ignores its context
 					}
 					return 200, ""
 				}}
@@ -653,7 +655,7 @@ func TestCreateAll_BreakCancelsAndWaits(t *testing.T) {
 
 func TestCreateAll_BreakDoesNotWaitForResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &batchServer{answer: func(n int, _ string) (int, string) { return 200, "" }, latency: time.Hour}
+		server := &batchServer{handle: func(n int, _ string) (int, string) { return 200, "" }, latency: time.Hour}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -702,7 +704,7 @@ func TestCreateAll_NoRequests(t *testing.T) {
 	require.ErrorIs(t, results[0].Err, wxqrcode.ErrInvalidConfig)
 }
 
-func TestCreateAll_EachRangeStartsAnew(t *testing.T) {
+func TestCreateAll_RangeTwice(t *testing.T) {
 	server := new(batchServer)
 	results := server.client(t).CreateAll(t.Context(), numberedRequests(3), wxqrcode.BatchOptions{})
 	for range 2 {

@@ -27,7 +27,7 @@ func BenchmarkParseEvent(b *testing.B) {
 	theirs := func() {
 		var m eventXML
 		if xml.Unmarshal(body, &m) != nil {
-			b.Fatal("not read")
+			b.Fatal("invalid XML")
 		}
 	}
 	ours := func() {
@@ -51,7 +51,8 @@ type eventXML struct {
 	Ticket       string
 }
 
-// Budget: at most 3 µs and 22 allocations above a bare POST on the same transport.
+// Budget: at most 3 µs and 22 allocations above a bare POST on the same
+// transport.
 func BenchmarkCreate(b *testing.B) {
 	transport := roundTripper(func(*http.Request) (*http.Response, error) {
 		return &http.Response{
@@ -97,7 +98,7 @@ func BenchmarkCreate(b *testing.B) {
 
 // Budget: at most 1.5 times time.Now, in parallel, and no allocation.
 func BenchmarkAccessToken(b *testing.B) {
-	server := &tokenServer{answer: numbered}
+	server := &tokenServer{handle: numbered}
 	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}))
 	require.NoError(b, err)
 	ctx := context.Background()
@@ -117,15 +118,15 @@ func BenchmarkAccessToken(b *testing.B) {
 	b.ReportMetric(testing.AllocsPerRun(100, get), "allocs")
 }
 
-// Budget: 10,000 callers who meet an empty source make one request.
+// Budget: 10,000 callers of an empty source share one request.
 func BenchmarkEmptySource(b *testing.B) {
 	const callers = 10_000
 	requests := 0
 	for b.Loop() {
-		var come sync.WaitGroup
-		come.Add(callers)
-		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
-			come.Wait() // whoever comes finds no token
+		var callersReady sync.WaitGroup
+		callersReady.Add(callers)
+		server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
+			callersReady.Wait() // all callers find no token
 			return numbered(n, force)
 		}}
 		source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}))
@@ -133,7 +134,7 @@ func BenchmarkEmptySource(b *testing.B) {
 		var all sync.WaitGroup
 		for range callers {
 			all.Go(func() {
-				come.Done()
+				callersReady.Done()
 				if _, err := source.AccessToken(b.Context()); err != nil {
 					b.Error(err)
 				}
@@ -145,9 +146,10 @@ func BenchmarkEmptySource(b *testing.B) {
 	b.ReportMetric(float64(requests), "requests")
 }
 
-const parallelCalls = 20_000 // a goroutine
+const parallelCalls = 20_000 // per goroutine
 
-// inParallel returns a function that calls f as often as that on every processor.
+// inParallel returns a function that calls f parallelCalls times on every
+// processor.
 func inParallel(f func()) func() {
 	return func() {
 		var all sync.WaitGroup
@@ -162,7 +164,8 @@ func inParallel(f func()) func() {
 	}
 }
 
-// Budget: at least 95 % of the ideal throughput: 10,000 codes, 50 ms an answer, 64 at a time, in 7.8 s.
+// Budget: at least 95 % of the ideal throughput: 10,000 codes, 50 ms per
+// response, 64 at a time, in 7.8 s.
 func BenchmarkCreateAll(b *testing.B) {
 	const codes, atATime, latency = 10_000, 64, 50 * time.Millisecond
 	server := wxtest.NewServer()

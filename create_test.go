@@ -21,7 +21,7 @@ const (
 	goodCode  = `{"ticket":"gQH47joAAAA==","expire_seconds":60,"url":"http:\/\/weixin.qq.com\/q\/kZgfwMTm72WWPkovabbI"}`
 )
 
-// newMockClient returns a client whose calls all go to the mock.
+// newMockClient returns a client whose requests the mock handles.
 func newMockClient(t *testing.T, tokens wxqrcode.TokenProvider, opts ...wxqrcode.Option) (*wxqrcode.Client, *httpmock.MockTransport) {
 	t.Helper()
 	mock := httpmock.NewMockTransport()
@@ -31,7 +31,7 @@ func newMockClient(t *testing.T, tokens wxqrcode.TokenProvider, opts ...wxqrcode
 	return client, mock
 }
 
-func answers(bodies ...string) httpmock.Responder {
+func responses(bodies ...string) httpmock.Responder {
 	next := 0
 	return func(r *http.Request) (*http.Response, error) {
 		body := bodies[min(next, len(bodies)-1)]
@@ -57,29 +57,29 @@ func TestClient_CreateRequest(t *testing.T) {
 }
 
 func TestClient_CreateResult(t *testing.T) {
-	asked := wxqrcode.Temporary(wxqrcode.SceneStr("x"), 90*time.Second+time.Millisecond)
+	requested := wxqrcode.Temporary(wxqrcode.SceneStr("x"), 90*time.Second+time.Millisecond)
 	for _, test := range []struct {
 		name     string
 		request  wxqrcode.Request
-		answer   string
+		response string
 		lifetime time.Duration
 		url      string
 	}{
-		{"the granted lifetime and the URL without its backslashes", asked, goodCode, time.Minute, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"},
-		{"the asked lifetime in whole seconds where none is granted", asked, `{"ticket":"t"}`, 90 * time.Second, ""},
-		{"the asked lifetime where zero is granted", asked, `{"ticket":"t","expire_seconds":0}`, 90 * time.Second, ""},
-		{"the asked lifetime where less than nothing is granted", asked, `{"ticket":"t","expire_seconds":-5}`, 90 * time.Second, ""},
-		{"the least lifetime that can be granted", asked, `{"ticket":"t","expire_seconds":1}`, time.Second, ""},
-		{"the longest lifetime that can be granted", asked, `{"ticket":"t","expire_seconds":2592000}`, wxqrcode.MaxLifetime, ""},
-		{"the asked lifetime where more than the longest is granted", asked, `{"ticket":"t","expire_seconds":2592001}`, 90 * time.Second, ""},
-		{"the asked lifetime where what is granted overflows", asked, `{"ticket":"t","expire_seconds":99999999999999999999}`, 90 * time.Second, ""},
-		{"the asked lifetime where what is granted is no number", asked, `{"ticket":"t","expire_seconds":"60"}`, 90 * time.Second, ""},
-		{"no lifetime for a permanent code, whatever the answer says", wxqrcode.Permanent(wxqrcode.SceneID(1)), goodCode, 0, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"},
+		{"granted lifetime, URL with escaped slashes", requested, goodCode, time.Minute, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"},
+		{"no granted lifetime: requested one in whole seconds", requested, `{"ticket":"t"}`, 90 * time.Second, ""},
+		{"granted 0", requested, `{"ticket":"t","expire_seconds":0}`, 90 * time.Second, ""},
+		{"granted a negative lifetime", requested, `{"ticket":"t","expire_seconds":-5}`, 90 * time.Second, ""},
+		{"granted 1 s", requested, `{"ticket":"t","expire_seconds":1}`, time.Second, ""},
+		{"granted 30 days", requested, `{"ticket":"t","expire_seconds":2592000}`, wxqrcode.MaxLifetime, ""},
+		{"granted more than 30 days", requested, `{"ticket":"t","expire_seconds":2592001}`, 90 * time.Second, ""},
+		{"granted lifetime overflows", requested, `{"ticket":"t","expire_seconds":99999999999999999999}`, 90 * time.Second, ""},
+		{"granted lifetime is a string", requested, `{"ticket":"t","expire_seconds":"60"}`, 90 * time.Second, ""},
+		{"permanent code", wxqrcode.Permanent(wxqrcode.SceneID(1)), goodCode, 0, "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"},
 		{"no lifetime for a permanent text code", wxqrcode.Permanent(wxqrcode.SceneStr("x")), `{"ticket":"t","expire_seconds":1800}`, 0, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, mock := newMockClient(t, wxqrcode.StaticToken("token"))
-			mock.RegisterResponder(http.MethodPost, createURL, answers(test.answer))
+			mock.RegisterResponder(http.MethodPost, createURL, responses(test.response))
 			before := time.Now()
 			code, err := client.Create(t.Context(), test.request)
 			require.NoError(t, err)
@@ -97,37 +97,37 @@ func TestClient_CreateResult(t *testing.T) {
 }
 
 func TestClient_CreateUnexpectedResponse(t *testing.T) {
-	for _, test := range []struct{ name, answer, says string }{
+	for _, test := range []struct{ name, response, text string }{
 		{"no ticket", `{"url":"http://weixin.qq.com/q/x"}`, "no ticket"},
 		{"an empty ticket", `{"ticket":""}`, "no ticket"},
 		{"an empty object", `{}`, "no ticket"},
 		{"errcode 0 alone", `{"errcode":0,"errmsg":"ok"}`, "no ticket"},
 		{"an empty body", ``, "not the JSON"},
-		{"half a body", `{"ticket":"gQH4`, "not the JSON"},
-		{"a ticket that is no string", `{"ticket":5}`, "not the JSON"},
+		{"a truncated body", `{"ticket":"gQH4`, "not the JSON"},
+		{"a ticket that is a number", `{"ticket":5}`, "not the JSON"},
 		{"a page", `<html>captive portal</html>`, "proxy"},
-		{"an errmsg that is no string", `{"errcode":40013,"errmsg":5}`, "not the JSON"},
+		{"an errmsg that is a number", `{"errcode":40013,"errmsg":5}`, "not the JSON"},
 		{"null", `null`, "no ticket"},
 		{"an array", `[]`, "not the JSON"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, mock := newMockClient(t, wxqrcode.StaticToken("token"))
-			mock.RegisterResponder(http.MethodPost, createURL, answers(test.answer))
+			mock.RegisterResponder(http.MethodPost, createURL, responses(test.response))
 			code, err := client.Create(t.Context(), aCode)
 			require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
 			assert.Nil(t, code)
 			assert.ErrorContains(t, err, "wxqrcode: create: ")
-			assert.ErrorContains(t, err, test.says)
+			assert.ErrorContains(t, err, test.text)
 			assert.NotContains(t, err.Error(), "gQH4", "a body is never quoted")
 			assert.NotContains(t, err.Error(), "<html>")
-			assert.Equal(t, 1, mock.GetTotalCallCount(), "is not tried again")
+			assert.Equal(t, 1, mock.GetTotalCallCount(), "no retry")
 		})
 	}
 }
 
 func TestClient_CreateInvalidRequest(t *testing.T) {
 	client, mock := newMockClient(t, wxqrcode.TokenProviderFunc(func(context.Context) (string, error) {
-		t.Error("asked for a token")
+		t.Error("a token was requested")
 		return "token", nil
 	}))
 	code, err := client.Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneID(wxqrcode.MaxPermanentID+1)))
@@ -138,8 +138,8 @@ func TestClient_CreateInvalidRequest(t *testing.T) {
 
 func TestClient_CreateAPIError(t *testing.T) {
 	for _, test := range []struct {
-		name, answer string
-		want         wxqrcode.APIError
+		name, response string
+		want           wxqrcode.APIError
 	}{
 		{
 			"with a rid", `{"errcode":40013,"errmsg":"invalid appid rid: 5f69b2e4-53f3fc1f-093ca3a3"}`,
@@ -166,80 +166,80 @@ func TestClient_CreateAPIError(t *testing.T) {
 			wxqrcode.APIError{Op: "create", Code: 45029, Message: "reach max limit, hybrid: no", HTTPStatus: 200},
 		},
 		{
-			"with line breaks, which go", `{"errcode":45029,"errmsg":"a\nb\u0000c"}`,
+			"with control characters", `{"errcode":45029,"errmsg":"a\nb\u0000c"}`,
 			wxqrcode.APIError{Op: "create", Code: 45029, Message: "a b c", HTTPStatus: 200},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, mock := newMockClient(t, wxqrcode.StaticToken("token"))
-			mock.RegisterResponder(http.MethodPost, createURL, answers(test.answer))
+			mock.RegisterResponder(http.MethodPost, createURL, responses(test.response))
 			_, err := client.Create(t.Context(), aCode)
 			got, ok := errors.AsType[*wxqrcode.APIError](err)
 			require.True(t, ok, "%v", err)
 			assert.Equal(t, test.want, *got)
-			assert.Equal(t, 1, mock.GetTotalCallCount(), "is not tried again")
+			assert.Equal(t, 1, mock.GetTotalCallCount(), "no retry")
 		})
 	}
 }
 
-// tokenList gives its tokens one after the other and then the last again, and
-// notes which were refused.
+// A tokenList provides its tokens in order and then the last one, and records
+// which were rejected.
 type tokenList struct {
-	tokens  []string
-	refused []string
-	err     error // in place of a token after the last
-	asked   int
+	tokens   []string
+	rejected []string
+	err      error // in place of a token after the last
+	requests int
 }
 
 func (l *tokenList) AccessToken(context.Context) (string, error) {
-	l.asked++
-	if l.asked > len(l.tokens) {
+	l.requests++
+	if l.requests > len(l.tokens) {
 		if l.err != nil {
 			return "", l.err
 		}
 		return l.tokens[len(l.tokens)-1], nil
 	}
-	return l.tokens[l.asked-1], nil
+	return l.tokens[l.requests-1], nil
 }
 
 func (l *tokenList) InvalidateToken(_ context.Context, token string) {
-	l.refused = append(l.refused, token)
+	l.rejected = append(l.rejected, token)
 }
 
 func TestClient_CreateRetriesOnceWithAnotherToken(t *testing.T) {
 	const (
-		refused     = `{"errcode":40001,"errmsg":"invalid credential rid: 1"}`
+		rejected    = `{"errcode":40001,"errmsg":"invalid credential rid: 1"}`
 		malformed   = `{"errcode":40014,"errmsg":"invalid access_token"}`
 		expired     = `{"errcode":42001,"errmsg":"access_token expired"}`
 		missing     = `{"errcode":41001,"errmsg":"access_token missing"}`
 		unsupported = `{"errcode":48001,"errmsg":"api unauthorized"}`
 	)
-	lost := errors.New("no token server")
+	unavailable := errors.New("no token server")
 	for _, test := range []struct {
-		name    string
-		tokens  tokenList
-		answers []string
-		is      []error
-		sent    []string
-		refused []string
+		name      string
+		tokens    tokenList
+		responses []string
+		is        []error
+		sent      []string
+		rejected  []string
 	}{
-		{"invalid, then good", tokenList{tokens: []string{"one", "two"}}, []string{refused, goodCode}, nil, []string{"one", "two"}, []string{"one"}},
+		{"invalid, then good", tokenList{tokens: []string{"one", "two"}}, []string{rejected, goodCode}, nil, []string{"one", "two"}, []string{"one"}},
 		{"malformed, then good", tokenList{tokens: []string{"one", "two"}}, []string{malformed, goodCode}, nil, []string{"one", "two"}, []string{"one"}},
 		{"expired, then good", tokenList{tokens: []string{"one", "two"}}, []string{expired, goodCode}, nil, []string{"one", "two"}, []string{"one"}},
-		{"refused twice: told twice, and returned", tokenList{tokens: []string{"one", "two", "three"}}, []string{refused, expired, goodCode}, []error{wxqrcode.ErrInvalidToken}, []string{"one", "two"}, []string{"one", "two"}},
-		{"another error at the second call", tokenList{tokens: []string{"one", "two"}}, []string{refused, unsupported}, []error{wxqrcode.ErrUnauthorized}, []string{"one", "two"}, []string{"one"}},
-		{"the same token again: not repeated", tokenList{tokens: []string{"one"}}, []string{refused}, []error{wxqrcode.ErrInvalidToken}, []string{"one"}, []string{"one"}},
-		{"no token again: both errors", tokenList{tokens: []string{"one"}, err: lost}, []string{refused}, []error{wxqrcode.ErrInvalidToken, lost}, []string{"one"}, []string{"one"}},
-		{"a missing token is our fault, and another one no help", tokenList{tokens: []string{"one", "two"}}, []string{missing}, []error{wxqrcode.ErrInvalidToken}, []string{"one"}, nil},
+		{"rejected twice", tokenList{tokens: []string{"one", "two", "three"}}, []string{rejected, expired, goodCode}, []error{wxqrcode.ErrInvalidToken}, []string{"one", "two"}, []string{"one", "two"}},
+		{"another error with the second token", tokenList{tokens: []string{"one", "two"}}, []string{rejected, unsupported}, []error{wxqrcode.ErrUnauthorized}, []string{"one", "two"}, []string{"one"}},
+		{"the same token: no retry", tokenList{tokens: []string{"one"}}, []string{rejected}, []error{wxqrcode.ErrInvalidToken}, []string{"one"}, []string{"one"}},
+		{"no second token: both errors", tokenList{tokens: []string{"one"}, err: unavailable}, []string{rejected}, []error{wxqrcode.ErrInvalidToken, unavailable}, []string{"one"}, []string{"one"}},
+		{"missing token: no retry", tokenList{tokens: []string{"one", "two"}}, []string{missing}, []error{wxqrcode.ErrInvalidToken}, []string{"one"}, nil},
 		{"any other error", tokenList{tokens: []string{"one", "two"}}, []string{unsupported}, []error{wxqrcode.ErrUnauthorized}, []string{"one"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client, mock := newMockClient(t, &test.tokens)
 			var sent []string
-			answer := answers(test.answers...)
+			response := responses(test.responses...)
 			mock.RegisterResponder(http.MethodPost, createURL, func(r *http.Request) (*http.Response, error) {
 				sent = append(sent, r.URL.Query().Get("access_token"))
-				return answer(r)
+				return response(r)
 			})
 			code, err := client.Create(t.Context(), aCode)
 			for _, is := range test.is {
@@ -250,7 +250,7 @@ func TestClient_CreateRetriesOnceWithAnotherToken(t *testing.T) {
 				assert.NotEmpty(t, code.Ticket)
 			}
 			assert.Equal(t, test.sent, sent)
-			assert.Equal(t, test.refused, test.tokens.refused)
+			assert.Equal(t, test.rejected, test.tokens.rejected)
 		})
 	}
 }
@@ -262,20 +262,20 @@ func TestClient_CreateWithoutTokenInvalidator(t *testing.T) {
 		next = "two"
 		return token, nil
 	}))
-	mock.RegisterResponder(http.MethodPost, createURL, answers(`{"errcode":42001,"errmsg":"expired"}`, goodCode))
+	mock.RegisterResponder(http.MethodPost, createURL, responses(`{"errcode":42001,"errmsg":"expired"}`, goodCode))
 	_, err := client.Create(t.Context(), aCode)
 	require.NoError(t, err)
 	assert.Equal(t, 2, mock.GetTotalCallCount())
 }
 
 func TestClient_CreateWithoutToken(t *testing.T) {
-	lost := errors.New("no token server")
+	unavailable := errors.New("no token server")
 	for _, test := range []struct {
 		name   string
 		tokens wxqrcode.TokenProvider
 		is     error
 	}{
-		{"the provider's own error", &tokenList{err: lost}, lost},
+		{"an error of the provider", &tokenList{err: unavailable}, unavailable},
 		{"an empty token", wxqrcode.StaticToken(""), wxqrcode.ErrInvalidToken},
 		{"a nil function", wxqrcode.TokenProviderFunc(nil), wxqrcode.ErrInvalidConfig},
 		{"a nil TokenSource", (*wxqrcode.TokenSource)(nil), wxqrcode.ErrInvalidConfig},
@@ -308,7 +308,7 @@ func TestNewClient_RejectsInvalidOptions(t *testing.T) {
 	_, err = wxqrcode.NewClient(wxqrcode.StaticToken("token"), nil, wxqrcode.WithHTTPClient(nil), wxqrcode.WithLogger(nil))
 	require.NoError(t, err, "nil options mean the default")
 	_, err = wxqrcode.NewClient(wxqrcode.StaticToken("token"), nil, wxqrcode.WithAPIURL("x"))
-	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig, "those behind a nil one count")
+	require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig, "options after a nil one")
 
 	for _, test := range []struct {
 		name string
@@ -323,7 +323,7 @@ func TestNewClient_RejectsInvalidOptions(t *testing.T) {
 		{"an API URL with an empty query", wxqrcode.WithAPIURL("https://api.weixin.qq.com?")},
 		{"an API URL with a fragment", wxqrcode.WithAPIURL("https://api.weixin.qq.com#x")},
 		{"an API URL with a password", wxqrcode.WithAPIURL("https://me:hidden-value@api.weixin.qq.com")},
-		{"an API URL that is none, with a password", wxqrcode.WithAPIURL("https://me:hidden-value@api weixin.qq.com?x=hidden-value")},
+		{"an invalid API URL with a password", wxqrcode.WithAPIURL("https://me:hidden-value@api weixin.qq.com?x=hidden-value")},
 		{"an API URL with a control character", wxqrcode.WithAPIURL("https://api\n.weixin.qq.com")},
 		{"an API URL with a password with an @", wxqrcode.WithAPIURL("ftp://me:hidden-value@hidden-value@api.weixin.qq.com")},
 		{"a bad second API URL", wxqrcode.WithAPIURL("https://api.weixin.qq.com", "x")},
@@ -349,8 +349,8 @@ func TestNewClient_RejectsInvalidOptions(t *testing.T) {
 func TestOptions_URLs(t *testing.T) {
 	client, mock := newMockClient(t, wxqrcode.StaticToken("t"),
 		wxqrcode.WithAPIURL("http://ignored.example"), wxqrcode.WithAPIURL("http://sh.example:8080/"), wxqrcode.WithImageURL("https://images.example/"))
-	mock.RegisterResponder(http.MethodPost, "http://sh.example:8080/cgi-bin/qrcode/create", answers(goodCode))
-	mock.RegisterResponder(http.MethodGet, "https://images.example/cgi-bin/showqrcode", answers("\xff\xd8\xff\xe0"))
+	mock.RegisterResponder(http.MethodPost, "http://sh.example:8080/cgi-bin/qrcode/create", responses(goodCode))
+	mock.RegisterResponder(http.MethodGet, "https://images.example/cgi-bin/showqrcode", responses("\xff\xd8\xff\xe0"))
 	_, err := client.Create(t.Context(), aCode)
 	require.NoError(t, err)
 	_, err = client.Image(t.Context(), "a+b")
@@ -360,8 +360,8 @@ func TestOptions_URLs(t *testing.T) {
 
 func TestOptions_URLsWithAPath(t *testing.T) {
 	client, mock := newMockClient(t, wxqrcode.StaticToken("t"), wxqrcode.WithAPIURL("https://proxy.example/wechat/api/"), wxqrcode.WithImageURL("https://proxy.example/a%2Fb"))
-	mock.RegisterResponder(http.MethodPost, "https://proxy.example/wechat/api/cgi-bin/qrcode/create", answers(goodCode))
-	mock.RegisterResponder(http.MethodGet, "https://proxy.example/a%2Fb/cgi-bin/showqrcode", answers("\xff\xd8\xff\xe0"))
+	mock.RegisterResponder(http.MethodPost, "https://proxy.example/wechat/api/cgi-bin/qrcode/create", responses(goodCode))
+	mock.RegisterResponder(http.MethodGet, "https://proxy.example/a%2Fb/cgi-bin/showqrcode", responses("\xff\xd8\xff\xe0"))
 	_, err := client.Create(t.Context(), aCode)
 	require.NoError(t, err)
 	_, err = client.Image(t.Context(), "x")
@@ -369,7 +369,7 @@ func TestOptions_URLsWithAPath(t *testing.T) {
 	assert.Equal(t, "https://proxy.example/a%2Fb/cgi-bin/showqrcode?ticket=x", client.ImageURL("x"))
 }
 
-func TestNewCloudHosting(t *testing.T) {
+func TestNewCloudHosting_SendsNoToken(t *testing.T) {
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder(http.MethodPost, "http://api.weixin.qq.com/cgi-bin/qrcode/create", func(r *http.Request) (*http.Response, error) {
 		assert.Empty(t, r.URL.RawQuery, "no access token")
@@ -381,8 +381,8 @@ func TestNewCloudHosting(t *testing.T) {
 	_, err = client.Create(t.Context(), aCode)
 	require.NoError(t, err)
 
-	// There is no fallback host, and nothing to invalidate.
-	mock.RegisterResponder(http.MethodPost, "http://api.weixin.qq.com/cgi-bin/qrcode/create", answers(`{"errcode":40001,"errmsg":"x"}`))
+	// There is no fallback host and no token to invalidate.
+	mock.RegisterResponder(http.MethodPost, "http://api.weixin.qq.com/cgi-bin/qrcode/create", responses(`{"errcode":40001,"errmsg":"x"}`))
 	_, err = client.Create(t.Context(), aCode)
 	require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
 	assert.Equal(t, 2, mock.GetTotalCallCount())
@@ -394,7 +394,7 @@ func TestNewCloudHosting(t *testing.T) {
 }
 
 func TestNew_SharesItsTokenSource(t *testing.T) {
-	server := &tokenServer{answer: numbered}
+	server := &tokenServer{handle: numbered}
 	client, err := wxqrcode.New(testAppID, testSecret, quiet, wxqrcode.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Path == "/cgi-bin/qrcode/create" {
 			assert.Equal(t, "token-1", r.URL.Query().Get("access_token"))
@@ -403,7 +403,7 @@ func TestNew_SharesItsTokenSource(t *testing.T) {
 		return server.RoundTrip(r)
 	})}))
 	require.NoError(t, err)
-	wantToken(t, client.TokenSource(), "token-1")
+	requireToken(t, client.TokenSource(), "token-1")
 	_, err = client.Create(t.Context(), aCode)
 	require.NoError(t, err)
 	assert.Equal(t, 1, server.count())

@@ -15,8 +15,9 @@ import (
 var (
 	// ErrInvalidRequest: a value of a request is out of range. Either this package
 	// rejected it before anything was sent ([*ValidationError]), or WeChat did
-	// ([*APIError]: 40003, 40033, 40035, 40038, 40052, 40053, 40066, 40097, 40201, 40202,
-	// 40203, 43001, 43002, 43003, 44002, 47001, 47002, 76003, 76021, 76022).
+	// ([*APIError]: 40003, 40033, 40035, 40038, 40052, 40053, 40066, 40097, 40201,
+	// 40202, 40203, 43001, 43002, 43003, 44002, 47001, 47002, 76003, 76021,
+	// 76022).
 	ErrInvalidRequest = errors.New("wxqrcode: invalid request")
 
 	// ErrInvalidConfig: an option, a setting or a constructor argument is invalid
@@ -45,16 +46,16 @@ var (
 	// ErrRateLimited: too many requests within a minute (45011, HTTP 429).
 	ErrRateLimited = errors.New("wxqrcode: rate limited")
 
-	// ErrUnauthorized: the account may not use this API (48001, 48004, 50001, 50002,
-	// 50004, 50007, 45103), has not authorized the third-party platform (61003,
-	// 61007), or has not enabled the API in cloud hosting (85107, 85113).
+	// ErrUnauthorized: the account may not use this API (48001, 48004, 50001,
+	// 50002, 50004, 50007, 45103), has not authorized the third-party platform
+	// (61003, 61007), or has not enabled the API in cloud hosting (85107, 85113).
 	ErrUnauthorized = errors.New("wxqrcode: not authorized")
 
 	// ErrSystemBusy: WeChat was busy at every attempt (-1).
 	ErrSystemBusy = errors.New("wxqrcode: system busy")
 
-	// ErrTicketNotFound: there is no image for the ticket (HTTP 404). The ticket is
-	// wrong, or its code expired.
+	// ErrTicketNotFound: there is no image for the ticket (HTTP 404). The ticket
+	// is wrong, or its code expired.
 	ErrTicketNotFound = errors.New("wxqrcode: ticket not found")
 
 	// ErrMalformedEvent: the body is not a valid WeChat message. See [ParseEvent].
@@ -64,8 +65,8 @@ var (
 	// [Ticket.Inspect].
 	ErrMalformedTicket = errors.New("wxqrcode: malformed ticket")
 
-	// ErrUnexpectedResponse: the response is not an answer of the API
-	// ([*ResponseError]), ended early, or has an unknown errcode.
+	// ErrUnexpectedResponse: the response does not come from the API
+	// ([*ResponseError]), is truncated, or has an unknown errcode.
 	ErrUnexpectedResponse = errors.New("wxqrcode: unexpected response")
 
 	// ErrTokenNotFound: the [TokenStore] has no token for the key.
@@ -103,8 +104,8 @@ func invalidConfig(field, value, reason string) error {
 	return &ValidationError{Field: field, Value: value, Reason: reason, Err: ErrInvalidConfig}
 }
 
-// An APIError is WeChat's answer with an error code. It matches the error of
-// this package that Code stands for.
+// An APIError is an error response of WeChat. It matches the error of this
+// package to which Code belongs.
 //
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
 type APIError struct {
@@ -116,7 +117,8 @@ type APIError struct {
 	RetryAt    time.Time // when the quota (45009) or the rate limit (45011) resets; else zero
 }
 
-// Error contains the operation, the errcode, the errmsg and what to do about it.
+// Error contains the operation, the errcode, the errmsg and what to do about
+// it.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "wxqrcode: %s: errcode %d: %s; %s", e.Op, e.Code, e.Message, e.hint())
@@ -129,7 +131,7 @@ func (e *APIError) Error() string {
 	return b.String()
 }
 
-// Is reports whether target is the error that Code stands for.
+// Is reports whether target is the error to which Code belongs.
 func (e *APIError) Is(target error) bool { return target == e.info().sentinel }
 
 func (e *APIError) hint() string {
@@ -150,11 +152,11 @@ func (e *APIError) info() errcodeInfo {
 	return errcodeInfo{ErrUnexpectedResponse, "look up the errcode in WeChat's table"}
 }
 
-// A ResponseError reports a response that is not an answer of the API, such as
+// A ResponseError reports a response that does not come from the API, such as
 // the error page of a proxy. It describes the response and never quotes it.
 //
-// It matches [ErrUnexpectedResponse]; with HTTP status 429 [ErrRateLimited] too,
-// and with 404 for an image [ErrTicketNotFound] too.
+// It matches [ErrUnexpectedResponse]; with HTTP status 429 [ErrRateLimited]
+// too, and with 404 for an image [ErrTicketNotFound] too.
 type ResponseError struct {
 	Op          string // the operation, as in [APIError]
 	HTTPStatus  int
@@ -176,7 +178,7 @@ func (e *ResponseError) Error() string {
 	return text + "; does a proxy or a login page respond in place of WeChat?"
 }
 
-// Is reports whether target is an error that the response stands for.
+// Is reports whether the response matches target.
 func (e *ResponseError) Is(target error) bool {
 	return target == ErrUnexpectedResponse ||
 		target == ErrRateLimited && e.HTTPStatus == http.StatusTooManyRequests ||
@@ -202,7 +204,7 @@ const (
 	errcodePermanentQuota    = 45029
 )
 
-// errcodeInfo is what an errcode stands for.
+// errcodeInfo is the meaning of an errcode.
 type errcodeInfo struct {
 	sentinel error
 	hint     string // what to do
@@ -222,7 +224,8 @@ const (
 )
 
 // errcodes are the errcodes that have a meaning here: those of the calls that
-// this library makes, and those of a token that a third-party platform provides.
+// this library makes, and those of a token that a third-party platform
+// provides.
 // See https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html.
 var errcodes = map[int]errcodeInfo{
 	errcodeBusy: {ErrSystemBusy, "WeChat is busy: retry later"},
@@ -311,7 +314,7 @@ var shanghai = time.FixedZone("CST", 8*60*60)
 // "hint: […]" and "hints: [ req_id: … ]".
 var requestID = regexp.MustCompile(`\s*\b(?:rid: (\S+)|hints?: \[\s*(?:req_id: *)?([^\]]*?)\s*\])`)
 
-// splitRequestID cuts the request ID off an errmsg.
+// splitRequestID separates the request ID from an errmsg.
 func splitRequestID(message string) (rest, id string) {
 	m := requestID.FindStringSubmatch(message)
 	if m == nil {
@@ -320,8 +323,9 @@ func splitRequestID(message string) (rest, id string) {
 	return strings.Replace(message, m[0], "", 1), m[1] + m[2]
 }
 
-// rejectedIP finds the address in the errmsg of a rejected one, such as "invalid
-// ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist" or "requestIP: 1.2.3.4".
+// rejectedIP finds the address in the errmsg of a rejected one, such as
+// "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist" or "requestIP:
+// 1.2.3.4".
 func rejectedIP(message string) string {
 	for _, word := range strings.FieldsFunc(message, func(r rune) bool { return r == ' ' || r == ',' || r == ';' }) {
 		if ip, err := netip.ParseAddr(strings.TrimPrefix(word, "requestIP:")); err == nil {

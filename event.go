@@ -25,7 +25,7 @@ const (
 // [ParseEvent].
 type Event struct {
 	ToUserName string    // the account: gh_…
-	OpenID     string    // the user, as this account knows the user (FromUserName)
+	OpenID     string    // the user (FromUserName); each account has its own OpenID for a user
 	CreatedAt  time.Time // UTC, in whole seconds
 	MsgType    string    // "event", or the type of another message: text, image, …
 	Type       EventType // empty unless MsgType is "event"
@@ -40,7 +40,7 @@ type Event struct {
 // Event names are compared without case, and Type has the canonical name. A
 // message that is not subscribe, unsubscribe or SCAN, such as a text, is
 // returned with its header: its XML is read up to the first MsgType, or, for an
-// event, up to MsgType and Event. Fields behind them are not read.
+// event, up to MsgType and Event. Fields after them are not read.
 //
 // The error wraps [ErrMalformedEvent] if what is read has no ToUserName,
 // FromUserName, CreateTime (1 to 11 digits) or MsgType, if it is a push of a

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A code for each shop, several at a time. The codes of an earlier run still
+// A code for each shop, several at a time. The codes of an earlier batch still
 // exist, so they do not stop when the account has no permanent codes left.
 func ExampleClient_CreateAll() {
 	wechat := wxtest.NewServer()

@@ -10,7 +10,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// The variables of this package tell what happened; an APIError has the rest.
+// Test errors with errors.Is and the variables of this package. An APIError has
+// the details.
 func ExampleAPIError() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
@@ -41,7 +42,7 @@ func ExampleAPIError() {
 	// ask WeChat about 48001 5f69b2e4-53f3fc1f-093ca3a3
 }
 
-// A proxy answered in place of WeChat.
+// A proxy responds instead of WeChat.
 func ExampleResponseError() {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()

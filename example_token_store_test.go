@@ -34,7 +34,7 @@ func (s *mapStore) Update(ctx context.Context, key string, fn func(context.Conte
 		return wxqrcode.Token{}, ctx.Err()
 	}
 	token, err := fn(ctx, s.token(key))
-	if err == nil || !token.ForcedAt.IsZero() { // beside an error: a force refresh that failed
+	if err == nil || !token.ForcedAt.IsZero() { // with an error: a failed force refresh
 		s.tokens.Store(key, token)
 	}
 	return token, err

@@ -38,9 +38,9 @@ func (c *Client) ImageURL(t Ticket) string {
 // access token.
 //
 // The error matches [ErrTicketNotFound] if the ticket is wrong or its code
-// expired, and [ErrUnexpectedResponse] if the response is not a JPEG, PNG or GIF,
-// ends early or exceeds 4 MiB. The image is not decoded. A [*ValidationError]
-// reports a ticket that is empty or URL-escaped.
+// expired, and [ErrUnexpectedResponse] if the response is not a JPEG, PNG or
+// GIF, ends early or exceeds 4 MiB. The image is not decoded. A
+// [*ValidationError] reports a ticket that is empty or URL-escaped.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 func (c *Client) Image(ctx context.Context, t Ticket) (*Image, error) {
@@ -54,9 +54,10 @@ func (c *Client) Image(ctx context.Context, t Ticket) (*Image, error) {
 }
 
 // WriteImage copies the image of a code to w as it arrives and returns the
-// number of bytes written. It fails as [Client.Image] does, or with the error of
-// w. After an error w may have received a part of the image; [Client.SaveImage]
-// never leaves a part. Once writing has begun there is no retry.
+// number of bytes written. It fails as [Client.Image] does, or with the error
+// of w. After an error w may have received a part of the image;
+// [Client.SaveImage] never leaves a part. Once writing has begun there is no
+// retry.
 func (c *Client) WriteImage(ctx context.Context, w io.Writer, t Ticket) (int64, error) {
 	return fetchImage(ctx, c, t, func(body *imageBody) (int64, error) {
 		n, err := io.Copy(w, body)
@@ -77,12 +78,12 @@ func (e *writeError) Unwrap() error { return e.error }
 
 // SaveImage writes the image of a code to the file path: the whole image or,
 // after any error, nothing. It writes a temporary file in the same directory,
-// syncs it and renames it, so that an existing file stays as it is until it is
-// replaced. The new file has the mode of the existing one, or 0666 before umask. A
-// symbolic link stays one: the file that it points to is replaced.
+// syncs it and renames it, so that an existing file is unchanged until it is
+// replaced. The new file has the mode of the existing one, or 0666 before
+// umask. A symbolic link is followed: the file that it points to is replaced.
 //
-// It fails as [Client.Image] does, or with the error of the file system; an empty
-// path is a [*ValidationError].
+// It fails as [Client.Image] does, or with the error of the file system; an
+// empty path is a [*ValidationError].
 func (c *Client) SaveImage(ctx context.Context, path string, t Ticket) error {
 	if path == "" {
 		return invalidRequest("path", "", "must not be empty")

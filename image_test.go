@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	jpegHead = "\xff\xd8\xff\xe0 the rest of a picture"
-	pngHead  = "\x89PNG\r\n\x1a\n the rest of a picture"
-	gifHead  = "GIF89a the rest of a picture"
+	jpegHead = "\xff\xd8\xff\xe0 the rest of an image"
+	pngHead  = "\x89PNG\r\n\x1a\n the rest of an image"
+	gifHead  = "GIF89a the rest of an image"
 )
 
 func respondTyped(status int, contentType, body string) (*http.Response, error) {
@@ -41,7 +41,7 @@ func TestClient_ImageAcceptsOnlyImages(t *testing.T) {
 		body        string
 		want        string // content type
 		is          error
-		says        string
+		text        string
 	}{
 		{"a JPEG as WeChat sends it", 200, "image/jpg", jpegHead, "image/jpeg", nil, ""},
 		{"a JPEG by its registered type", 200, "image/jpeg", jpegHead, "image/jpeg", nil, ""},
@@ -50,28 +50,28 @@ func TestClient_ImageAcceptsOnlyImages(t *testing.T) {
 		{"a JPEG of three bytes", 200, "", "\xff\xd8\xff", "image/jpeg", nil, ""},
 		{"a PNG", 200, "image/png", pngHead, "image/png", nil, ""},
 		{"a GIF", 200, "image/gif", gifHead, "image/gif", nil, ""},
-		{"an old GIF", 200, "image/gif", "GIF87a", "image/gif", nil, ""},
+		{"a GIF87a", 200, "image/gif", "GIF87a", "image/gif", nil, ""},
 		{"a GIF by the type of a JPEG", 200, "image/jpg", gifHead, "image/gif", nil, ""},
 
 		{"no such ticket", 404, "text/html", "<html>", "", wxqrcode.ErrTicketNotFound, "create a new one"},
 		{"no such ticket, without a body", 404, "", "", "", wxqrcode.ErrTicketNotFound, ""},
-		{"a picture with status 404", 404, "image/jpg", jpegHead, "", wxqrcode.ErrTicketNotFound, ""},
-		{"a picture with status 403", 403, "image/jpg", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "403"},
+		{"an image with status 404", 404, "image/jpg", jpegHead, "", wxqrcode.ErrTicketNotFound, ""},
+		{"an image with status 403", 403, "image/jpg", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "403"},
 		{"a page", 200, "text/html", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
-		{"a page that says it is a picture", 200, "image/jpg", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
-		{"a picture that says it is a page", 200, "text/html", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "not an image"},
-		{"a picture of another kind", 200, "image/bmp", "BM and the rest", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"a page with an image type", 200, "image/jpg", "<html>log in</html>", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"an image with a page type", 200, "text/html", jpegHead, "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"another image format", 200, "image/bmp", "BM and the rest", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
 		{"an empty body", 200, "image/jpg", "", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
-		{"a body too short to tell", 200, "image/jpg", "\xff\xd8", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
+		{"a truncated signature", 200, "image/jpg", "\xff\xd8", "", wxqrcode.ErrUnexpectedResponse, "not an image"},
 		{"an error code", 200, "text/plain", `{"errcode":45009,"errmsg":"reach max rid: 5f69b2e4-1-2"}`, "", wxqrcode.ErrQuotaExceeded, "rid 5f69b2e4-1-2"},
-		{"an error code by the type of a picture", 200, "image/jpg", `{"errcode":48001,"errmsg":"api unauthorized"}`, "", wxqrcode.ErrUnauthorized, "48001"},
+		{"an error code with an image type", 200, "image/jpg", `{"errcode":48001,"errmsg":"api unauthorized"}`, "", wxqrcode.ErrUnauthorized, "48001"},
 		{"errcode 0", 200, "text/plain", `{"errcode":0,"errmsg":"ok"}`, "", wxqrcode.ErrUnexpectedResponse, "not an image"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client := newStubClient(t, func(r *http.Request) (*http.Response, error) {
 				assert.Equal(t, "https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=a%2Bb%2Fc%3D%3D", r.URL.String())
 				assert.Equal(t, http.MethodGet, r.Method)
-				assert.Empty(t, r.Header.Get("Content-Type"), "nothing is sent")
+				assert.Empty(t, r.Header.Get("Content-Type"), "no body")
 				return respondTyped(test.status, test.contentType, test.body)
 			})
 			image, err := client.Image(t.Context(), "a+b/c==")
@@ -87,28 +87,28 @@ func TestClient_ImageAcceptsOnlyImages(t *testing.T) {
 			}
 			require.ErrorIs(t, err, test.is)
 			assert.ErrorContains(t, err, "wxqrcode: image: ")
-			assert.ErrorContains(t, err, test.says)
+			assert.ErrorContains(t, err, test.text)
 			assert.Nil(t, image)
 			require.ErrorIs(t, werr, test.is)
 			assert.Zero(t, n)
-			assert.Zero(t, w.Len(), "nothing is written of what is no picture")
+			assert.Zero(t, w.Len(), "bytes written")
 		})
 	}
 }
 
 func TestClient_ImageRejectsEscapedTickets(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) {
-		t.Error("sent something")
+		t.Error("a request was sent")
 		return respond(200, jpegHead)
 	})
-	for ticket, says := range map[wxqrcode.Ticket]string{
+	for ticket, text := range map[wxqrcode.Ticket]string{
 		"":        "must not be empty",
 		"a%2Bb":   "URL-escaped",
 		"gQ a b=": "space",
 	} {
 		_, err := client.Image(t.Context(), ticket)
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
-		assert.ErrorContains(t, err, says)
+		assert.ErrorContains(t, err, text)
 		_, err = client.WriteImage(t.Context(), io.Discard, ticket)
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 		err = client.SaveImage(t.Context(), filepath.Join(t.TempDir(), "x.jpg"), ticket)
@@ -116,8 +116,8 @@ func TestClient_ImageRejectsEscapedTickets(t *testing.T) {
 	}
 }
 
-// cutPicture answers with the beginning of a picture and breaks off.
-func cutPicture(at string) (*http.Response, error) {
+// truncatedImage responds with a truncated image.
+func truncatedImage(at string) (*http.Response, error) {
 	res, err := respond(200, "")
 	res.Body = io.NopCloser(io.MultiReader(strings.NewReader(at), errReader{io.ErrUnexpectedEOF}))
 	return res, err
@@ -126,17 +126,17 @@ func cutPicture(at string) (*http.Response, error) {
 func TestClient_ImageRetriesATruncatedBody(t *testing.T) {
 	whole := jpegHead + strings.Repeat("x", 10_000)
 	for _, at := range []int{0, 1, 3, 511, 512, 513, 9_999, len(whole)} {
-		tries := 0
+		attempts := 0
 		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
-			if tries++; tries < 3 {
-				return cutPicture(whole[:at])
+			if attempts++; attempts < 3 {
+				return truncatedImage(whole[:at])
 			}
 			return respond(200, whole)
 		}, fastRetry)
 		image, err := client.Image(t.Context(), "ticket")
-		require.NoError(t, err, "cut at byte %d", at)
+		require.NoError(t, err, "truncated at byte %d", at)
 		assert.Equal(t, whole, string(image.Data))
-		assert.Equal(t, 3, tries)
+		assert.Equal(t, 3, attempts)
 	}
 }
 
@@ -145,32 +145,32 @@ var fastRetry = wxqrcode.WithRetry(wxqrcode.RetryPolicy{BaseDelay: 1, MaxDelay: 
 func TestClient_WriteImageDoesNotRetryAfterWriting(t *testing.T) {
 	whole := jpegHead + strings.Repeat("x", 10_000)
 	for _, test := range []struct {
-		name  string
-		at    int
-		tries int
-		n     int
+		name     string
+		at       int
+		attempts int
+		n        int
 	}{
-		{"broken off within what is looked at first", 511, 3, 0},
-		{"broken off later", 700, 1, 700},
+		{"truncated before the first write", 511, 3, 0},
+		{"truncated after the first write", 700, 1, 700},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			tries := 0
+			attempts := 0
 			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
-				tries++
-				return cutPicture(whole[:test.at])
+				attempts++
+				return truncatedImage(whole[:test.at])
 			}, fastRetry)
 			var w bytes.Buffer
 			n, err := client.WriteImage(t.Context(), &w, "ticket")
 			require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-			assert.Equal(t, test.tries, tries)
+			assert.Equal(t, test.attempts, attempts)
 			assert.EqualValues(t, test.n, n)
 			assert.Equal(t, whole[:test.n], w.String())
 		})
 	}
 }
 
-// A shortWriter takes so many bytes and then fails.
+// A shortWriter accepts room bytes and then fails.
 type shortWriter struct {
 	room int
 	err  error
@@ -188,32 +188,33 @@ func (w *shortWriter) Write(p []byte) (int, error) {
 func TestClient_WriteImageReturnsTheErrorOfTheWriter(t *testing.T) {
 	full := errors.New("no space left")
 	for _, room := range []int{0, 5, 600} {
-		tries := 0
+		attempts := 0
 		client := newStubClient(t, func(*http.Request) (*http.Response, error) {
-			tries++
+			attempts++
 			return respond(200, jpegHead+strings.Repeat("x", 1000))
 		}, fastRetry)
 		n, err := client.WriteImage(t.Context(), &shortWriter{room, full}, "ticket")
 		require.ErrorIs(t, err, full)
 		assert.ErrorContains(t, err, "wxqrcode: write image: ")
 		assert.EqualValues(t, room, n)
-		assert.Equal(t, 1, tries)
+		assert.Equal(t, 1, attempts)
 	}
 }
 
-// A deafWriter reads for itself, as io.Copy lets it, and tells no error.
-type deafWriter struct{ bytes.Buffer }
+// An errorIgnoringWriter implements io.ReaderFrom and ignores the error of its
+// reader.
+type errorIgnoringWriter struct{ bytes.Buffer }
 
-func (w *deafWriter) ReadFrom(r io.Reader) (int64, error) {
+func (w *errorIgnoringWriter) ReadFrom(r io.Reader) (int64, error) {
 	n, _ := w.Buffer.ReadFrom(r)
-	_, _ = r.Read(make([]byte, 1)) // and once more
+	_, _ = r.Read(make([]byte, 1)) // after the error
 	return n, nil
 }
 
 func TestClient_WriteImageFailsIfTheWriterIgnoresTheError(t *testing.T) {
 	for name, body := range map[string]io.Reader{
-		"broken off": io.MultiReader(strings.NewReader(jpegHead+strings.Repeat("x", 1000)), errReader{io.ErrUnexpectedEOF}),
-		"too large":  io.MultiReader(strings.NewReader(jpegHead), &countingReader{blanks: 5 << 20, tail: strings.NewReader("")}),
+		"truncated": io.MultiReader(strings.NewReader(jpegHead+strings.Repeat("x", 1000)), errReader{io.ErrUnexpectedEOF}),
+		"too large": io.MultiReader(strings.NewReader(jpegHead), &countingReader{blanks: 5 << 20, tail: strings.NewReader("")}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := newStubClient(t, func(*http.Request) (*http.Response, error) {
@@ -221,7 +222,7 @@ func TestClient_WriteImageFailsIfTheWriterIgnoresTheError(t *testing.T) {
 				res.Body = io.NopCloser(body)
 				return res, err
 			})
-			var w deafWriter
+			var w errorIgnoringWriter
 			n, err := client.WriteImage(t.Context(), &w, "ticket")
 			require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
 			assert.EqualValues(t, w.Len(), n)
@@ -242,7 +243,7 @@ func TestClient_WriteImageStreams(t *testing.T) {
 		require.NoError(t, err)
 		return float64(sizes.largest)
 	}
-	assert.LessOrEqual(t, fetch(4_000_000), 64.0*1024, "written piece by piece")
+	assert.LessOrEqual(t, fetch(4_000_000), 64.0*1024, "the largest write")
 }
 
 type largestWrite struct{ largest int }
@@ -259,7 +260,7 @@ func TestClient_SaveImage(t *testing.T) {
 	require.NoError(t, client.SaveImage(t.Context(), path, "ticket"))
 	assertFiles(t, dir, map[string]string{"code.jpg": jpegHead})
 
-	plain := filepath.Join(dir, "plain") // what the umask makes of 0666
+	plain := filepath.Join(dir, "plain") // 0666 less the umask
 	require.NoError(t, os.WriteFile(plain, nil, 0o666))
 	assert.Equal(t, modeOf(t, plain), modeOf(t, path))
 }
@@ -276,17 +277,19 @@ func TestClient_SaveImageKeepsTheMode(t *testing.T) {
 	require.NoError(t, client.SaveImage(t.Context(), link, "ticket"))
 	assert.Equal(t, fs.FileMode(0o640), modeOf(t, path))
 	target, err := os.Readlink(link)
-	require.NoError(t, err, "a link stays one")
+	require.NoError(t, err, "the link remains")
 	assert.Equal(t, path, target)
 	assertFiles(t, dir, map[string]string{"code.jpg": jpegHead, "link.jpg": jpegHead})
 }
 
 func TestClient_SaveImageKeepsTheFileAfterAnError(t *testing.T) {
 	for name, stub := range map[string]roundTripper{
-		"not found":  func(*http.Request) (*http.Response, error) { return respond(404, "") },
-		"a page":     func(*http.Request) (*http.Response, error) { return respond(200, "<html>") },
-		"broken off": func(*http.Request) (*http.Response, error) { return cutPicture(jpegHead + strings.Repeat("x", 1000)) },
-		"no answer":  dialError,
+		"not found": func(*http.Request) (*http.Response, error) { return respond(404, "") },
+		"a page":    func(*http.Request) (*http.Response, error) { return respond(200, "<html>") },
+		"truncated": func(*http.Request) (*http.Response, error) {
+			return truncatedImage(jpegHead + strings.Repeat("x", 1000))
+		},
+		"no response": dialError,
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := newStubClient(t, stub, fastRetry)
@@ -304,7 +307,7 @@ func TestClient_SaveImageCannotWrite(t *testing.T) {
 	client := newStubClient(t, func(*http.Request) (*http.Response, error) { return respond(200, jpegHead) })
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
-	// Stands for a device: os.DevNull would be gone if this failed.
+	// A socket instead of a device: a failure must not replace os.DevNull.
 	socket := filepath.Join(dir, "socket")
 	listener, err := net.Listen("unix", socket)
 	require.NoError(t, err)
@@ -312,7 +315,7 @@ func TestClient_SaveImageCannotWrite(t *testing.T) {
 	for name, path := range map[string]string{
 		"a folder that is missing": filepath.Join(dir, "missing", "code.jpg"),
 		"a folder":                 filepath.Join(dir, "folder"),
-		"what is no file":          socket,
+		"a socket":                 socket,
 		"a name that is too long":  filepath.Join(dir, strings.Repeat("x", 300)),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +334,7 @@ func TestClient_SaveImageCannotWrite(t *testing.T) {
 	assertFiles(t, dir, map[string]string{})
 }
 
-func TestClient_SaveImageEndsWithItsContext(t *testing.T) {
+func TestClient_SaveImageContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	client := newStubClient(t, hang)

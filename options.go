@@ -15,8 +15,8 @@ import (
 )
 
 // An Option configures [New], [NewClient], [NewTokenSource] and
-// [NewCloudHosting]. A nil Option is ignored. If two options set the same value,
-// the later one wins.
+// [NewCloudHosting]. A nil Option is ignored. If two options set the same
+// value, the later one wins.
 type Option func(*config) error
 
 // config holds what the options set.
@@ -31,14 +31,20 @@ type config struct {
 	legacyToken bool
 }
 
-// WithHTTPClient sends all requests through a copy of c that follows no
-// redirects. The transport of c sees the access token in the URL of each request:
-// it must not log or store the URL.
+// WithHTTPClient sends all requests through a copy of c that does not follow
+// redirects.
+//
+// The transport of c sees the access token in the query parameter access_token
+// of each request, and the AppSecret in the parameter secret with
+// [WithLegacyToken]. otelhttp and other transports for tracing record the whole
+// URL, in the attributes url.full, url.query or http.url: remove the query from
+// these attributes, or both parameters, before spans are exported. The same
+// applies to a transport that logs requests.
 //
 // The default, also for a nil c, is a client with its own transport, which
 // keeps 64 idle connections per host and dials for at most 3 s. Limit the dial
-// of your own transport too: an attempt takes at most 10 s, and a dial that takes
-// longer leaves no time for a fallback host.
+// of your own transport too: an attempt takes at most 10 s, and a dial that
+// takes longer leaves no time for a fallback host.
 func WithHTTPClient(c *http.Client) Option {
 	return func(cfg *config) error {
 		cfg.httpClient = c
@@ -48,9 +54,10 @@ func WithHTTPClient(c *http.Client) Option {
 
 // WithAPIURL sets the base URL of the API, such as
 // "https://sh.api.weixin.qq.com" (Shanghai; sz and hk are the other regions),
-// and the fallback hosts, in order, for when it cannot be reached or times out. A
-// fallback host stays active for a minute. A URL may have a path, as that of a
-// reverse proxy does. The default is https://api.weixin.qq.com with the fallback
+// and the fallback hosts, in order, for when it cannot be reached or times out.
+// A fallback host stays active for a minute. A URL may have a path, such as
+// that of a reverse proxy. The default is https://api.weixin.qq.com with the
+// fallback
 // https://api2.weixin.qq.com.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Basic_Information/Interface_field_description.html.
@@ -70,8 +77,8 @@ func WithAPIURL(primary string, fallback ...string) Option {
 }
 
 // WithImageURL sets the base URL that [Client.Image], [Client.WriteImage],
-// [Client.SaveImage] and [Client.ImageURL] use, for a reverse proxy or a test. It
-// may have a path. The default is https://mp.weixin.qq.com.
+// [Client.SaveImage] and [Client.ImageURL] use, for a reverse proxy or a test.
+// It may have a path. The default is https://mp.weixin.qq.com.
 func WithImageURL(base string) Option {
 	return func(cfg *config) (err error) {
 		cfg.imageURL, err = parseBaseURL("image URL", base)
@@ -79,7 +86,7 @@ func WithImageURL(base string) Option {
 	}
 }
 
-// A RetryPolicy says how often and how soon a request is retried after a failed
+// A RetryPolicy is how often and how soon a request is retried after a failed
 // connection, HTTP 429 or 5xx, and errcode -1. The limit of the delay is
 // BaseDelay, 2×BaseDelay, 4×BaseDelay and so on up to MaxDelay; each delay is
 // random between 0 and its limit. A delay that would outlast the context is not
@@ -107,8 +114,8 @@ func WithRetry(p RetryPolicy) Option {
 }
 
 // WithLogger sets the logger of retried requests and failed token refreshes.
-// Nothing logged contains a token or a secret. The default, also for a nil l, is
-// [slog.Default] at Warn and above, which is all that this package logs.
+// Nothing logged contains a token or a secret. The default, also for a nil l,
+// is [slog.Default] at Warn and above, which is all that this package logs.
 func WithLogger(l *slog.Logger) Option {
 	return func(cfg *config) error {
 		cfg.log = l
@@ -129,8 +136,8 @@ func WithUserAgent(product string) Option {
 }
 
 // WithTokenStore makes a [TokenSource] share its token through s. The default,
-// also for a nil s, keeps the token in memory. [NewClient] and [NewCloudHosting]
-// reject this option.
+// also for a nil s, keeps the token in memory. [NewClient] and
+// [NewCloudHosting] reject this option.
 func WithTokenStore(s TokenStore) Option {
 	return func(cfg *config) error {
 		cfg.tokenStore = s
@@ -140,9 +147,9 @@ func WithTokenStore(s TokenStore) Option {
 
 // WithLegacyToken makes a [TokenSource] use cgi-bin/token in place of
 // stable_token. Each such request creates a new token, and the previous token
-// expires five minutes later: two programs that do so for one account invalidate
-// each other's tokens, unless they share a [TokenStore]. [NewClient] and
-// [NewCloudHosting] reject this option.
+// expires five minutes later: two programs that do so for one account
+// invalidate each other's tokens, unless they share a [TokenStore]. [NewClient]
+// and [NewCloudHosting] reject this option.
 //
 // See https://developers.weixin.qq.com/doc/service/api/base/api_getaccesstoken.html.
 func WithLegacyToken() Option {
@@ -222,7 +229,8 @@ var version = sync.OnceValue(func() string {
 	return "devel"
 })
 
-// dialTimeout is well below jsonTimeout, which leaves time for a fallback host.
+// dialTimeout is well below jsonTimeout, so that there is time for a fallback
+// host.
 const dialTimeout = 3 * time.Second
 
 func newTransport() http.RoundTripper {

@@ -1,19 +1,19 @@
 // Package wxqrcode creates WeChat parametric QR codes (带参数二维码), fetches
 // their images and parses the events of their scans.
 //
-// A [Client] creates a code that carries a [Scene]: a temporary code for a login
-// or a binding, a permanent code for a poster or a shop.
+// A [Client] creates a code that carries a [Scene]: a temporary code for a
+// login or a binding, a permanent code for a poster or a shop.
 //
 //	client, err := wxqrcode.New(appID, appSecret)
 //	code, err := client.Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7")))
 //	err = client.SaveImage(ctx, "poster-7.jpg", code.Ticket)
 //
 // When a user scans it, WeChat pushes an event to the callback URL of the
-// account. [ParseEvent] parses it, and [Event.SceneKey] returns the scene. Package
-// callback is an [net/http.Handler] that receives the pushes.
+// account. [ParseEvent] parses it, and [Event.SceneKey] returns the scene.
+// Package callback is an [net/http.Handler] that receives the pushes.
 //
-// The account must be a verified service account. Package wxtest simulates WeChat
-// for tests, without an account.
+// The account must be a verified service account. Package wxtest simulates
+// WeChat for tests, without an account.
 //
 // Errors match the variables of this package, such as [ErrQuotaExceeded], with
 // [errors.Is]; their texts say what to do. No error, log line or fmt verb shows
@@ -44,8 +44,9 @@ type Client struct {
 }
 
 // New returns a Client of the account with the given AppID and AppSecret, with
-// a [TokenSource] of its own. It returns a [*ValidationError] if a value is empty
-// or an option is invalid; only a request can tell whether the values are right.
+// a [TokenSource] of its own. It returns a [*ValidationError] if a value is
+// empty or an option is invalid; only a request can tell whether the values are
+// right.
 func New(appID, appSecret string, opts ...Option) (*Client, error) {
 	cfg, err := newConfig(opts)
 	if err != nil {
@@ -110,14 +111,14 @@ func (c *Client) TokenSource() *TokenSource { return c.source }
 // Create creates a code.
 //
 // It returns a [*ValidationError] before anything is sent if r is invalid, an
-// [*APIError] if WeChat answers with an error code, and a [*ResponseError] if the
-// response is not an answer of WeChat.
+// [*APIError] if WeChat responds with an error code, and a [*ResponseError] if
+// the response does not come from WeChat.
 //
 // If WeChat rejects the access token, the token is invalidated (see
-// [TokenInvalidator]), a new one is requested, and the request is retried once if
-// the token changed. Transient failures are retried too (see [WithRetry]): a
-// duplicate temporary code expires on its own, and a permanent scene always gives
-// the same code.
+// [TokenInvalidator]), a new one is requested, and the request is retried once
+// if the token changed. Transient failures are retried too (see [WithRetry]): a
+// duplicate temporary code expires on its own, and a permanent scene always
+// gives the same code.
 //
 // See https://developers.weixin.qq.com/doc/service/api/qrcode/qrcodes/api_createqrcode.html.
 func (c *Client) Create(ctx context.Context, r Request) (*QRCode, error) {
@@ -184,7 +185,7 @@ func (s *expireSeconds) UnmarshalJSON(b []byte) error {
 }
 
 // withToken calls f with an access token. If WeChat rejects the token, it
-// invalidates it and calls f once more if there is another token.
+// invalidates it and calls f again if there is another token.
 func withToken[T any](ctx context.Context, c *Client, op string, f func(token string) (T, error)) (T, error) {
 	var zero T
 	switch {
@@ -262,7 +263,8 @@ type QRCode struct {
 	// has none; 0 for a permanent code.
 	Lifetime time.Duration
 	// ExpiresAt is when a temporary code expires, by the clock of this machine and
-	// counted from before the request, so never too late; zero for a permanent code.
+	// counted from before the request, so never too late; zero for a permanent
+	// code.
 	ExpiresAt time.Time
 }
 

@@ -109,7 +109,7 @@ func (r *redactor) wrap(what string, err error) error {
 type wrappedError struct {
 	text  string
 	cause error            // nil if it contains a secret
-	is    func(error) bool // stands for such a cause: fmt does not print what a function captures
+	is    func(error) bool // compares with such a cause: fmt does not print what a function captures
 }
 
 func (e *wrappedError) Error() string        { return e.text }

@@ -26,15 +26,15 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// The secrets of these tests have characters that every form writes in its own
-// way, and a part of plain letters that all forms have in common.
+// The secrets of these tests contain characters that each format escapes in
+// another way, and plain letters that no format escapes.
 const (
 	hiddenToken  = "T0k/+=&%<plainlettersoftoken>"
 	hiddenSecret = "S3c/+=&%<plainlettersofsecret>"
 	hiddenNew    = "N3w/+=&%<plainlettersofnewtoken>"
 )
 
-// hiddenParts are what no output may contain.
+// hiddenParts must not occur in any output.
 var hiddenParts = []string{"plainlettersof", "lettersoftoken", "lettersofsecret", "lettersofnewtoken", "T0k/", "T0k%", "S3c/", "S3c%"}
 
 func assertHidden(t *testing.T, what string, text string) {
@@ -44,8 +44,9 @@ func assertHidden(t *testing.T, what string, text string) {
 	}
 }
 
-// assertShowsNothing prints err, and all that it wraps, in every way there is.
-func assertShowsNothing(t *testing.T, err error) {
+// assertRedacted prints err, and all errors that it wraps, with every verb and
+// handler.
+func assertRedacted(t *testing.T, err error) {
 	t.Helper()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%p", "%T"} {
 		text := fmt.Sprintf(verb, err)
@@ -63,30 +64,30 @@ func assertShowsNothing(t *testing.T, err error) {
 		slog.New(h(&b)).Error("failed", "err", err)
 		assertHidden(t, "slog", b.String())
 	}
-	switch w := err.(type) { //nolint:errorlint // each link of the chain is looked at by itself
+	switch w := err.(type) { //nolint:errorlint // each error of the chain is tested
 	case interface{ Unwrap() error }:
 		if next := w.Unwrap(); next != nil {
-			assertShowsNothing(t, next)
+			assertRedacted(t, next)
 		}
 	case interface{ Unwrap() []error }:
 		for _, next := range w.Unwrap() {
-			assertShowsNothing(t, next)
+			assertRedacted(t, next)
 		}
 	}
 }
 
-// urlError is an error that tells the whole request, as some transports do, in a
-// type whose fields %#v would print.
+// A urlError contains the whole request, as errors of some transports do, in
+// fields that %#v prints.
 type urlError struct{ URL, Body string }
 
 func (e urlError) Error() string { return "no route for " + e.URL + " with " + e.Body }
 
-// Every way in which a call can fail. Each of them echoes all that it was sent.
+// failures are all ways in which a request can fail. Each echoes the request.
 var failures = map[string]roundTripper{
-	"the transport tells the URL": func(r *http.Request) (*http.Response, error) {
+	"the error of the transport has the URL": func(r *http.Request) (*http.Response, error) {
 		return nil, urlError{r.URL.String(), sentBody(r)}
 	},
-	"the transport tells the URL decoded": func(r *http.Request) (*http.Response, error) {
+	"the error of the transport has the decoded URL": func(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("no route: %w", errors.New(strings.Join(r.URL.Query()["access_token"], "")+sentBody(r)))
 	},
 	"the transport wraps an error of net/http": func(r *http.Request) (*http.Response, error) {
@@ -95,7 +96,7 @@ var failures = map[string]roundTripper{
 	"the transport joins errors": func(r *http.Request) (*http.Response, error) {
 		return nil, errors.Join(io.EOF, urlError{r.URL.String(), sentBody(r)})
 	},
-	"the host cannot be dialled": func(r *http.Request) (*http.Response, error) {
+	"the host cannot be dialed": func(r *http.Request) (*http.Response, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: urlError{r.URL.String(), sentBody(r)}}
 	},
 	"the context ends": func(r *http.Request) (*http.Response, error) {
@@ -131,7 +132,7 @@ var failures = map[string]roundTripper{
 		s := strings.NewReplacer("%2F", "%2f", "%2B", "%2b", "%3D", "%3d", "%3C", "%3c", "%3E", "%3e").Replace(url.QueryEscape(sentSecret(r)))
 		return respond(400, s[:len(s)-2])
 	},
-	"a secret across the end of what is quoted": func(r *http.Request) (*http.Response, error) {
+	"a secret at the truncation limit": func(r *http.Request) (*http.Response, error) {
 		return respond(400, strings.Repeat("x", 190)+sentSecret(r))
 	},
 	"a page with the secret in numeric escapes": func(r *http.Request) (*http.Response, error) {
@@ -149,32 +150,32 @@ var failures = map[string]roundTripper{
 	"an errmsg with numeric escapes": func(r *http.Request) (*http.Response, error) {
 		return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":%q}`, numericEscapes("&#x%x;", sentSecret(r))+" and "+numericEscapes("%%%02x", sentSecret(r))))
 	},
-	"a body that breaks off": func(r *http.Request) (*http.Response, error) {
+	"a truncated body": func(r *http.Request) (*http.Response, error) {
 		res, err := respond(200, "")
 		res.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"ticket":"`+newToken(r)+sentSecret(r)),
 			errReader{urlError{r.URL.String(), sentBody(r)}}))
 		return res, err
 	},
-	"a token answer cut off": func(r *http.Request) (*http.Response, error) {
+	"a truncated token response": func(r *http.Request) (*http.Response, error) {
 		return respond(200, `{"access_token":"`+newToken(r))
 	},
-	"a token answer without a lifetime": func(r *http.Request) (*http.Response, error) {
+	"a token response without a lifetime": func(r *http.Request) (*http.Response, error) {
 		return respond(200, `{"access_token":"`+newToken(r)+`"}`)
 	},
-	"a token answer with a bad lifetime": func(r *http.Request) (*http.Response, error) {
+	"a token response with a bad lifetime": func(r *http.Request) (*http.Response, error) {
 		return respond(200, `{"access_token":"`+newToken(r)+`","expires_in":"`+newToken(r)+`"}`)
 	},
-	"a token answer with another status": func(r *http.Request) (*http.Response, error) {
+	"a token response with another status": func(r *http.Request) (*http.Response, error) {
 		return respond(500, `{"access_token":"`+newToken(r)+`","expires_in":7200}`)
 	},
-	"an errmsg that tells everything": func(r *http.Request) (*http.Response, error) {
+	"an errmsg with all secrets": func(r *http.Request) (*http.Response, error) {
 		return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":%q,"access_token":%q}`,
 			"bad "+sentSecret(r)+" "+newToken(r)+" "+r.URL.RawQuery+" "+url.PathEscape(sentSecret(r))+" rid: "+sentSecret(r), newToken(r)))
 	},
-	"a hint that tells the secret": func(r *http.Request) (*http.Response, error) {
+	"a hint with the secret": func(r *http.Request) (*http.Response, error) {
 		return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":"hint: [%s]","ticket":"t"}`, sentSecret(r)))
 	},
-	"an errmsg that refuses the token": func(r *http.Request) (*http.Response, error) {
+	"a rejected token in the errmsg": func(r *http.Request) (*http.Response, error) {
 		return respond(200, fmt.Sprintf(`{"errcode":40001,"errmsg":"invalid %s"}`, sentSecret(r)))
 	},
 }
@@ -188,7 +189,7 @@ func numericEscapes(format, s string) string {
 	return b.String()
 }
 
-// sentSecret returns the secret that the call was sent with.
+// sentSecret returns the secret of a request.
 func sentSecret(r *http.Request) string {
 	if strings.HasSuffix(r.URL.Path, "create") {
 		return hiddenToken
@@ -196,7 +197,7 @@ func sentSecret(r *http.Request) string {
 	return hiddenSecret
 }
 
-// newToken returns what stands for the token in an answer that brings one.
+// newToken returns the token in a token response.
 func newToken(r *http.Request) string {
 	if strings.HasSuffix(r.URL.Path, "create") {
 		return ""
@@ -212,7 +213,7 @@ func sentBody(r *http.Request) string {
 	return string(b)
 }
 
-func TestRedactor_NoErrorAndNoLogLineShowsASecret(t *testing.T) {
+func TestRedactor_ErrorsAndLogs(t *testing.T) {
 	calls := map[string]func(*testing.T, roundTripper, wxqrcode.Option) error{
 		"create": func(t *testing.T, stub roundTripper, logger wxqrcode.Option) error {
 			t.Helper()
@@ -247,7 +248,7 @@ func TestRedactor_NoErrorAndNoLogLineShowsASecret(t *testing.T) {
 					var log bytes.Buffer
 					err := run(t, stub, wxqrcode.WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 					require.Error(t, err)
-					assertShowsNothing(t, err)
+					assertRedacted(t, err)
 					synctest.Wait()
 					assertHidden(t, "log", log.String())
 				})
@@ -256,19 +257,20 @@ func TestRedactor_NoErrorAndNoLogLineShowsASecret(t *testing.T) {
 	}
 }
 
-// fetchHidden lets a source know a token and then fail in replacing it.
+// fetchHidden fetches a token, invalidates it and returns the error of the next
+// fetch.
 func fetchHidden(t *testing.T, stub roundTripper, opts ...wxqrcode.Option) error {
 	t.Helper()
 	n := 0
 	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		if n++; n == 1 {
-			return tokenAnswer(hiddenToken, 7200)
+			return tokenResponse(hiddenToken, 7200)
 		}
 		return stub(r)
 	})}
 	source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, append(opts, wxqrcode.WithHTTPClient(client), fastRetry)...)
 	require.NoError(t, err)
-	wantToken(t, source, hiddenToken)
+	requireToken(t, source, hiddenToken)
 	source.InvalidateToken(t.Context(), hiddenToken)
 	_, err = source.AccessToken(t.Context())
 	return err
@@ -301,7 +303,7 @@ func TestRedactor_ErrorsOfATokenStore(t *testing.T) {
 					requests := 0
 					client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 						requests++
-						return tokenAnswer([]string{hiddenToken, hiddenNew}[min(requests, 2)-1], 7200)
+						return tokenResponse([]string{hiddenToken, hiddenNew}[min(requests, 2)-1], 7200)
 					})}
 					source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, append(opts, wxqrcode.WithHTTPClient(client))...)
 					require.NoError(t, err)
@@ -309,7 +311,7 @@ func TestRedactor_ErrorsOfATokenStore(t *testing.T) {
 						token, err := source.AccessToken(t.Context())
 						if err != nil {
 							require.ErrorIs(t, err, down)
-							assertShowsNothing(t, err)
+							assertRedacted(t, err)
 						}
 						source.InvalidateToken(t.Context(), token)
 					}
@@ -326,16 +328,16 @@ func TestRedactor_ErrorsOfATokenStore(t *testing.T) {
 func TestRedactor_RemembersTheLastTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tokenN := func(n int) string { return fmt.Sprintf("plainlettersoftoken%02d", n) }
-		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, _ bool) (*http.Response, error) {
 			if n <= 20 {
-				return tokenAnswer(tokenN(n), 7200)
+				return tokenResponse(tokenN(n), 7200)
 			}
 			return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":"%s %s %s"}`, hiddenSecret, tokenN(20), tokenN(15)))
 		}}
 		source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}), quiet)
 		require.NoError(t, err)
 		for n := 1; n <= 20; n++ {
-			wantToken(t, source, tokenN(n))
+			requireToken(t, source, tokenN(n))
 			source.InvalidateToken(t.Context(), tokenN(n))
 		}
 		_, err = source.AccessToken(t.Context())
@@ -348,19 +350,19 @@ func TestRedactor_RemembersTheLastTokens(t *testing.T) {
 func TestRedactor_ErrorsOfAProvider(t *testing.T) {
 	for name, fail := range map[string]error{
 		"the rejected token": fmt.Errorf("nothing newer than %s: %w", hiddenToken, io.ErrUnexpectedEOF),
-		"in a URL":           &url.Error{Op: "Get", URL: "http://tokens.example/x?old=" + url.QueryEscape(hiddenToken), Err: io.ErrUnexpectedEOF},
+		"in a URL":           &url.Error{Op: "Get", URL: "http://tokens.example/x?token=" + url.QueryEscape(hiddenToken), Err: io.ErrUnexpectedEOF},
 		"in a page":          fmt.Errorf("%s: %w", html.EscapeString(hiddenToken), io.ErrUnexpectedEOF),
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, mock := newMockClient(t, &tokenList{tokens: []string{hiddenToken}, err: fail})
-			mock.RegisterResponder(http.MethodPost, createURL, answers(`{"errcode":40001,"errmsg":"invalid"}`))
+			mock.RegisterResponder(http.MethodPost, createURL, responses(`{"errcode":40001,"errmsg":"invalid"}`))
 			_, err := client.Create(t.Context(), aCode)
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
-			assertShowsNothing(t, err)
+			assertRedacted(t, err)
 		})
 	}
-	// An error without the token stays whole.
+	// An error without the token is wrapped unchanged.
 	whole := &url.Error{Op: "Get", URL: "http://tokens.example/x", Err: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}}
 	client, _ := newMockClient(t, &tokenList{err: errors.Join(io.ErrNoProgress, whole)})
 	_, err := client.Create(t.Context(), aCode)
@@ -383,18 +385,18 @@ func TestRedactor_ContentTypeInAnotherCase(t *testing.T) {
 // one.
 func TestRedactor_EarlierTokens(t *testing.T) {
 	client, mock := newMockClient(t, &tokenList{tokens: []string{hiddenToken, hiddenNew}, err: fmt.Errorf("%s cannot be refreshed", hiddenToken)})
-	mock.RegisterResponder(http.MethodPost, createURL, answers(`{"errcode":40001,"errmsg":"invalid"}`,
+	mock.RegisterResponder(http.MethodPost, createURL, responses(`{"errcode":40001,"errmsg":"invalid"}`,
 		fmt.Sprintf(`{"errcode":40013,"errmsg":%q}`, "in place of "+hiddenToken)))
 	_, err := client.Create(t.Context(), aCode)
 	require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
-	assertShowsNothing(t, err)
+	assertRedacted(t, err)
 	_, err = client.Create(t.Context(), aCode)
 	require.ErrorContains(t, err, "cannot be refreshed")
-	assertShowsNothing(t, err)
+	assertRedacted(t, err)
 }
 
 func TestRedactor_WrappedErrorsStayWhole(t *testing.T) {
-	server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+	server := &tokenServer{handle: func(int, bool) (*http.Response, error) {
 		return respond(200, `{"errcode":40164,"errmsg":"invalid ip 203.0.113.9 ipv6 ::ffff:203.0.113.9, not in whitelist rid: 5f69b2e4-53f3fc1f-093ca3a3"}`)
 	}}
 	client, err := wxqrcode.NewClient(newSource(t, server))
@@ -405,7 +407,7 @@ func TestRedactor_WrappedErrorsStayWhole(t *testing.T) {
 }
 
 func TestRedactor_ErrorNamesThePackageOnce(t *testing.T) {
-	server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+	server := &tokenServer{handle: func(int, bool) (*http.Response, error) {
 		return respond(200, `{"errcode":40125,"errmsg":"invalid appsecret rid: 1"}`)
 	}}
 	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}))
@@ -413,8 +415,7 @@ func TestRedactor_ErrorNamesThePackageOnce(t *testing.T) {
 	client, err := wxqrcode.NewClient(source)
 	require.NoError(t, err)
 	_, err = client.Create(t.Context(), aCode)
-	require.EqualError(t, err, "wxqrcode: create: access token: stable_token: errcode 40125: invalid appsecret; "+
-		"the AppSecret is wrong: correct the configuration (rid 1)")
+	assert.Equal(t, 1, strings.Count(err.Error(), "wxqrcode: "), err)
 	api, ok := errors.AsType[*wxqrcode.APIError](err)
 	require.True(t, ok)
 	assert.Equal(t, "stable_token", api.Op)
@@ -423,18 +424,18 @@ func TestRedactor_ErrorNamesThePackageOnce(t *testing.T) {
 func TestRedactor_TokenBeingRefreshed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, _ bool) (*http.Response, error) {
 			if n == 1 {
-				return tokenAnswer(hiddenToken, 7200)
+				return tokenResponse(hiddenToken, 7200)
 			}
 			return respond(200, fmt.Sprintf(`{"errcode":40013,"errmsg":%q}`, "in place of "+hiddenToken))
 		}}
 		source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}),
 			wxqrcode.WithLogger(slog.New(slog.NewJSONHandler(&log, nil))))
 		require.NoError(t, err)
-		wantToken(t, source, hiddenToken)
+		requireToken(t, source, hiddenToken)
 		time.Sleep(2*time.Hour - time.Minute)
-		wantToken(t, source, hiddenToken) // is renewed in the background, which fails
+		requireToken(t, source, hiddenToken) // is renewed in the background, which fails
 		synctest.Wait()
 		assert.Contains(t, log.String(), "in place of [redacted]")
 		assertHidden(t, "log", log.String())
@@ -443,7 +444,7 @@ func TestRedactor_TokenBeingRefreshed(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		_, err = source.AccessToken(t.Context())
 		require.ErrorContains(t, err, "in place of [redacted]")
-		assertShowsNothing(t, err)
+		assertRedacted(t, err)
 	})
 }
 
@@ -455,7 +456,7 @@ func TestRedactor_ErrmsgWithAnEscapedToken(t *testing.T) {
 		client, mock := newMockClient(t, wxqrcode.StaticToken(secret))
 		text, err := json.Marshal(map[string]any{"errcode": 40013, "errmsg": "bad token (" + form + ")"})
 		require.NoError(t, err)
-		mock.RegisterResponder(http.MethodPost, createURL, answers(string(text)))
+		mock.RegisterResponder(http.MethodPost, createURL, responses(string(text)))
 		_, err = client.Create(t.Context(), aCode)
 		apiErr, ok := errors.AsType[*wxqrcode.APIError](err)
 		require.True(t, ok)
@@ -488,7 +489,7 @@ func TestRedactor_RealConnection(t *testing.T) {
 			require.NoError(t, err)
 			_, err = client.Create(t.Context(), aCode)
 			require.Error(t, err)
-			assertShowsNothing(t, err)
+			assertRedacted(t, err)
 			require.Error(t, client.SaveImage(t.Context(), filepath.Join(t.TempDir(), "x"), "t"))
 
 			source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithAPIURL(base), wxqrcode.WithLegacyToken(),
@@ -496,13 +497,13 @@ func TestRedactor_RealConnection(t *testing.T) {
 			require.NoError(t, err)
 			_, err = source.AccessToken(t.Context())
 			require.Error(t, err)
-			assertShowsNothing(t, err)
+			assertRedacted(t, err)
 		})
 	}
 	server.Close()
 }
 
-// closedServer returns the address of a server that is no more.
+// closedServer returns the URL of a closed server.
 func closedServer() string {
 	server := httptest.NewServer(nil)
 	server.Close()
@@ -510,10 +511,10 @@ func closedServer() string {
 }
 
 func TestRedactor_PrintedValues(t *testing.T) {
-	server := &tokenServer{answer: always(hiddenToken, 7200)}
+	server := &tokenServer{handle: always(hiddenToken, 7200)}
 	source, err := wxqrcode.NewTokenSource(testAppID, hiddenSecret, wxqrcode.WithHTTPClient(&http.Client{Transport: server}))
 	require.NoError(t, err)
-	wantToken(t, source, hiddenToken)
+	requireToken(t, source, hiddenToken)
 	static := wxqrcode.StaticToken(hiddenToken)
 	client, err := wxqrcode.NewClient(static)
 	require.NoError(t, err)
@@ -543,7 +544,7 @@ func TestRedactor_PrintedValues(t *testing.T) {
 			}
 		})
 	}
-	// fmt calls no methods on what stands in an unexported field.
+	// fmt does not call methods of unexported fields.
 	inside := struct {
 		tokens wxqrcode.TokenProvider
 		source *wxqrcode.TokenSource

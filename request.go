@@ -21,7 +21,7 @@ const (
 	ActionPermanentStr Action = "QR_LIMIT_STR_SCENE"
 )
 
-// A Request says which code to create. Create one with [Temporary] or
+// A Request describes the code to create. Make one with [Temporary] or
 // [Permanent]. Requests are comparable with ==. The zero Request is invalid.
 //
 // Its JSON has the members of WeChat's request body, so that a Request can be
@@ -55,9 +55,9 @@ func Temporary(s Scene, lifetime time.Duration) Request {
 }
 
 // Permanent returns a request for a code that never expires. An account may
-// have 100,000 of them, and none can be deleted ([ErrQuotaExceeded] once they are
-// used up). The same scene gives the same code and, by public reports, does not
-// count again.
+// have 100,000 of them, and none can be deleted ([ErrQuotaExceeded] once they
+// are used up). The same scene gives the same code and, by public reports, does
+// not count again.
 func Permanent(s Scene) Request { return Request{kind: permanent, scene: s} }
 
 // Action returns the action of the request. It is empty if the request has no

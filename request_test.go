@@ -1,14 +1,17 @@
 package wxqrcode_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,7 +19,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-const month = 30 * 24 * time.Hour // the longest life of a temporary code
+const month = 30 * 24 * time.Hour // the longest lifetime of a temporary code
 
 func TestRequest_Body(t *testing.T) {
 	for _, tt := range []struct {
@@ -45,27 +48,27 @@ func TestRequest_Body(t *testing.T) {
 			`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"test"}}}`,
 		},
 		{
-			"the highest temporary number and the longest life",
+			"the highest temporary number and the longest lifetime",
 			wxqrcode.Temporary(wxqrcode.SceneID(math.MaxUint32), month),
 			`{"expire_seconds":2592000,"action_name":"QR_SCENE","action_info":{"scene":{"scene_id":4294967295}}}`,
 		},
 		{
-			"a text of digits stays a text",
+			"a text of digits",
 			wxqrcode.Permanent(wxqrcode.SceneStr("123")),
 			`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"123"}}}`,
 		},
 		{
-			"what HTML would escape goes out as itself",
+			"HTML characters are not escaped",
 			wxqrcode.Permanent(wxqrcode.SceneStr("a=1&b=<2>")),
 			`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"a=1&b=<2>"}}}`,
 		},
 		{
-			"the line separators of Unicode go out as themselves",
+			"Unicode line separators are not escaped",
 			wxqrcode.Permanent(wxqrcode.SceneStr("a\u2028b\u2029c")),
 			"{\"action_name\":\"QR_LIMIT_STR_SCENE\",\"action_info\":{\"scene\":{\"scene_str\":\"a\u2028b\u2029c\"}}}",
 		},
 		{
-			"Chinese, emoji and the replacement character go out as themselves",
+			"Chinese, emoji and U+FFFD are not escaped",
 			wxqrcode.Permanent(wxqrcode.SceneStr("测试😀\uFFFD")),
 			"{\"action_name\":\"QR_LIMIT_STR_SCENE\",\"action_info\":{\"scene\":{\"scene_str\":\"\u6d4b\u8bd5\U0001F600\uFFFD\"}}}",
 		},
@@ -75,7 +78,7 @@ func TestRequest_Body(t *testing.T) {
 			`{"expire_seconds":1,"action_name":"QR_STR_SCENE","action_info":{"scene":{"scene_str":"\"a\"\\b/c'"}}}`,
 		},
 		{
-			"six characters that look like an escape stay six characters",
+			"a backslash before u2028",
 			wxqrcode.Permanent(wxqrcode.SceneStr(`\u2028`)),
 			`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"\\u2028"}}}`,
 		},
@@ -132,12 +135,12 @@ func TestRequest_Comparable(t *testing.T) {
 		wxqrcode.Temporary(s, time.Hour):                      "an hour",
 		wxqrcode.Temporary(s, time.Minute):                    "a minute",
 		wxqrcode.Temporary(wxqrcode.SceneStr("1"), time.Hour): "a text",
-		wxqrcode.Permanent(s):                                 "for ever",
+		wxqrcode.Permanent(s):                                 "permanent",
 		{}:                                                    "nothing",
 	}
 	assert.Len(t, same, 5)
 	assert.Equal(t, "an hour", same[wxqrcode.Temporary(wxqrcode.SceneID(1), time.Hour)])
-	assert.Equal(t, "for ever", same[wxqrcode.Permanent(wxqrcode.SceneID(1))])
+	assert.Equal(t, "permanent", same[wxqrcode.Permanent(wxqrcode.SceneID(1))])
 }
 
 func TestRequest_ValidateAccepts(t *testing.T) {
@@ -166,7 +169,7 @@ func TestRequest_ValidateAccepts(t *testing.T) {
 	}
 }
 
-func TestRequest_ValidateNamesFieldValueAndLimit(t *testing.T) {
+func TestRequest_ValidateErrors(t *testing.T) {
 	id := wxqrcode.SceneID(1)
 	long := strings.Repeat("a", 65)
 	longest := strings.Repeat("扫", 1000)
@@ -190,13 +193,13 @@ func TestRequest_ValidateNamesFieldValueAndLimit(t *testing.T) {
 		{"65 bytes, permanent", wxqrcode.Permanent(wxqrcode.SceneStr(long)), "scene_str", long, []string{"1 to 64 bytes", "65"}},
 		{"65 bytes, temporary", wxqrcode.Temporary(wxqrcode.SceneStr(long), time.Hour), "scene_str", long, []string{"1 to 64 bytes", "65"}},
 		{
-			"65 bytes in 59 characters, which WeChat has refused",
+			"65 bytes in 59 characters, which WeChat rejects",
 			wxqrcode.Permanent(wxqrcode.SceneStr(strings.Repeat("a", 56) + "扫扫扫")),
 			"scene_str", strings.Repeat("a", 56) + "扫扫扫", []string{"1 to 64 bytes", "65"},
 		},
 		{"3000 bytes", wxqrcode.Permanent(wxqrcode.SceneStr(longest)), "scene_str", longest, []string{"1 to 64 bytes", "3000"}},
 		{"invalid UTF-8", wxqrcode.Permanent(wxqrcode.SceneStr("a\xff")), "scene_str", "a\xff", []string{"valid UTF-8"}},
-		{"half a character", wxqrcode.Permanent(wxqrcode.SceneStr("\xe6\x89")), "scene_str", "\xe6\x89", []string{"valid UTF-8"}},
+		{"a part of a character", wxqrcode.Permanent(wxqrcode.SceneStr("\xe6\x89")), "scene_str", "\xe6\x89", []string{"valid UTF-8"}},
 		{"a surrogate", wxqrcode.Permanent(wxqrcode.SceneStr("\xed\xa0\x80")), "scene_str", "\xed\xa0\x80", []string{"valid UTF-8"}},
 		{"an overlong NUL", wxqrcode.Permanent(wxqrcode.SceneStr("\xc0\x80")), "scene_str", "\xc0\x80", []string{"valid UTF-8"}},
 		{"a line break", wxqrcode.Temporary(wxqrcode.SceneStr("a\nb"), time.Hour), "scene_str", "a\nb", []string{"control character", "U+000A"}},
@@ -209,7 +212,7 @@ func TestRequest_ValidateNamesFieldValueAndLimit(t *testing.T) {
 		{"a nanosecond less than 1 s", wxqrcode.Temporary(id, time.Second-1), "lifetime", "999.999999ms", []string{"1s"}},
 		{"a nanosecond more than 30 days", wxqrcode.Temporary(id, month+1), "lifetime", "720h0m0.000000001s", []string{"720h0m0s", "30 days"}},
 		{"a second more than 30 days", wxqrcode.Temporary(id, month+time.Second), "lifetime", "720h0m1s", []string{"30 days"}},
-		{"a past end", wxqrcode.Temporary(id, -time.Hour), "lifetime", "-1h0m0s", []string{"1s"}},
+		{"negative", wxqrcode.Temporary(id, -time.Hour), "lifetime", "-1h0m0s", []string{"1s"}},
 		{"the longest duration", wxqrcode.Temporary(id, math.MaxInt64), "lifetime", "2562047h47m16.854775807s", []string{"30 days"}},
 		{"the most negative duration", wxqrcode.Temporary(id, math.MinInt64), "lifetime", "-2562047h47m16.854775808s", []string{"1s"}},
 	} {
@@ -222,27 +225,27 @@ func TestRequest_ValidateNamesFieldValueAndLimit(t *testing.T) {
 			assert.Equal(t, tt.value, invalid.Value)
 			for _, limit := range tt.limits {
 				assert.Contains(t, invalid.Reason, limit)
-				assert.ErrorContains(t, err, limit, "the text leaves out the limit")
+				assert.ErrorContains(t, err, limit, "the limit")
 			}
 			assert.ErrorContains(t, err, "wxqrcode: invalid "+tt.field+": ")
 
 			body, bodyErr := wxqrcode.RequestBody(tt.request)
 			assert.Nil(t, body)
-			assert.Equal(t, err, bodyErr, "body and Validate disagree")
+			assert.Equal(t, err, bodyErr, "body and Validate")
 		})
 	}
 }
 
 func TestRequest_ValidateRejectsControlCharacters(t *testing.T) {
-	var refused []rune
+	var rejected []rune
 	for r := rune(0x00); r <= 0x1F; r++ {
-		refused = append(refused, r)
+		rejected = append(rejected, r)
 	}
 	for r := rune(0x7F); r <= 0x9F; r++ { // DEL and C1
-		refused = append(refused, r)
+		rejected = append(rejected, r)
 	}
-	refused = append(refused, 0xFFFE, 0xFFFF) // which XML forbids
-	for _, r := range refused {
+	rejected = append(rejected, 0xFFFE, 0xFFFF) // not allowed in XML
+	for _, r := range rejected {
 		for _, scene := range []string{string(r), string(r) + "b", "a" + string(r) + "b", "扫" + string(r)} {
 			err := wxqrcode.Permanent(wxqrcode.SceneStr(scene)).Validate()
 			var invalid *wxqrcode.ValidationError
@@ -255,10 +258,10 @@ func TestRequest_ValidateRejectsControlCharacters(t *testing.T) {
 	}
 
 	for _, r := range []rune{
-		0x20, 0x7E, 0xA0, 0xAD, // beside the control characters
+		0x20, 0x7E, 0xA0, 0xAD, // next to the control characters
 		0x200B, 0x2028, 0x2029, 0xFEFF, // invisible, but no control characters
-		0xD7FF, 0xE000, // beside the surrogates
-		0xFFFD, 0x10000, // beside the two noncharacters
+		0xD7FF, 0xE000, // next to the surrogates
+		0xFFFD, 0x10000, // next to the two noncharacters
 		0x1FFFE, 0x10FFFF, // noncharacters that XML allows
 	} {
 		assert.NoError(t, wxqrcode.Permanent(wxqrcode.SceneStr("a"+string(r))).Validate(), "%U", r)
@@ -274,8 +277,8 @@ func TestRequest_LifetimeIsTruncated(t *testing.T) {
 		{"a second", time.Second, 1},
 		{"a second and a nanosecond", time.Second + 1, 1},
 		{"a nanosecond before two seconds", 2*time.Second - 1, 1},
-		{"what time.Until gives for an hour from now", time.Hour - 42*time.Microsecond, 3599},
-		{"what time.Until gives for 30 days from now", month - 1, 2591999},
+		{"time.Until of an hour", time.Hour - 42*time.Microsecond, 3599},
+		{"time.Until of 30 days", month - 1, 2591999},
 		{"30 days", month, 2592000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -363,7 +366,144 @@ func TestRequest_InvalidJSON(t *testing.T) {
 			require.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
 			_, ok := errors.AsType[*wxqrcode.ValidationError](err)
 			assert.True(t, ok)
-			assert.Equal(t, before, r, "half read")
+			assert.Equal(t, before, r, "partly read")
 		})
 	}
+}
+
+// A request has a body if and only if it is valid. encoding/json decodes the
+// same request from the body, in which only quotes and backslashes are escaped.
+// A valid request survives JSON, and an invalid one cannot be marshaled.
+func FuzzRequestBody(f *testing.F) {
+	const day = int64(24 * time.Hour)
+	for request := range uint8(3) {
+		for scene := range uint8(3) {
+			f.Add(request, scene, uint32(123), "a=1&b=<2>", 7*day)
+		}
+	}
+	for _, id := range []uint32{0, 1, 100000, 100001, math.MaxUint32} {
+		f.Add(asTemporary, asID, id, "", day)
+		f.Add(asPermanent, asID, id, "", int64(0))
+	}
+	for _, lifetime := range []int64{
+		math.MinInt64, -1, 0, 1, int64(time.Second) - 1, int64(time.Second), int64(time.Second) + 1, 30*day - 1, 30 * day, 30*day + 1, math.MaxInt64,
+	} {
+		f.Add(asTemporary, asID, uint32(1), "", lifetime)
+		f.Add(asTemporary, asText, uint32(0), "a", lifetime)
+	}
+	for _, text := range []string{
+		"", " ", strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("扫", 21), strings.Repeat("扫", 22),
+		`"`, `\`, `\"`, `\\`, `\u2028`, "\u2028\u2029", "<>&'/", "测试😀", "\x00", "\n", "\x1f", "\x7f", "\u0080", "\u009f", "\u00a0",
+		"\uFEFF", "\uFFFD", "\uFFFE", "\uFFFF", "\xff", "\xed\xa0\x80", "qrscene_1", "a]]>b", "a]]><b", "a]]> <b",
+	} {
+		f.Add(asTemporary, asText, uint32(0), text, day)
+		f.Add(asPermanent, asText, uint32(0), text, int64(0))
+	}
+
+	f.Fuzz(func(t *testing.T, request, scene uint8, id uint32, text string, lifetime int64) {
+		request, scene = request%3, scene%3
+		var s wxqrcode.Scene
+		switch scene {
+		case asID:
+			s = wxqrcode.SceneID(id)
+		case asText:
+			s = wxqrcode.SceneStr(text)
+		}
+		var r wxqrcode.Request
+		switch request {
+		case asTemporary:
+			r = wxqrcode.Temporary(s, time.Duration(lifetime))
+		case asPermanent:
+			r = wxqrcode.Permanent(s)
+		}
+
+		body, err := wxqrcode.RequestBody(r)
+		assert.Equal(t, r.Validate(), err, "body and Validate")
+		if !isAllowed(request, scene, id, text, lifetime) {
+			assert.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+			var invalid *wxqrcode.ValidationError
+			require.ErrorAs(t, err, &invalid)
+			assert.Nil(t, body)
+			assert.NotEmpty(t, invalid.Field)
+			assert.NotEmpty(t, invalid.Reason)
+			assert.True(t, utf8.ValidString(err.Error()))
+			assert.Less(t, len(err.Error()), 1500)
+			_, err = json.Marshal(r)
+			assert.ErrorIs(t, err, wxqrcode.ErrInvalidRequest)
+			return
+		}
+		require.NoError(t, err)
+
+		var got requestJSON
+		dec := json.NewDecoder(bytes.NewReader(body))
+		dec.DisallowUnknownFields()
+		require.NoError(t, dec.Decode(&got), "%s", body)
+		assert.Equal(t, int64(len(body)), dec.InputOffset(), "data after the body")
+		want := requestJSON{ActionName: actionNames[request][scene]}
+		if request == asTemporary {
+			seconds := lifetime / 1_000_000_000
+			want.ExpireSeconds = &seconds
+			assert.Equal(t, time.Duration(seconds)*time.Second, r.Lifetime())
+		}
+		if scene == asID {
+			want.ActionInfo.Scene.ID = &id
+		} else {
+			want.ActionInfo.Scene.Str = &text
+		}
+		assert.Equal(t, want, got, "%s", body)
+		assert.Equal(t, want.ActionName, string(r.Action()))
+
+		stored, err := json.Marshal(r)
+		require.NoError(t, err)
+		for _, text := range [][]byte{stored, body} {
+			var back wxqrcode.Request
+			require.NoError(t, json.Unmarshal(text, &back), "%s", text)
+			assert.Equal(t, r, back)
+		}
+
+		unescaped := strings.NewReplacer(`\\`, "", `\"`, "").Replace(string(body))
+		assert.NotContains(t, unescaped, `\`, "an escape that WeChat reads as text")
+		assert.True(t, utf8.Valid(body))
+	})
+}
+
+const ( // kinds of requests and of scenes; 0 is the zero value
+	asTemporary = uint8(1)
+	asPermanent = uint8(2)
+	asID        = uint8(1)
+	asText      = uint8(2)
+)
+
+var actionNames = [3][3]string{
+	asTemporary: {asID: "QR_SCENE", asText: "QR_STR_SCENE"},
+	asPermanent: {asID: "QR_LIMIT_SCENE", asText: "QR_LIMIT_STR_SCENE"},
+}
+
+// requestJSON is the body of qrcode/create.
+type requestJSON struct {
+	ExpireSeconds *int64 `json:"expire_seconds"`
+	ActionName    string `json:"action_name"`
+	ActionInfo    struct {
+		Scene struct {
+			ID  *uint32 `json:"scene_id"`
+			Str *string `json:"scene_str"`
+		} `json:"scene"`
+	} `json:"action_info"`
+}
+
+var unsafeText = regexp.MustCompile(`[\x00-\x1f\x7f-\x{9f}\x{fffe}\x{ffff}]|]]>\s*<`)
+
+// isAllowed is an independent implementation of the rules of WeChat.
+func isAllowed(request, scene uint8, id uint32, text string, lifetime int64) bool {
+	switch {
+	case actionNames[request][scene] == "":
+		return false
+	case request == asTemporary && (lifetime < 1_000_000_000 || lifetime > 2_592_000_000_000_000):
+		return false
+	case scene == asID && id == 0, scene == asID && request == asPermanent && id > 100_000:
+		return false
+	case scene == asText:
+		return text != "" && len(text) <= 64 && utf8.ValidString(text) && !unsafeText.MatchString(text)
+	}
+	return true
 }

@@ -47,20 +47,21 @@ const (
 )
 
 // SceneID returns a scene that is a number: 1 to 4294967295 for a temporary
-// code, 1 to [MaxPermanentID] for a permanent one. [Request.Validate] checks the
-// limits.
+// code, 1 to [MaxPermanentID] for a permanent one. [Request.Validate] checks
+// the limits.
 func SceneID(id uint32) Scene { return Scene{kind: sceneID, id: id} }
 
 // SceneStr returns a scene that is a text: 1 to [MaxSceneStr] bytes of valid
 // UTF-8 without control characters, and without "]]>" followed by "<", which an
-// event could carry back as another scene. [Request.Validate] checks the limits.
+// event could carry back as another scene. [Request.Validate] checks the
+// limits.
 func SceneStr(s string) Scene { return Scene{kind: sceneStr, str: s} }
 
 // RandomScene returns a scene that cannot be guessed: prefix and 26 base32
-// characters with at least 128 random bits. Use it for logins, where an attacker
-// who knows the scene could wait for the scan. The prefix, at most 38 bytes,
-// identifies such scenes; with a longer one the scene exceeds [MaxSceneStr] and
-// [Request.Validate] rejects it.
+// characters with at least 128 random bits. Use it for logins, where an
+// attacker who knows the scene could wait for the scan. The prefix, at most 38
+// bytes, identifies such scenes; with a longer one the scene exceeds
+// [MaxSceneStr] and [Request.Validate] rejects it.
 func RandomScene(prefix string) Scene { return SceneStr(prefix + rand.Text()) }
 
 // ID returns the number of the scene. It reports false for a text and for the

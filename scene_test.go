@@ -101,7 +101,7 @@ func TestRandomScene_PrefixOf38Bytes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := wxqrcode.RandomScene(tt.prefix)
 			assert.Len(t, s.Key(), len(tt.prefix)+26)
-			assert.True(t, strings.HasPrefix(s.Key(), tt.prefix), "the prefix is kept whole")
+			assert.True(t, strings.HasPrefix(s.Key(), tt.prefix), "the whole prefix")
 			err := wxqrcode.Temporary(s, time.Minute).Validate()
 			if tt.valid {
 				assert.NoError(t, err)

@@ -11,13 +11,14 @@ import (
 	"time"
 )
 
-// A Ticket identifies a code. Everybody who has it can fetch the image of the
-// code: it may be shown, and it proves nothing.
+// A Ticket identifies a code. It is not a secret and authenticates nothing:
+// with the ticket, the image of the code can be fetched without an access
+// token.
 type Ticket string
 
 // ImageURL returns the URL of the code's image at mp.weixin.qq.com, with the
-// ticket escaped once. The image needs no access token, so the URL can be used in
-// a page. The response to a wrong or expired ticket is 404.
+// ticket escaped once. The image needs no access token, so the URL can be used
+// in a page. The response to a wrong or expired ticket is 404.
 //
 // See https://developers.weixin.qq.com/doc/offiaccount/Account_Management/Generating_a_Parametric_QR_Code.html.
 func (t Ticket) ImageURL() string {
@@ -48,7 +49,7 @@ func (t Ticket) notRaw() string {
 	return ""
 }
 
-// TicketInfo is what a ticket says about its code.
+// TicketInfo is the content of a ticket.
 type TicketInfo struct {
 	URL       string        // the text in the code
 	CreatedAt time.Time     // in whole seconds
@@ -56,9 +57,9 @@ type TicketInfo struct {
 	ExpiresAt time.Time     // zero for a permanent code
 }
 
-// Inspect decodes the ticket, without a request. It is experimental: WeChat does
-// not document the layout of tickets and may change it at any time. Use it for
-// support, or for tickets whose URL was not stored. The error matches
+// Inspect decodes the ticket, without a request. It is experimental: WeChat
+// does not document the layout of tickets and may change it at any time. Use it
+// for support, or for tickets whose URL was not stored. The error matches
 // [ErrMalformedTicket] if the ticket does not have the known layout; Inspect
 // never guesses.
 func (t Ticket) Inspect() (TicketInfo, error) {
@@ -73,8 +74,9 @@ func (t Ticket) Inspect() (TicketInfo, error) {
 }
 
 // The layout of a ticket is base64 of a header of 12 bytes, of which only the
-// first two are known, and three fields: a URL that ends in a zero byte, the time
-// of creation, and the lifetime or the time of expiry, 0 for a permanent code.
+// first two are known, and three fields: a URL that ends in a zero byte, the
+// time of creation, and the lifetime or the time of expiry, 0 for a permanent
+// code.
 const ticketHeader = 12
 
 var standardAlphabet = strings.NewReplacer("-", "+", "_", "/", "=", "")

@@ -22,9 +22,10 @@ type TokenProvider interface {
 	AccessToken(ctx context.Context) (string, error)
 }
 
-// A TokenInvalidator is a [TokenProvider] that wants to know when WeChat rejects
-// a token (40001, 40014 or 42001), so that its next AccessToken returns another
-// one. InvalidateToken may be called several times for one token, and late.
+// A TokenInvalidator is a [TokenProvider] whose token can be invalidated. It is
+// called when WeChat rejects the token (40001, 40014 or 42001), so that the
+// next AccessToken returns another one. InvalidateToken may be called several
+// times for one token, and late.
 type TokenInvalidator interface {
 	InvalidateToken(ctx context.Context, token string)
 }
@@ -61,14 +62,15 @@ const (
 )
 
 // A TokenSource fetches the access token of an account, caches it and refreshes
-// it before it expires. Create one with [New] or [NewTokenSource] and share it; it
-// is safe for concurrent use, and there is nothing to close.
+// it before it expires. Create one with [New] or [NewTokenSource] and share it;
+// it is safe for concurrent use, and there is nothing to close.
 //
 // Concurrent callers share one fetch. The first reader after the refresh margin
-// has begun (5 minutes before expiry, or a fifth of the lifetime if that is less)
-// starts a refresh in the background. A token that WeChat rejects is dropped and
-// fetched anew, with force_refresh if WeChat returns the same token again.
-// Permanent errors, such as a wrong AppSecret, are cached for 10 s.
+// has begun (5 minutes before expiry, or a fifth of the lifetime if that is
+// less) starts a refresh in the background. A token that WeChat rejects is
+// dropped and replaced by a new one, with force_refresh if WeChat returns the
+// same token again. Permanent errors, such as a wrong AppSecret, are cached for
+// 10 s.
 type TokenSource struct {
 	appID  string
 	tokens *storedTokens
@@ -96,10 +98,10 @@ type tokenFetch struct {
 }
 
 // NewTokenSource returns a TokenSource of the account with the given AppID and
-// AppSecret. It uses stable_token, which returns the same token to every caller,
-// so that several programs can each have their own source. It returns a
-// [*ValidationError] if a value is empty or an option is invalid; only a request
-// can tell whether the values are right.
+// AppSecret. It uses stable_token, which returns the same token to every
+// caller, so that several programs can each have their own source. It returns a
+// [*ValidationError] if a value is empty or an option is invalid; only a
+// request can tell whether the values are right.
 //
 // See https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.html.
 func NewTokenSource(appID, appSecret string, opts ...Option) (*TokenSource, error) {
@@ -128,8 +130,8 @@ func (cfg *config) tokenSource(appID, appSecret string) (*TokenSource, error) {
 }
 
 // AccessToken returns the access token. It fetches one if none is cached or the
-// cached one expired. The fetch takes at most 15 s and continues for other callers
-// if ctx ends.
+// cached one expired. The fetch takes at most 15 s and continues for other
+// callers if ctx ends.
 func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
 	if s == nil || s.tokens == nil {
 		return "", invalidConfig("TokenSource", "", "must not be nil or the zero TokenSource; use NewTokenSource")
@@ -347,7 +349,7 @@ type tokenResponse struct {
 	ExpiresIn   float64 `json:"expires_in"`
 }
 
-// status removes a token beside an errcode from the errmsg.
+// status removes the token of a response from its errmsg.
 func (r tokenResponse) status() apiStatus {
 	s := r.apiStatus
 	s.Message = newRedactor(r.AccessToken).replace(s.Message)

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// A Token is an access token in a [TokenStore]. Its JSON contains the value; fmt
-// and slog print it redacted, except where they cannot know the type: fmt for a
-// Token in an unexported field of a struct, slog's JSON for a Token in another
-// value.
+// A Token is an access token in a [TokenStore]. Its JSON contains the value;
+// fmt and slog print it redacted, except where they cannot know the type: fmt
+// for a Token in an unexported field of a struct, slog's JSON for a Token in
+// another value.
 type Token struct {
 	Value     string    `json:"value"`
 	ExpiresAt time.Time `json:"expires_at"`
@@ -49,21 +49,21 @@ type TokenStore interface {
 	// expired.
 	Load(ctx context.Context, key string) (Token, error)
 
-	// Update locks key, calls fn once with the stored token (zero if there is none,
-	// perhaps expired), stores the token that fn returns, unlocks key and returns the
-	// token.
+	// Update locks key, calls fn once with the stored token (zero if there is
+	// none, perhaps expired), stores the token that fn returns, unlocks key and
+	// returns the token.
 	//
-	// If fn fails, Update returns its error unwrapped. A token that fn returns beside
-	// an error has an empty Value; unless it is zero it is stored: its ForcedAt
-	// records a force refresh that brought no token. Load reports ErrTokenNotFound
-	// for it, and it is kept for at least a minute.
+	// If fn fails, Update returns its error unwrapped. A token that fn returns
+	// together with an error has an empty Value; unless it is zero it is stored:
+	// its ForcedAt records a force refresh that brought no token. Load reports
+	// ErrTokenNotFound for it, and it is stored for at least a minute.
 	//
 	// If storing fails, Update returns the token of fn and the error: the token is
-	// good for this caller. If the lock was lost in the meantime, Update does not
+	// valid for this caller. If the lock was lost in the meantime, Update does not
 	// overwrite a newer token but returns it.
 	//
-	// Waiting for the lock ends with ctx. The context of fn ends when ctx ends or the
-	// lock is lost; the lock may be released when ctx ends, even if fn has not
+	// Waiting for the lock ends with ctx. The context of fn ends when ctx ends or
+	// the lock is lost; the lock may be released when ctx ends, even if fn has not
 	// returned. If fn panics, Update unlocks key.
 	Update(ctx context.Context, key string, fn func(ctx context.Context, current Token) (Token, error)) (Token, error)
 }
@@ -196,8 +196,8 @@ type fetchError struct{ error }
 func (e *fetchError) Unwrap() error { return e.error }
 
 // fetch requests a token under the lock of the store, with a force refresh if
-// WeChat returns the rejected token again. If the force refresh fails, it returns
-// an empty token with ForcedAt and the error.
+// WeChat returns the rejected token again. If the force refresh fails, it
+// returns an empty token with ForcedAt and the error.
 func (s *storedTokens) fetch(ctx context.Context, rejected string, forcedAt time.Time) (Token, error) {
 	if own := s.forcedAt.Load(); own != 0 && time.Unix(0, own).After(forcedAt) {
 		forcedAt = time.Unix(0, own)

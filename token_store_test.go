@@ -19,7 +19,7 @@ func TestMemoryStore_UnlocksWhenContextEnds(t *testing.T) {
 	store := wxqrcode.NewMemoryStore()
 	ctx, cancel := context.WithCancel(t.Context())
 	late, err := store.Update(ctx, "key", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
-		cancel() // which this function ignores
+		cancel() // ignored
 		newer, err := store.Update(t.Context(), "key", func(context.Context, wxqrcode.Token) (wxqrcode.Token, error) {
 			return wxqrcode.Token{Value: "newer"}, nil
 		})
@@ -28,7 +28,7 @@ func TestMemoryStore_UnlocksWhenContextEnds(t *testing.T) {
 		return wxqrcode.Token{Value: "late"}, nil
 	})
 	require.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, "late", late.Value, "still good for its caller")
+	assert.Equal(t, "late", late.Value, "valid for this caller")
 	stored, err := store.Load(t.Context(), "key")
 	require.NoError(t, err)
 	assert.Equal(t, "newer", stored.Value)

@@ -30,11 +30,11 @@ const (
 	testSecret = "5fad812f8e6fb9ba5fad812f8e6fb9aa"
 )
 
-// tokenServer answers the token calls of one test, in memory.
+// A tokenServer responds to the token requests of a test, in memory.
 type tokenServer struct {
 	mu     sync.Mutex
-	answer func(n int, force bool) (*http.Response, error) // the n-th call, from 1
-	calls  []bool                                          // whether each was by force
+	handle func(n int, force bool) (*http.Response, error) // the n-th request, from 1
+	calls  []bool                                          // whether each had force_refresh
 }
 
 func (s *tokenServer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -47,7 +47,7 @@ func (s *tokenServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.calls = append(s.calls, force)
 	n := len(s.calls)
 	s.mu.Unlock()
-	return s.answer(n, force)
+	return s.handle(n, force)
 }
 
 func (s *tokenServer) count() int {
@@ -56,17 +56,17 @@ func (s *tokenServer) count() int {
 	return len(s.calls)
 }
 
-func tokenAnswer(token string, expiresIn any) (*http.Response, error) {
+func tokenResponse(token string, expiresIn any) (*http.Response, error) {
 	return respond(200, fmt.Sprintf(`{"access_token":%q,"expires_in":%v}`, token, expiresIn))
 }
 
-// numbered answers token-1, token-2 and so on, each living for two hours.
+// numbered returns token-1, token-2 and so on, each valid for two hours.
 func numbered(n int, _ bool) (*http.Response, error) {
-	return tokenAnswer(fmt.Sprintf("token-%d", n), 7200)
+	return tokenResponse(fmt.Sprintf("token-%d", n), 7200)
 }
 
 func always(token string, expiresIn any) func(int, bool) (*http.Response, error) {
-	return func(int, bool) (*http.Response, error) { return tokenAnswer(token, expiresIn) }
+	return func(int, bool) (*http.Response, error) { return tokenResponse(token, expiresIn) }
 }
 
 func newSource(t *testing.T, s *tokenServer, opts ...wxqrcode.Option) *wxqrcode.TokenSource {
@@ -84,7 +84,7 @@ func newSource(t *testing.T, s *tokenServer, opts ...wxqrcode.Option) *wxqrcode.
 // quiet discards the log.
 var quiet = wxqrcode.WithLogger(slog.New(slog.DiscardHandler))
 
-func wantToken(t *testing.T, source *wxqrcode.TokenSource, want string) {
+func requireToken(t *testing.T, source *wxqrcode.TokenSource, want string) {
 	t.Helper()
 	got, err := source.AccessToken(t.Context())
 	require.NoError(t, err)
@@ -119,29 +119,29 @@ func TestTokenSource_Requests(t *testing.T) {
 			body, err := io.ReadAll(r.Body)
 			assert.NoError(t, err)
 			assert.Contains(t, string(body), `{"grant_type":"client_credential","appid":"wx<&>","secret":"s+/="}`, "unescaped")
-			assert.True(t, r.Close, "net/http would log what comes after an answer on a connection that is kept")
-			return tokenAnswer("token", 7200)
+			assert.True(t, r.Close, "net/http logs data after a response on an idle connection")
+			return tokenResponse("token", 7200)
 		})}
 		source, err := wxqrcode.NewTokenSource("wx<&>", "s+/=", wxqrcode.WithHTTPClient(client))
 		require.NoError(t, err)
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 	})
 	t.Run("token", func(t *testing.T) {
 		client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			assert.Equal(t, http.MethodGet, r.Method)
 			assert.Equal(t, "api.weixin.qq.com/cgi-bin/token", r.URL.Host+r.URL.Path)
 			assert.Equal(t, url.Values{"grant_type": {"client_credential"}, "appid": {"wx<&>"}, "secret": {"s+/="}}, r.URL.Query())
-			return tokenAnswer("token", 7200)
+			return tokenResponse("token", 7200)
 		})}
 		source, err := wxqrcode.NewTokenSource("wx<&>", "s+/=", wxqrcode.WithHTTPClient(client), wxqrcode.WithLegacyToken())
 		require.NoError(t, err)
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 	})
 }
 
 func TestTokenSource_CallersShareOneFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
 			time.Sleep(time.Second)
 			return numbered(n, force)
 		}}
@@ -160,8 +160,8 @@ func TestTokenSource_CallersShareOneFetch(t *testing.T) {
 }
 
 func TestTokenSource_CachedTokenAllocatesNothing(t *testing.T) {
-	source := newSource(t, &tokenServer{answer: numbered})
-	wantToken(t, source, "token-1")
+	source := newSource(t, &tokenServer{handle: numbered})
+	requireToken(t, source, "token-1")
 	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = source.AccessToken(t.Context()) }))
 }
 
@@ -178,31 +178,31 @@ func TestTokenSource_RefreshesInBackground(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("of %d s", test.expiresIn), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				life := time.Duration(test.expiresIn) * time.Second
-				var first, last time.Duration = 0, life
+				lifetime := time.Duration(test.expiresIn) * time.Second
+				var first, last time.Duration = 0, lifetime
 				for range 200 {
-					server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+					server := &tokenServer{handle: func(n int, _ bool) (*http.Response, error) {
 						time.Sleep(time.Millisecond)
-						return tokenAnswer(fmt.Sprintf("token-%d", n), test.expiresIn)
+						return tokenResponse(fmt.Sprintf("token-%d", n), test.expiresIn)
 					}}
 					source := newSource(t, server)
 					start := time.Now()
-					wantToken(t, source, "token-1")
-					time.Sleep(life - test.earliest - time.Second - time.Since(start))
+					requireToken(t, source, "token-1")
+					time.Sleep(lifetime - test.earliest - time.Second - time.Since(start))
 					for server.count() == 1 {
 						time.Sleep(100 * time.Millisecond)
-						wantToken(t, source, "token-1") // nobody waits
+						requireToken(t, source, "token-1") // no caller waits
 						synctest.Wait()
 					}
-					left := life - time.Since(start)
+					left := lifetime - time.Since(start)
 					first, last = max(first, left), min(last, left)
 					time.Sleep(time.Millisecond)
 					synctest.Wait()
-					wantToken(t, source, "token-2")
+					requireToken(t, source, "token-2")
 					assert.Equal(t, 2, server.count())
 				}
 				spread := test.earliest - test.latest
-				assert.LessOrEqual(t, first, test.earliest*99/100, "never so early that WeChat would give the same token")
+				assert.LessOrEqual(t, first, test.earliest*99/100, "not so early that WeChat returns the same token")
 				assert.GreaterOrEqual(t, last, test.latest-100*time.Millisecond)
 				assert.Greater(t, first, test.earliest-spread/5-100*time.Millisecond)
 				assert.Less(t, last, test.latest+spread/5)
@@ -213,33 +213,33 @@ func TestTokenSource_RefreshesInBackground(t *testing.T) {
 
 func TestTokenSource_RetriesARefreshAfter20Seconds(t *testing.T) {
 	for name, second := range map[string]func() (*http.Response, error){
-		"the same token": func() (*http.Response, error) { return tokenAnswer("token-1", 60) },
+		"the same token": func() (*http.Response, error) { return tokenResponse("token-1", 60) },
 		"a failure":      func() (*http.Response, error) { return respond(400, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+				server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
 					if n == 2 || n == 3 {
 						return second()
 					}
 					return numbered(n, force)
 				}}
 				source := newSource(t, server)
-				wantToken(t, source, "token-1")
+				requireToken(t, source, "token-1")
 				time.Sleep(2*time.Hour - 4*time.Minute)
 				for _, calls := range []int{2, 3} {
-					wantToken(t, source, "token-1")
+					requireToken(t, source, "token-1")
 					synctest.Wait()
 					assert.Equal(t, calls, server.count())
 					time.Sleep(20*time.Second - 1)
-					wantToken(t, source, "token-1")
+					requireToken(t, source, "token-1")
 					synctest.Wait()
 					assert.Equal(t, calls, server.count(), "not within 20 s")
 					time.Sleep(time.Nanosecond)
 				}
-				wantToken(t, source, "token-1")
+				requireToken(t, source, "token-1")
 				synctest.Wait()
-				wantToken(t, source, "token-4")
+				requireToken(t, source, "token-4")
 			})
 		})
 	}
@@ -247,48 +247,48 @@ func TestTokenSource_RetriesARefreshAfter20Seconds(t *testing.T) {
 
 func TestTokenSource_ExpiredTokenIsNeverReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
 			if n > 1 && n < 5 {
 				return respond(400, "")
 			}
 			return numbered(n, force)
 		}}
 		source := newSource(t, server)
-		wantToken(t, source, "token-1")
+		requireToken(t, source, "token-1")
 		time.Sleep(2*time.Hour - 10*time.Second)
-		wantToken(t, source, "token-1") // its renewal fails
+		requireToken(t, source, "token-1") // its refresh fails
 		synctest.Wait()
 		time.Sleep(10*time.Second - 1)
-		wantToken(t, source, "token-1")
+		requireToken(t, source, "token-1")
 		time.Sleep(time.Nanosecond)
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
 		time.Sleep(time.Second)
 		_, err = source.AccessToken(t.Context())
-		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse, "a failure like this is not remembered")
+		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse, "a transient error is not cached")
 		assert.Equal(t, 4, server.count())
-		wantToken(t, source, "token-5")
+		requireToken(t, source, "token-5")
 	})
 }
 
 func TestTokenSource_SameTokenWithLaterExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: always("token", 100)}
+		server := &tokenServer{handle: always("token", 100)}
 		source := newSource(t, server)
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 		time.Sleep(100 * time.Second)
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 		assert.Equal(t, 2, server.count())
 		time.Sleep(70 * time.Second)
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 		synctest.Wait()
-		assert.Equal(t, 2, server.count(), "the new life counts")
+		assert.Equal(t, 2, server.count(), "the new lifetime")
 	})
 }
 
 func TestTokenSource_FetchOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
 			time.Sleep(5 * time.Second)
 			return numbered(n, force)
 		}}
@@ -312,7 +312,7 @@ func TestTokenSource_FetchOutlivesItsCaller(t *testing.T) {
 
 		_, err := newSource(t, server).AccessToken(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.Equal(t, 1, server.count(), "a caller who has given up before starts no fetch")
+		assert.Equal(t, 1, server.count(), "an ended context starts no fetch")
 	})
 }
 
@@ -331,7 +331,7 @@ func TestTokenSource_FetchTimeout(t *testing.T) {
 func TestTokenSource_StoreIgnoresItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		server := &tokenServer{answer: numbered}
+		server := &tokenServer{handle: numbered}
 		var calls atomic.Int32
 		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
 			update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
@@ -346,17 +346,17 @@ func TestTokenSource_StoreIgnoresItsContext(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.ErrorContains(t, err, "wxqrcode: stable_token: no response within 15s")
 		assert.Equal(t, 15*time.Second, time.Since(start))
-		wantToken(t, source, "token-1")
-		close(stuck) // and what comes of it is too late
+		requireToken(t, source, "token-1")
+		close(stuck) // its result is ignored
 		synctest.Wait()
-		wantToken(t, source, "token-1")
+		requireToken(t, source, "token-1")
 	})
 }
 
 func TestTokenSource_ExpiresIn(t *testing.T) {
 	for _, test := range []struct {
 		expiresIn any
-		life      time.Duration // 0: refused
+		lifetime  time.Duration // 0: rejected
 	}{
 		{"0", 0},
 		{"-1", 0},
@@ -374,21 +374,21 @@ func TestTokenSource_ExpiresIn(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(test.expiresIn), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+				server := &tokenServer{handle: func(n int, _ bool) (*http.Response, error) {
 					if n > 1 {
 						return respond(400, "")
 					}
-					return tokenAnswer("token", test.expiresIn)
+					return tokenResponse("token", test.expiresIn)
 				}}
 				source := newSource(t, server)
 				_, err := source.AccessToken(t.Context())
-				if test.life == 0 {
+				if test.lifetime == 0 {
 					require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
 					return
 				}
 				require.NoError(t, err)
-				time.Sleep(test.life - 1)
-				wantToken(t, source, "token")
+				time.Sleep(test.lifetime - 1)
+				requireToken(t, source, "token")
 				time.Sleep(time.Nanosecond)
 				_, err = source.AccessToken(t.Context())
 				require.Error(t, err)
@@ -399,15 +399,15 @@ func TestTokenSource_ExpiresIn(t *testing.T) {
 
 func TestTokenSource_LifetimeCountsFromTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, _ bool) (*http.Response, error) {
 			if n > 1 {
 				return respond(400, "")
 			}
 			time.Sleep(9 * time.Second)
-			return tokenAnswer("token", 100)
+			return tokenResponse("token", 100)
 		}}
 		source := newSource(t, server)
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 		time.Sleep(91 * time.Second)
 		_, err := source.AccessToken(t.Context())
 		require.Error(t, err)
@@ -418,23 +418,23 @@ func TestTokenSource_Errors(t *testing.T) {
 	for _, test := range []struct {
 		name, body string
 		is         error
-		remembered bool
+		cached     bool
 	}{
 		{"a wrong secret", `{"errcode":40001,"errmsg":"invalid credential rid: 5f69b2e4-1-2"}`, wxqrcode.ErrInvalidCredential, true},
 		{"a wrong appid", `{"errcode":40013,"errmsg":"invalid appid"}`, wxqrcode.ErrInvalidCredential, true},
 		{"an IP that is not allowed", `{"errcode":40164,"errmsg":"invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist"}`, wxqrcode.ErrIPNotAllowed, true},
 		{"a frozen account", `{"errcode":50007,"errmsg":"account frozen"}`, wxqrcode.ErrUnauthorized, true},
-		{"a quota used up", `{"errcode":45009,"errmsg":"reach max"}`, wxqrcode.ErrQuotaExceeded, true},
-		{"too many calls a minute", `{"errcode":45011,"errmsg":"api minute-quota"}`, wxqrcode.ErrRateLimited, false},
+		{"quota exceeded", `{"errcode":45009,"errmsg":"reach max"}`, wxqrcode.ErrQuotaExceeded, true},
+		{"rate limited", `{"errcode":45011,"errmsg":"api minute-quota"}`, wxqrcode.ErrRateLimited, false},
 		{"a busy system", `{"errcode":-1,"errmsg":"system error"}`, wxqrcode.ErrSystemBusy, false},
-		{"no token in the answer", `{"expires_in":7200}`, wxqrcode.ErrUnexpectedResponse, false},
+		{"no token in the response", `{"expires_in":7200}`, wxqrcode.ErrUnexpectedResponse, false},
 		{"an empty token", `{"access_token":"","expires_in":7200}`, wxqrcode.ErrUnexpectedResponse, false},
-		{"half an answer", `{"access_token":"tok`, wxqrcode.ErrUnexpectedResponse, false},
+		{"a truncated response", `{"access_token":"tok`, wxqrcode.ErrUnexpectedResponse, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				down := true
-				server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+				server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
 					if down {
 						return respond(200, test.body)
 					}
@@ -450,7 +450,7 @@ func TestTokenSource_Errors(t *testing.T) {
 				down = false
 				time.Sleep(10*time.Second - 1)
 				token, err = source.AccessToken(t.Context())
-				if !test.remembered {
+				if !test.cached {
 					require.NoError(t, err)
 					return
 				}
@@ -465,21 +465,21 @@ func TestTokenSource_Errors(t *testing.T) {
 	}
 }
 
-// askingHandler is a log that is written to a place for which it wants a token.
-type askingHandler struct {
+// A tokenHandler is a slog.Handler that needs a token.
+type tokenHandler struct {
 	slog.Handler
-	ask func()
+	handle func()
 }
 
-func (h askingHandler) Enabled(context.Context, slog.Level) bool { return true }
-func (h askingHandler) Handle(context.Context, slog.Record) error {
-	h.ask()
+func (h tokenHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h tokenHandler) Handle(context.Context, slog.Record) error {
+	h.handle()
 	return nil
 }
 
 func TestTokenSource_LoggerMayRequestAToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, _ bool) (*http.Response, error) {
 			if n == 1 {
 				return respond(200, `{"errcode":40164,"errmsg":"invalid ip"}`)
 			}
@@ -487,7 +487,7 @@ func TestTokenSource_LoggerMayRequestAToken(t *testing.T) {
 		}}
 		var source *wxqrcode.TokenSource
 		var asked []error
-		source = newSource(t, server, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() {
+		source = newSource(t, server, wxqrcode.WithLogger(slog.New(tokenHandler{slog.DiscardHandler, func() {
 			_, err := source.AccessToken(t.Context())
 			asked = append(asked, err)
 		}})))
@@ -495,85 +495,85 @@ func TestTokenSource_LoggerMayRequestAToken(t *testing.T) {
 		require.ErrorIs(t, err, wxqrcode.ErrIPNotAllowed)
 		synctest.Wait()
 		require.Len(t, asked, 1)
-		require.ErrorIs(t, asked[0], wxqrcode.ErrIPNotAllowed, "as it is remembered")
+		require.ErrorIs(t, asked[0], wxqrcode.ErrIPNotAllowed, "the cached error")
 	})
 }
 
 func TestTokenSource_ResponseIsNeverQuoted(t *testing.T) {
-	for _, answer := range []string{`{"access_token":"tok`, ""} {
-		source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) { return respond(200, answer) }})
+	for _, handle := range []string{`{"access_token":"tok`, ""} {
+		source := newSource(t, &tokenServer{handle: func(int, bool) (*http.Response, error) { return respond(200, handle) }})
 		_, err := source.AccessToken(t.Context())
 		response, ok := errors.AsType[*wxqrcode.ResponseError](err)
 		require.True(t, ok)
 		assert.Equal(t, "stable_token", response.Op)
-		assert.EqualValues(t, len(answer), response.Length)
+		assert.EqualValues(t, len(handle), response.Length)
 		assert.NotContains(t, err.Error(), `"tok`)
 	}
 }
 
-func TestTokenSource_RejectedTokenIsFetchedAnew(t *testing.T) {
-	server := &tokenServer{answer: numbered}
+func TestTokenSource_RejectedToken(t *testing.T) {
+	server := &tokenServer{handle: numbered}
 	source := newSource(t, server)
 	ctx := t.Context()
-	source.InvalidateToken(ctx, "") // nothing to drop
-	wantToken(t, source, "token-1")
+	source.InvalidateToken(ctx, "") // no effect
+	requireToken(t, source, "token-1")
 	source.InvalidateToken(ctx, "another")
 	source.InvalidateToken(ctx, "")
-	wantToken(t, source, "token-1")
+	requireToken(t, source, "token-1")
 	assert.Equal(t, 1, server.count())
 
 	source.InvalidateToken(ctx, "token-1")
-	wantToken(t, source, "token-2")
-	source.InvalidateToken(ctx, "token-1") // a late one
-	wantToken(t, source, "token-2")
-	assert.Equal(t, []bool{false, false}, server.calls, "without force")
+	requireToken(t, source, "token-2")
+	source.InvalidateToken(ctx, "token-1") // no effect: it is not the cached token
+	requireToken(t, source, "token-2")
+	assert.Equal(t, []bool{false, false}, server.calls, "no force refresh")
 }
 
 func TestTokenSource_InvalidatesOnlyTheCachedToken(t *testing.T) {
 	loads := 0
-	source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
+	source := newSource(t, &tokenServer{handle: numbered}, wxqrcode.WithTokenStore(&stubStore{
 		load: func(string) (wxqrcode.Token, error) {
 			loads++
-			return wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}, nil
+			return wxqrcode.Token{Value: "stored", ExpiresAt: time.Now().Add(time.Hour)}, nil
 		},
 	}))
-	source.InvalidateToken(t.Context(), "kept") // before there is one
-	wantToken(t, source, "kept")
+	source.InvalidateToken(t.Context(), "stored") // before the first fetch
+	requireToken(t, source, "stored")
 	source.InvalidateToken(t.Context(), "another")
-	wantToken(t, source, "kept")
+	requireToken(t, source, "stored")
 	assert.Equal(t, 1, loads)
 }
 
 func TestTokenSource_ForceRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		current := 1
-		server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(_ int, force bool) (*http.Response, error) {
 			if force {
 				current++
 			}
-			return tokenAnswer(fmt.Sprintf("token-%d", current), 7200)
+			return tokenResponse(fmt.Sprintf("token-%d", current), 7200)
 		}}
 		source := newSource(t, server)
 		ctx := t.Context()
-		wantToken(t, source, "token-1")
+		requireToken(t, source, "token-1")
 		source.InvalidateToken(ctx, "token-1")
-		wantToken(t, source, "token-2")
-		assert.Equal(t, []bool{false, false, true}, server.calls, "a plain fetch first")
+		requireToken(t, source, "token-2")
+		assert.Equal(t, []bool{false, false, true}, server.calls, "a fetch without force first")
 
 		source.InvalidateToken(ctx, "token-2")
 		time.Sleep(15 * time.Second)
 		_, err := source.AccessToken(ctx)
-		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "not by force within 30 s")
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "no force refresh within 30 s")
 		assert.Equal(t, []bool{false, false, true, false}, server.calls)
 		time.Sleep(10*time.Second - 1)
 		_, err = source.AccessToken(ctx)
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
-		assert.Equal(t, 4, server.count(), "which is remembered for 10 s")
+		assert.Equal(t, 4, server.count(), "the error is cached for 10 s")
 		time.Sleep(time.Nanosecond)
 		_, err = source.AccessToken(ctx)
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
 		time.Sleep(10 * time.Second)
-		wantToken(t, source, "token-3")
+		requireToken(t, source, "token-3")
 		assert.Equal(t, []bool{false, false, true, false, false, false, true}, server.calls)
 	})
 }
@@ -581,12 +581,12 @@ func TestTokenSource_ForceRefresh(t *testing.T) {
 func TestTokenSource_ForceRefreshInterval(t *testing.T) {
 	for wait, forced := range map[time.Duration]bool{30*time.Second - 1: false, 30 * time.Second: true} {
 		synctest.Test(t, func(t *testing.T) {
-			server := &tokenServer{answer: always("token", 7200)}
+			server := &tokenServer{handle: always("token", 7200)}
 			source := newSource(t, server)
-			wantToken(t, source, "token")
+			requireToken(t, source, "token")
 			source.InvalidateToken(t.Context(), "token")
 			_, err := source.AccessToken(t.Context())
-			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "even force gives the same token")
+			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "a force refresh returns the same token")
 			time.Sleep(wait)
 			_, err = source.AccessToken(t.Context())
 			require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
@@ -597,19 +597,19 @@ func TestTokenSource_ForceRefreshInterval(t *testing.T) {
 
 func TestTokenSource_ForceRefreshIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(_ int, force bool) (*http.Response, error) {
 			if force {
 				return respond(503, "")
 			}
-			return tokenAnswer("token", 7200)
+			return tokenResponse("token", 7200)
 		}}
 		source := newSource(t, server)
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 		source.InvalidateToken(t.Context(), "token")
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, wxqrcode.ErrUnexpectedResponse)
 		_, err = source.AccessToken(t.Context())
-		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "one that may have worked counts")
+		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken, "the failed one may have worked")
 		assert.Equal(t, []bool{false, false, true, false}, server.calls)
 	})
 }
@@ -621,11 +621,11 @@ func TestTokenSource_ForceRefreshDoesNotFailOver(t *testing.T) {
 			forced++
 			return nil, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
 		}
-		return tokenAnswer("token", 7200)
+		return tokenResponse("token", 7200)
 	})}
 	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(client))
 	require.NoError(t, err)
-	wantToken(t, source, "token")
+	requireToken(t, source, "token")
 	source.InvalidateToken(t.Context(), "token")
 	_, err = source.AccessToken(t.Context())
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -637,11 +637,11 @@ func TestTokenSource_LegacyTokenHasNoForceRefresh(t *testing.T) {
 	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		calls++
 		assert.Equal(t, "/cgi-bin/token", r.URL.Path)
-		return tokenAnswer("token", 7200)
+		return tokenResponse("token", 7200)
 	})}
 	source, err := wxqrcode.NewTokenSource(testAppID, testSecret, wxqrcode.WithHTTPClient(client), wxqrcode.WithLegacyToken())
 	require.NoError(t, err)
-	wantToken(t, source, "token")
+	requireToken(t, source, "token")
 	source.InvalidateToken(t.Context(), "token")
 	_, err = source.AccessToken(t.Context())
 	require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
@@ -651,22 +651,22 @@ func TestTokenSource_LegacyTokenHasNoForceRefresh(t *testing.T) {
 
 func TestTokenSource_TokenRejectedDuringRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
-			if n == 2 { // the renewal, which is slow and brings the old token
+		server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
+			if n == 2 { // the refresh, which is slow and returns the same token
 				time.Sleep(time.Second)
 			}
 			if force {
-				return tokenAnswer("new", 7200)
+				return tokenResponse("new", 7200)
 			}
-			return tokenAnswer("old", 7200)
+			return tokenResponse("rejected", 7200)
 		}}
 		source := newSource(t, server)
-		wantToken(t, source, "old")
+		requireToken(t, source, "rejected")
 		time.Sleep(2*time.Hour - time.Minute)
-		wantToken(t, source, "old")
+		requireToken(t, source, "rejected")
 		synctest.Wait()
-		source.InvalidateToken(t.Context(), "old")
-		wantToken(t, source, "new")
+		source.InvalidateToken(t.Context(), "rejected")
+		requireToken(t, source, "new")
 		assert.Equal(t, []bool{false, false, false, true}, server.calls)
 	})
 }
@@ -700,11 +700,11 @@ func (s *stubStore) Update(ctx context.Context, key string, fn func(context.Cont
 
 func TestTokenSource_LoadsFromTheStoreFirst(t *testing.T) {
 	for legacy, key := range map[bool]string{false: testAppID + ":stable", true: testAppID + ":legacy"} {
-		server := &tokenServer{answer: numbered}
+		server := &tokenServer{handle: numbered}
 		store := &stubStore{
 			load: func(got string) (wxqrcode.Token, error) {
 				assert.Equal(t, key, got)
-				return wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}, nil
+				return wxqrcode.Token{Value: "stored", ExpiresAt: time.Now().Add(time.Hour)}, nil
 			},
 			update: func(got string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 				assert.Equal(t, key, got)
@@ -716,64 +716,64 @@ func TestTokenSource_LoadsFromTheStoreFirst(t *testing.T) {
 			opts = append(opts, wxqrcode.WithLegacyToken())
 		}
 		source := newSource(t, server, opts...)
-		wantToken(t, source, "kept")
+		requireToken(t, source, "stored")
 		assert.Zero(t, server.count())
-		source.InvalidateToken(t.Context(), "kept")
-		wantToken(t, source, "token-1")
+		source.InvalidateToken(t.Context(), "stored")
+		requireToken(t, source, "token-1")
 	}
 }
 
 func TestTokenSource_LoadsFromTheStoreAfterARejection(t *testing.T) {
-	var kept wxqrcode.Token
-	server := &tokenServer{answer: numbered}
+	var stored wxqrcode.Token
+	server := &tokenServer{handle: numbered}
 	source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
-		load: func(string) (wxqrcode.Token, error) { return kept, nil },
+		load: func(string) (wxqrcode.Token, error) { return stored, nil },
 		update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 			return fn()
 		},
 	}))
-	kept = wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(time.Hour)}
-	wantToken(t, source, "kept")
-	kept.Value = "another instance's"
-	source.InvalidateToken(t.Context(), "kept")
-	wantToken(t, source, "another instance's")
+	stored = wxqrcode.Token{Value: "stored", ExpiresAt: time.Now().Add(time.Hour)}
+	requireToken(t, source, "stored")
+	stored.Value = "another instance's"
+	source.InvalidateToken(t.Context(), "stored")
+	requireToken(t, source, "another instance's")
 	assert.Zero(t, server.count())
 	source.InvalidateToken(t.Context(), "another instance's")
-	wantToken(t, source, "token-1")
-	assert.Equal(t, []bool{false}, server.calls, "a plain fetch")
+	requireToken(t, source, "token-1")
+	assert.Equal(t, []bool{false}, server.calls, "a fetch without force")
 }
 
-// A kept token's end is told by the clock of the machine that fetched it, and a clock can be
-// set. The life of a token in memory counts by a clock that cannot.
+// The expiry of a stored token depends on the clock of the machine that fetched
+// it. That of a cached token depends on the monotonic clock.
 func TestTokenSource_ClockChange(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		ahead time.Duration // of this machine's clock
 	}{
-		{"ahead, so that the kept token looks dead", 3 * time.Hour},
-		{"back, so that the kept token seems to live for hours", -3 * time.Hour},
+		{"ahead: the stored token looks expired", 3 * time.Hour},
+		{"back: the stored token looks valid for hours", -3 * time.Hour},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				kept := wxqrcode.Token{Value: "kept", ExpiresAt: time.Now().Add(2*time.Hour - test.ahead).Round(0)}
-				server := &tokenServer{answer: numbered}
+				stored := wxqrcode.Token{Value: "stored", ExpiresAt: time.Now().Add(2*time.Hour - test.ahead).Round(0)}
+				server := &tokenServer{handle: numbered}
 				source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
-					load: func(string) (wxqrcode.Token, error) { return kept, nil },
+					load: func(string) (wxqrcode.Token, error) { return stored, nil },
 					update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 						var err error
-						kept, err = fn()
-						return kept, err
+						stored, err = fn()
+						return stored, err
 					},
 				}))
 				if test.ahead < 0 {
-					wantToken(t, source, "kept")
+					requireToken(t, source, "stored")
 					time.Sleep(2*time.Hour + time.Second)
-					wantToken(t, source, "kept") // which WeChat refuses by now
-					source.InvalidateToken(t.Context(), "kept")
+					requireToken(t, source, "stored") // WeChat rejects it
+					source.InvalidateToken(t.Context(), "stored")
 				}
-				wantToken(t, source, "token-1")
+				requireToken(t, source, "token-1")
 				time.Sleep(2*time.Hour - 5*time.Minute - time.Second)
-				wantToken(t, source, "token-1")
+				requireToken(t, source, "token-1")
 				assert.Equal(t, 1, server.count())
 			})
 		})
@@ -781,39 +781,39 @@ func TestTokenSource_ClockChange(t *testing.T) {
 }
 
 func TestTokenSource_ChecksTheStoredToken(t *testing.T) {
-	alive := time.Now().Add(time.Hour)
+	valid := time.Now().Add(time.Hour)
 	for _, test := range []struct {
-		name string
-		kept wxqrcode.Token
-		want string
+		name   string
+		stored wxqrcode.Token
+		want   string
 	}{
-		{"another live token", wxqrcode.Token{Value: "another", ExpiresAt: alive}, "another"},
-		{"a dead token", wxqrcode.Token{Value: "dead", ExpiresAt: time.Now()}, "token-1"},
-		{"no value", wxqrcode.Token{ExpiresAt: alive}, "token-1"},
+		{"another valid token", wxqrcode.Token{Value: "another", ExpiresAt: valid}, "another"},
+		{"an expired token", wxqrcode.Token{Value: "expired", ExpiresAt: time.Now()}, "token-1"},
+		{"no value", wxqrcode.Token{ExpiresAt: valid}, "token-1"},
 		{"the zero Token", wxqrcode.Token{}, "token-1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server := &tokenServer{answer: numbered}
+			server := &tokenServer{handle: numbered}
 			source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{
-				update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) { return test.kept, nil },
+				update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) { return test.stored, nil },
 			}))
-			wantToken(t, source, test.want)
+			requireToken(t, source, test.want)
 		})
 	}
 }
 
 func TestTokenSource_StoredTokenIsCachedTwoHoursAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		renewals := 0
-		source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
+		updates := 0
+		source := newSource(t, &tokenServer{handle: numbered}, wxqrcode.WithTokenStore(&stubStore{
 			update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
-				renewals++
-				return wxqrcode.Token{Value: fmt.Sprintf("kept-%d", renewals), ExpiresAt: time.Now().Add(1000 * time.Hour)}, nil
+				updates++
+				return wxqrcode.Token{Value: fmt.Sprintf("stored-%d", updates), ExpiresAt: time.Now().Add(1000 * time.Hour)}, nil
 			},
 		}))
-		wantToken(t, source, "kept-1")
+		requireToken(t, source, "stored-1")
 		time.Sleep(2 * time.Hour)
-		wantToken(t, source, "kept-2")
+		requireToken(t, source, "stored-2")
 	})
 }
 
@@ -830,54 +830,54 @@ func TestTokenSource_StoreFails(t *testing.T) {
 		return token, down
 	}
 	load := func(string) (wxqrcode.Token, error) { return wxqrcode.Token{}, down }
-	t.Run("is gone past with stable_token, which gives everybody the same token", func(t *testing.T) {
-		server := &tokenServer{answer: numbered}
+	t.Run("stable_token: fetched without the store", func(t *testing.T) {
+		server := &tokenServer{handle: numbered}
 		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, update: fails}))
-		wantToken(t, source, "token-1")
-		wantToken(t, source, "token-1")
+		requireToken(t, source, "token-1")
+		requireToken(t, source, "token-1")
 		assert.Equal(t, 1, server.count())
 	})
 	t.Run("and cannot be read is not waited for twice", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var log strings.Builder
-			source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+			source := newSource(t, &tokenServer{handle: numbered}, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
 				wxqrcode.WithTokenStore(&stubStore{load: load, update: func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 					t.Error("asked to renew")
 					return wxqrcode.Token{}, down
 				}}))
-			wantToken(t, source, "token-1")
+			requireToken(t, source, "token-1")
 			synctest.Wait()
 			assert.Contains(t, log.String(), `error="wxqrcode: stable_token: token store: store down"`)
 		})
 	})
-	t.Run("is no reason to force, which would kill the token of the others", func(t *testing.T) {
-		server := &tokenServer{answer: always("token", 7200)}
+	t.Run("no force refresh without the store", func(t *testing.T) {
+		server := &tokenServer{handle: always("token", 7200)}
 		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, update: fails}))
-		wantToken(t, source, "token")
+		requireToken(t, source, "token")
 		source.InvalidateToken(t.Context(), "token")
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
 		assert.Equal(t, []bool{false, false}, server.calls)
 	})
-	t.Run("is an error with the legacy token, whose fetch would knock the others out", func(t *testing.T) {
-		server := &tokenServer{answer: numbered}
+	t.Run("legacy token: an error", func(t *testing.T) {
+		server := &tokenServer{handle: numbered}
 		source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{load: load, update: fails}), wxqrcode.WithLegacyToken())
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, down)
 		assert.ErrorContains(t, err, "wxqrcode: token: token store: ")
 		assert.Zero(t, server.count())
 	})
-	t.Run("does not lose a token that was fetched", func(t *testing.T) {
+	t.Run("storing fails: the token is returned", func(t *testing.T) {
 		for _, opts := range [][]wxqrcode.Option{nil, {wxqrcode.WithLegacyToken()}} {
-			server := &tokenServer{answer: numbered}
+			server := &tokenServer{handle: numbered}
 			source := newSource(t, server, append(opts, wxqrcode.WithTokenStore(&stubStore{update: loses}))...)
-			wantToken(t, source, "token-1")
+			requireToken(t, source, "token-1")
 			assert.Equal(t, 1, server.count())
 		}
 	})
-	t.Run("and WeChat too: the error is WeChat's", func(t *testing.T) {
+	t.Run("store and WeChat fail: the error of WeChat", func(t *testing.T) {
 		for _, update := range []func(string, func() (wxqrcode.Token, error)) (wxqrcode.Token, error){fails, loses} {
-			server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+			server := &tokenServer{handle: func(int, bool) (*http.Response, error) {
 				return respond(200, `{"errcode":40013,"errmsg":"invalid appid"}`)
 			}}
 			source := newSource(t, server, wxqrcode.WithTokenStore(&stubStore{update: update}))
@@ -898,16 +898,16 @@ func TestTokenSource_ForceRefreshOfOtherInstances(t *testing.T) {
 		{"29 s ago", 29 * time.Second, false},
 		{"30 s ago", 30 * time.Second, true},
 		{"never", 1000 * time.Hour, true},
-		{"29 s ahead, by a clock that differs", -29 * time.Second, false},
-		{"an hour ahead, by a clock that was set back", -time.Hour, true},
+		{"29 s ahead: clock skew", -29 * time.Second, false},
+		{"an hour ahead: a clock was set back", -time.Hour, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+				server := &tokenServer{handle: func(_ int, force bool) (*http.Response, error) {
 					if force {
-						return tokenAnswer("new", 7200)
+						return tokenResponse("new", 7200)
 					}
-					return tokenAnswer("refused", 7200)
+					return tokenResponse("rejected", 7200)
 				}}
 				var stored wxqrcode.Token
 				store := &stubStore{update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
@@ -916,16 +916,16 @@ func TestTokenSource_ForceRefreshOfOtherInstances(t *testing.T) {
 					return stored, err
 				}}
 				source := newSource(t, server, wxqrcode.WithTokenStore(store))
-				wantToken(t, source, "refused")
+				requireToken(t, source, "rejected")
 				store.current.ForcedAt = time.Now().Add(-test.forced)
-				source.InvalidateToken(t.Context(), "refused")
+				source.InvalidateToken(t.Context(), "rejected")
 				_, err := source.AccessToken(t.Context())
 				if !test.allow {
 					require.ErrorIs(t, err, wxqrcode.ErrInvalidToken)
 					return
 				}
 				require.NoError(t, err)
-				assert.Equal(t, time.Now(), stored.ForcedAt, "the store is told")
+				assert.Equal(t, time.Now(), stored.ForcedAt, "stored")
 			})
 		})
 	}
@@ -933,21 +933,21 @@ func TestTokenSource_ForceRefreshOfOtherInstances(t *testing.T) {
 
 func TestTokenSource_FailedForceRefreshIsSharedByTheStore(t *testing.T) {
 	for name, forced := range map[string]func() (*http.Response, error){
-		"it brings the same token": func() (*http.Response, error) { return tokenAnswer("token", 7200) },
-		"it fails":                 func() (*http.Response, error) { return respond(503, "") },
+		"it returns the same token": func() (*http.Response, error) { return tokenResponse("token", 7200) },
+		"it fails":                  func() (*http.Response, error) { return respond(503, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := &tokenServer{answer: func(_ int, force bool) (*http.Response, error) {
+			server := &tokenServer{handle: func(_ int, force bool) (*http.Response, error) {
 				if force {
 					return forced()
 				}
-				return tokenAnswer("token", 7200)
+				return tokenResponse("token", 7200)
 			}}
 			store := wxqrcode.NewMemoryStore()
 			var sources []*wxqrcode.TokenSource
 			for range 20 {
 				source := newSource(t, server, wxqrcode.WithTokenStore(store))
-				wantToken(t, source, "token")
+				requireToken(t, source, "token")
 				sources = append(sources, source)
 			}
 			var all sync.WaitGroup
@@ -1002,12 +1002,12 @@ func TestTokenSource_PanicAndGoexit(t *testing.T) {
 					calls := 0
 					option := newOption(func() {
 						if calls++; calls == 1 {
-							time.Sleep(time.Second) // others join
+							time.Sleep(time.Second) // other callers join
 							abort()
 						}
 					})
 					var log strings.Builder
-					source := newSource(t, &tokenServer{answer: numbered}, option, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+					source := newSource(t, &tokenServer{handle: numbered}, option, wxqrcode.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 					var callers sync.WaitGroup
 					for range 100 {
 						callers.Go(func() {
@@ -1020,7 +1020,7 @@ func TestTokenSource_PanicAndGoexit(t *testing.T) {
 					synctest.Wait()
 					assert.Contains(t, log.String(), "access token not fetched")
 					assert.NotContains(t, log.String(), testSecret)
-					wantToken(t, source, "token-1")
+					requireToken(t, source, "token-1")
 				})
 			})
 		}
@@ -1030,7 +1030,7 @@ func TestTokenSource_PanicAndGoexit(t *testing.T) {
 // A store may look at the error of fn.
 func TestTokenSource_StoreSeesTheError(t *testing.T) {
 	var seen error
-	source := newSource(t, &tokenServer{answer: func(int, bool) (*http.Response, error) { return respond(200, `{"errcode":40013}`) }},
+	source := newSource(t, &tokenServer{handle: func(int, bool) (*http.Response, error) { return respond(200, `{"errcode":40013}`) }},
 		wxqrcode.WithTokenStore(&stubStore{update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 			var token wxqrcode.Token
 			token, seen = fn()
@@ -1039,33 +1039,33 @@ func TestTokenSource_StoreSeesTheError(t *testing.T) {
 	_, err := source.AccessToken(t.Context())
 	require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
 	require.ErrorIs(t, seen, wxqrcode.ErrInvalidCredential)
-	assert.NotContains(t, err.Error(), "wrapped", "the error of WeChat, as it is")
+	assert.NotContains(t, err.Error(), "wrapped", "the error of WeChat, not wrapped")
 }
 
 // The logger of a failed fetch runs after the waiters are released.
 func TestTokenSource_ReleasesWaitersBeforeItLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		server := &tokenServer{answer: func(int, bool) (*http.Response, error) { return respond(200, `{"errcode":40013}`) }}
-		source := newSource(t, server, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { <-stuck }})))
+		server := &tokenServer{handle: func(int, bool) (*http.Response, error) { return respond(200, `{"errcode":40013}`) }}
+		source := newSource(t, server, wxqrcode.WithLogger(slog.New(tokenHandler{slog.DiscardHandler, func() { <-stuck }})))
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidCredential)
 
 		// A token that could not be stored is released too.
 		down := errors.New("store down")
-		source = newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { <-stuck }})),
+		source = newSource(t, &tokenServer{handle: numbered}, wxqrcode.WithLogger(slog.New(tokenHandler{slog.DiscardHandler, func() { <-stuck }})),
 			wxqrcode.WithTokenStore(&stubStore{load: func(string) (wxqrcode.Token, error) { return wxqrcode.Token{}, down }}))
-		wantToken(t, source, "token-1")
+		requireToken(t, source, "token-1")
 
 		// So is one whose request was retried.
-		busy := &tokenServer{answer: func(n int, _ bool) (*http.Response, error) {
+		busy := &tokenServer{handle: func(n int, _ bool) (*http.Response, error) {
 			if n == 1 {
 				return respond(200, `{"errcode":-1}`)
 			}
 			return numbered(n, false)
 		}}
-		source = newSource(t, busy, wxqrcode.WithLogger(slog.New(askingHandler{slog.DiscardHandler, func() { <-stuck }})))
-		wantToken(t, source, "token-2")
+		source = newSource(t, busy, wxqrcode.WithLogger(slog.New(tokenHandler{slog.DiscardHandler, func() { <-stuck }})))
+		requireToken(t, source, "token-2")
 		close(stuck)
 	})
 }
@@ -1079,7 +1079,7 @@ func TestTokenSource_StoreHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				wantToken(t, newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(hangs)), "token-1")
+				requireToken(t, newSource(t, &tokenServer{handle: numbered}, wxqrcode.WithTokenStore(hangs)), "token-1")
 				assert.Equal(t, 5*time.Second, time.Since(start))
 			})
 		})
@@ -1089,7 +1089,7 @@ func TestTokenSource_StoreHangs(t *testing.T) {
 func TestTokenSource_CustomCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reason := errors.New("shutting down")
-		server := &tokenServer{answer: func(int, bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(int, bool) (*http.Response, error) {
 			time.Sleep(5 * time.Second)
 			return respond(400, "")
 		}}
@@ -1108,7 +1108,7 @@ func TestTokenSource_CustomCause(t *testing.T) {
 // A transport that heeds no context brings its answer when nobody waits for it any more.
 func TestTokenSource_LateFetchStoresNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &tokenServer{answer: func(n int, force bool) (*http.Response, error) {
+		server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {
 			if n == 1 {
 				time.Sleep(time.Minute)
 			}
@@ -1117,11 +1117,11 @@ func TestTokenSource_LateFetchStoresNothing(t *testing.T) {
 		source := newSource(t, server)
 		_, err := source.AccessToken(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		wantToken(t, source, "token-2")
+		requireToken(t, source, "token-2")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		source.InvalidateToken(t.Context(), "token-2")
-		wantToken(t, source, "token-3")
+		requireToken(t, source, "token-3")
 	})
 }
 
@@ -1136,22 +1136,22 @@ func TestTokenSource_FetchKeepsForcedAt(t *testing.T) {
 			return stored, err
 		},
 	}
-	source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(store))
-	wantToken(t, source, "token-1")
+	source := newSource(t, &tokenServer{handle: numbered}, wxqrcode.WithTokenStore(store))
+	requireToken(t, source, "token-1")
 	assert.True(t, stored.ForcedAt.Equal(forced))
 	assert.WithinDuration(t, time.Now().Add(2*time.Hour), stored.ExpiresAt, time.Minute)
 }
 
 func TestTokenSource_NoForcedAtWithoutForceRefresh(t *testing.T) {
 	var stored wxqrcode.Token
-	source := newSource(t, &tokenServer{answer: numbered}, wxqrcode.WithTokenStore(&stubStore{
+	source := newSource(t, &tokenServer{handle: numbered}, wxqrcode.WithTokenStore(&stubStore{
 		update: func(_ string, fn func() (wxqrcode.Token, error)) (wxqrcode.Token, error) {
 			var err error
 			stored, err = fn()
 			return stored, err
 		},
 	}))
-	wantToken(t, source, "token-1")
+	requireToken(t, source, "token-1")
 	assert.True(t, stored.ForcedAt.IsZero())
 }
 
