@@ -1,4 +1,4 @@
-// Package docs holds nothing but tests: of what README, docs/ and every other Markdown file of this repository say. Each Go
-// block is compiled and each command is run, or it is named in a table with what runs it instead; names, links and anchors
-// exist; the two languages say the same. A document that is added is covered by that, and one that nobody checks fails.
+// Package docs holds the tests of the Markdown pages: their Go compiles, their
+// links resolve, their commands and names exist, and both languages of a page
+// have the same structure. Every failure names the page and the line.
 package docs
