@@ -15,8 +15,8 @@ func newJSONReader(object string) Reader {
 	return Reader{json: dec}
 }
 
-// nextMember reads one member after the other: json.Unmarshal into a struct
-// would take createtime for CreateTime, and the last of two members.
+// nextMember reads one member: json.Unmarshal into a struct would accept
+// createtime for CreateTime, and use the last of two members.
 func (r *Reader) nextMember() (ok bool) {
 	if !r.json.More() {
 		return false
@@ -33,7 +33,7 @@ func (r *Reader) nextMember() (ok bool) {
 }
 
 // firstElement returns the first element of a JSON array, or a value that is
-// not an array as it is.
+// not an array unchanged.
 func firstElement(content string) string {
 	if !strings.HasPrefix(content, "[") {
 		return content

@@ -1,9 +1,9 @@
 // Package message reads and writes WeChat messages, XML and JSON: pushes,
 // replies, and the envelopes of both.
 //
-// A [Reader] reads the fields of a message in order, and its caller stops as
-// soon as it knows enough: a follower's text, which WeChat puts into CDATA as it
-// is, comes after the fields that say what a message is.
+// A [Reader] reads the fields of a message in order, and its caller can stop
+// early: the text of a follower, which WeChat does not escape in CDATA, comes
+// after the fields that identify a message.
 //
 // See https://developers.weixin.qq.com/doc/service/guide/product/message/Receiving_standard_messages.html.
 package message
@@ -70,9 +70,9 @@ func (p *Push) Created() (t time.Time, ok bool) {
 // ParsePush reads a push in plaintext.
 //
 // Of a message that is not a scan event, XML is read up to MsgType, or to Event
-// if MsgType is "event", or to InfoType: nothing that comes later, such as a
-// follower's text, can change what the message is or make it malformed. The
-// first of two fields decides. A scan event is read to the end and must be
+// if MsgType is "event", or to InfoType: no later field, such as the text
+// of a follower, can change the header or make it malformed. The first of two
+// fields with one name counts. A scan event is read to the end and must be
 // well-formed, without a character that XML forbids, with every field at most
 // once, and with ToUserName, FromUserName and CreateTime.
 func ParsePush(body []byte) (Push, error) {
@@ -108,8 +108,8 @@ func ParsePush(body []byte) (Push, error) {
 	return p, nil
 }
 
-// readPush reads the fields of a push. problem is what a scan event must not
-// have, and what does not matter in another message.
+// readPush reads the fields of a push. problem is an error of a scan event, and
+// not an error of another message.
 func readPush(body string) (p Push, problem, err error) {
 	lazy := !IsJSON(body) // the members of JSON have no order
 	seen := make([]string, 0, 8)
@@ -133,15 +133,15 @@ func readPush(body string) (p Push, problem, err error) {
 			problem = fmt.Errorf("%s: %w", f.Name, err)
 		}
 		*target = s
-		if lazy && p.headerEnds() && !p.IsScan() {
+		if lazy && p.hasHeader() && !p.IsScan() {
 			break
 		}
 	}
 	return p, problem, r.Err()
 }
 
-// headerEnds reports whether p has the fields that say what it is.
-func (p *Push) headerEnds() bool {
+// hasHeader reports whether p has the fields that identify it.
+func (p *Push) hasHeader() bool {
 	return p.InfoType != "" || p.MsgType != "" && (p.MsgType != "event" || p.Event != "")
 }
 
@@ -160,7 +160,7 @@ func (f Field) pushText() (string, error) {
 }
 
 // canonicalEvent returns the canonical name of a scan event, and the name of
-// another event as it is. Names of scan events are compared without case.
+// another event unchanged. Names of scan events are compared without case.
 func canonicalEvent(name string) string {
 	for _, canonical := range scanEvents {
 		if strings.EqualFold(name, canonical) {
@@ -193,11 +193,12 @@ func (p *Push) field(name string) *string {
 }
 
 // Encrypted returns the Encrypt text of an envelope, or nil if there is none.
-// Nothing else of body is read, because no signature covers it, and the text is
-// not checked: verify its signature first. It shares the memory of body, which
-// Encrypted may modify.
+// It reads nothing else of body, because no signature covers the rest, and does
+// not validate the text: verify its signature first. It shares the memory of
+// body, which Encrypted may modify.
 //
-// The last Encrypt counts: in compatible mode it follows what a follower wrote.
+// The last Encrypt counts: in compatible mode it follows the text of a
+// follower.
 func Encrypted(body []byte) []byte {
 	if IsJSON(body) {
 		rest := cutAfterLast(body, `"Encrypt"`, ":")
@@ -211,7 +212,8 @@ func Encrypted(body []byte) []byte {
 	return bytes.TrimSpace(cutBefore(rest, "<"))
 }
 
-// removeBackslashes modifies b: JSON may escape "/", and base64 has no backslash.
+// removeBackslashes modifies b: JSON may escape "/", and base64 has no
+// backslash.
 func removeBackslashes(b []byte) []byte {
 	n := 0
 	for _, c := range b {
@@ -223,8 +225,8 @@ func removeBackslashes(b []byte) []byte {
 	return b[:n]
 }
 
-// cutAfterLast returns what follows the last mark in b that next follows, behind
-// white space or at once, or nil.
+// cutAfterLast returns the bytes after the last mark in b that is followed by
+// next, with optional white space between them, or nil.
 func cutAfterLast(b []byte, mark, next string) (rest []byte) {
 	sep, prefix := []byte(mark), []byte(next)
 	for {
@@ -239,7 +241,7 @@ func cutAfterLast(b []byte, mark, next string) (rest []byte) {
 	}
 }
 
-// cutBefore returns what precedes the first end in b, or nil.
+// cutBefore returns the bytes before the first end in b, or nil.
 func cutBefore(b []byte, end string) []byte {
 	if before, _, found := bytes.Cut(b, []byte(end)); found {
 		return before
@@ -260,7 +262,7 @@ func cutBefore(b []byte, end string) []byte {
 // Once it reports false without an error, the whole message is. JSON is checked
 // as a whole by NewReader.
 type Reader struct {
-	xml   string // what follows the current field
+	xml   string // the bytes after the current field
 	root  bool   // the end tag of the root must follow the fields
 	json  *json.Decoder
 	field Field
@@ -291,7 +293,8 @@ func (r *Reader) Next() (ok bool) {
 // Field returns the current field.
 func (r *Reader) Field() Field { return r.field }
 
-// Err returns what is wrong with the message. It quotes nothing of it.
+// Err returns why the message is malformed. The error does not quote the
+// message.
 func (r *Reader) Err() error { return r.err }
 
 // A Field is an element of an XML message or a member of a JSON message.
@@ -299,7 +302,7 @@ type Field struct {
 	Name string
 
 	kind    kind
-	content string // what is between the tags, or the JSON value
+	content string // the text between the tags, or the JSON value
 }
 
 type kind int
@@ -326,8 +329,8 @@ func (f Field) Text() (string, error) {
 	return "", errors.New("elements instead of text")
 }
 
-// fields returns a Reader of the fields of the field. A JSON array stands for
-// its first element. A field with a text has none.
+// fields returns a Reader of the fields of the field. Of a JSON array it
+// reads the first element. A field with a text has none.
 func (f Field) fields() Reader {
 	switch f.kind {
 	case nested:
@@ -379,7 +382,7 @@ func checkCharacters(s string) error {
 }
 
 // hasControl reports whether s has a forbidden control character. It looks at 8
-// bytes at once, because this is most of the time that a short message takes.
+// bytes at a time, because this is most of the time of a short message.
 func hasControl(s string) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for len(s) >= 8 {

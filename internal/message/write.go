@@ -21,8 +21,8 @@ func Text(name, text string) Element {
 	return Element{name, splitCDATA(text), quote(text)}
 }
 
-// Unsplit is [Text] with a single CDATA section even if the text contains "]]>", as
-// WeChat pushes what a follower wrote.
+// Unsplit is [Text] with a single CDATA section even if the text contains
+// "]]>", as WeChat pushes the text of a follower.
 func Unsplit(name, text string) Element {
 	return Element{name, cdataStart + text + cdataEnd, quote(text)}
 }
@@ -79,8 +79,8 @@ func splitCDATA(text string) string {
 	return cdataStart + strings.ReplaceAll(text, cdataEnd, "]]"+cdataJoint+">") + cdataEnd
 }
 
-// quote returns text as a JSON string in which <, > and & stand for themselves,
-// as WeChat wants them.
+// quote returns text as a JSON string in which <, > and & are not escaped, as
+// WeChat requires.
 func quote(text string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

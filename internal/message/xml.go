@@ -21,7 +21,7 @@ func (r *Reader) nextElement() (ok bool) {
 	if after, ok := cutEndTag(r.xml, "xml"); ok && r.root {
 		r.xml, r.root = "", false
 		if trimSpace(after) != "" {
-			r.err = errors.New("there is something after the root element")
+			r.err = errors.New("data after the root element")
 		}
 		return false
 	}
@@ -29,7 +29,7 @@ func (r *Reader) nextElement() (ok bool) {
 	return r.err == nil
 }
 
-// cutRoot returns what follows the start tag of the root.
+// cutRoot returns the bytes after the start tag of the root.
 func cutRoot(s string) (rest string, err error) {
 	s = trimSpace(strings.TrimPrefix(s, bom))
 	if strings.HasPrefix(s, "<?xml ") {
@@ -176,7 +176,7 @@ func trimSpace(s string) string {
 	return s
 }
 
-// unixLines replaces line ends as XML wants: \r\n and \r become \n.
+// unixLines replaces line ends as XML requires: \r\n and \r become \n.
 func unixLines(s string) string {
 	if !strings.Contains(s, "\r") {
 		return s

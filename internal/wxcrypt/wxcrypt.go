@@ -23,16 +23,16 @@ import (
 )
 
 // Sign returns the SHA-1 of token, timestamp, nonce and encrypt, sorted as
-// strings and joined, in lower-case hexadecimal digits. Without encrypt it is the
-// signature of a push. With the Encrypt text it is the msg_signature, the only
-// one that covers the body of an encrypted push.
+// strings and joined, in lower-case hexadecimal digits. Without encrypt it is
+// the signature of a push. With the Encrypt text it is the msg_signature, the
+// only one that covers the body of an encrypted push.
 func Sign(token, timestamp, nonce string, encrypt []byte) string {
 	sum := sign(token, timestamp, nonce, encrypt)
 	return string(sum[:])
 }
 
 // Verify reports in constant time whether signature is that of the other
-// arguments. An empty token verifies nothing.
+// arguments. With an empty token it reports false.
 func Verify(signature, token, timestamp, nonce string, encrypt []byte) bool {
 	want := sign(token, timestamp, nonce, encrypt)
 	return subtle.ConstantTimeCompare(want[:], []byte(signature)) == 1 && token != ""
@@ -59,8 +59,8 @@ const (
 	headLen       = randomLen + 4 // the length of the message has 4 bytes
 )
 
-// A Key encrypts and decrypts messages. Make one with [ParseKey]; the zero value
-// fails. fmt prints it redacted.
+// A Key encrypts and decrypts messages. Make one with [ParseKey]; the zero
+// value fails. fmt prints it redacted.
 type Key struct {
 	// secret is a function because fmt prints unexported fields, even behind
 	// pointers, without calling Format.
@@ -68,9 +68,9 @@ type Key struct {
 }
 
 // ParseKey parses an EncodingAESKey: 43 characters of base64. The spare bits of
-// the last character may have any value, as in keys that the platform issues. Its
-// errors begin with a verb, because the caller knows the name of the key, and
-// reveal nothing of the key.
+// the last character may have any value, as in keys that the platform issues.
+// Its errors begin with a verb, so that the caller can put the name of the key
+// before them, and do not quote the key.
 func ParseKey(encodingAESKey string) (Key, error) {
 	if n := len(encodingAESKey); n != encodedKeyLen {
 		return Key{}, fmt.Errorf("has %d characters; it must have %d", n, encodedKeyLen)
@@ -81,7 +81,7 @@ func ParseKey(encodingAESKey string) (Key, error) {
 	}
 	block, err := aes.NewCipher(b) // the decoder skips line breaks, so b may be short
 	if err != nil || len(b) != 32 {
-		return Key{}, fmt.Errorf("holds %d bytes; it must hold 32", len(b))
+		return Key{}, fmt.Errorf("has %d bytes; it must have 32", len(b))
 	}
 	iv := b[:aes.BlockSize]
 	return Key{func() (cipher.Block, []byte) { return block, iv }}, nil
@@ -117,10 +117,11 @@ func (k Key) encrypt(random [randomLen]byte, message []byte, appID string) ([]by
 }
 
 // Decrypt returns the message in an Encrypt text that was encrypted for the
-// account appID and padded to a multiple of block bytes, usually [PaddingBlock].
-// The cipher does not authenticate: call [Verify] with the msg_signature first.
-// Errors describe the envelope and are for a log, not for the sender. The error
-// is an [*AppIDError] if the message is for another account.
+// account appID and padded to a multiple of block bytes, usually
+// [PaddingBlock]. The cipher does not authenticate: call [Verify] with the
+// msg_signature first. Errors describe the envelope and are for a log, not for
+// the sender. The error is an [*AppIDError] if the message is for another
+// account.
 func (k Key) Decrypt(encrypt []byte, appID string, block int) ([]byte, error) {
 	if k.secret == nil {
 		return nil, errNoKey("decrypt")
@@ -132,7 +133,7 @@ func (k Key) Decrypt(encrypt []byte, appID string, block int) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("wxqrcode: decrypt a message: Encrypt: %w", err) // names a position
 	case len(b) == 0 || len(b)%block != 0:
-		return nil, fmt.Errorf("wxqrcode: decrypt a message: Encrypt holds %d bytes; it must hold a multiple of %d", len(b), block)
+		return nil, fmt.Errorf("wxqrcode: decrypt a message: Encrypt has %d bytes; it must have a multiple of %d", len(b), block)
 	}
 	cipher.NewCBCDecrypter(k.secret()).CryptBlocks(b, b)
 
@@ -146,7 +147,7 @@ func (k Key) Decrypt(encrypt []byte, appID string, block int) ([]byte, error) {
 	}
 	length, b := uint64(binary.BigEndian.Uint32(b[randomLen:])), b[headLen:]
 	if length > uint64(len(b)) {
-		return nil, fmt.Errorf("wxqrcode: decrypt a message: its length field says %d bytes; %d are left", length, len(b))
+		return nil, fmt.Errorf("wxqrcode: decrypt a message: its length is %d bytes; %d remain", length, len(b))
 	}
 	message, account := b[:length:length], b[length:]
 	if subtle.ConstantTimeCompare(account, []byte(appID)) != 1 {

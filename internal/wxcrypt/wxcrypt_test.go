@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// push holds the worked examples of the official page.
+// push has the worked examples of the official page.
 type push struct {
 	Token          string
 	EncodingAESKey string      `json:"encoding_aes_key"`
@@ -89,7 +89,7 @@ func TestKey_RoundTrip(t *testing.T) {
 
 		encrypted, err := key.Encrypt(message, appID)
 		require.NoError(t, err)
-		require.Equal(t, before, message, "the caller's slice stays as it is")
+		require.Equal(t, before, message, "the slice of the caller is unchanged")
 
 		b, err := base64.StdEncoding.Strict().DecodeString(string(encrypted))
 		require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestKey_RoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(message), string(decrypted))
 	}
-	assert.Len(t, paddings, 32, "every padding from 1 to 32 has been seen")
+	assert.Len(t, paddings, 32, "every padding from 1 to 32")
 }
 
 func TestKey_EncryptIsRandom(t *testing.T) {
@@ -141,7 +141,7 @@ func TestKey_DecryptOfficialExample(t *testing.T) {
 	message, err := key.Decrypt([]byte(p.Secure.Encrypt), p.AppID, PaddingBlock)
 	require.NoError(t, err)
 	assert.Equal(t, p.Secure.Message, string(message))
-	assert.Equal(t, len(message), cap(message), "appending must not write over what stood behind it")
+	assert.Equal(t, len(message), cap(message), "no spare capacity")
 }
 
 func TestKey_DecryptMalformed(t *testing.T) {
@@ -152,7 +152,7 @@ func TestKey_DecryptMalformed(t *testing.T) {
 	require.NoError(t, err)
 	other, err := ParseKey("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")
 	require.NoError(t, err)
-	seal := func(k Key, plain string) string {
+	encryptRaw := func(k Key, plain string) string {
 		require.Zero(t, len(plain)%aes.BlockSize, "of %q", plain)
 		b := []byte(plain)
 		cipher.NewCBCEncrypter(k.secret()).CryptBlocks(b, b)
@@ -160,36 +160,36 @@ func TestKey_DecryptMalformed(t *testing.T) {
 	}
 	good := padded(random+"\x00\x00\x00\x05hello"+appID, 4)
 	require.Len(t, good, 32)
-	decrypted, err := key.Decrypt([]byte(seal(key, good)), appID, PaddingBlock)
+	decrypted, err := key.Decrypt([]byte(encryptRaw(key, good)), appID, PaddingBlock)
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(decrypted))
 	empty := padded(random+"\x00\x00\x00\x00"+appID, 9)
-	decrypted, err = key.Decrypt([]byte(seal(key, empty)), appID, PaddingBlock)
+	decrypted, err = key.Decrypt([]byte(encryptRaw(key, empty)), appID, PaddingBlock)
 	require.NoError(t, err)
 	require.Empty(t, decrypted)
 
 	for name, encrypt := range map[string]string{
-		"nothing":                             "",
-		"not base64":                          "!" + seal(key, good)[1:],
-		"URL-safe base64":                     "-_" + seal(key, good)[2:],
-		"no equals sign":                      strings.TrimRight(seal(key, good), "="),
-		"a line break":                        seal(key, good) + "\n",
-		"a line break inside":                 seal(key, good)[:4] + "\r" + seal(key, good)[4:],
-		"spare bits":                          seal(key, good)[:42] + "9=",
-		"half":                                seal(key, good[:16]),
-		"an AES block more":                   seal(key, padded(good[:28]+"aaaa", 16)),
-		"another key":                         seal(other, good),
-		"padding of 0":                        seal(key, good[:31]+"\x00"),
-		"padding of 33":                       seal(key, strings.Repeat("a", 31)+strings.Repeat("!", 33)),
-		"uneven padding":                      seal(key, good[:28]+"\x05\x04\x04\x04"),
-		"nothing but padding":                 seal(key, strings.Repeat(" ", 32)),
-		"no room for the length":              seal(key, padded(random+"\x00\x00\x00", 13)),
-		"a length that is one byte too large": seal(key, padded(random+"\x00\x00\x00\x09hello"+appID, 4)),
-		"the largest length":                  seal(key, padded(random+"\xff\xff\xff\xffhello"+appID, 4)),
-		"a length that ends inside the appid": seal(key, padded(random+"\x00\x00\x00\x06hello"+appID, 4)),
-		"another appid":                       seal(key, padded(random+"\x00\x00\x00\x05hello"+"wx2", 4)),
-		"no appid":                            seal(key, padded(random+"\x00\x00\x00\x08hello"+appID, 4)),
-		"more than the appid":                 seal(key, padded(random+"\x00\x00\x00\x04hello"+appID, 4)),
+		"empty":                               "",
+		"not base64":                          "!" + encryptRaw(key, good)[1:],
+		"URL-safe base64":                     "-_" + encryptRaw(key, good)[2:],
+		"no equals sign":                      strings.TrimRight(encryptRaw(key, good), "="),
+		"a line break":                        encryptRaw(key, good) + "\n",
+		"a line break inside":                 encryptRaw(key, good)[:4] + "\r" + encryptRaw(key, good)[4:],
+		"spare bits":                          encryptRaw(key, good)[:42] + "9=",
+		"16 bytes":                            encryptRaw(key, good[:16]),
+		"an AES block more":                   encryptRaw(key, padded(good[:28]+"aaaa", 16)),
+		"another key":                         encryptRaw(other, good),
+		"padding of 0":                        encryptRaw(key, good[:31]+"\x00"),
+		"padding of 33":                       encryptRaw(key, strings.Repeat("a", 31)+strings.Repeat("!", 33)),
+		"uneven padding":                      encryptRaw(key, good[:28]+"\x05\x04\x04\x04"),
+		"only padding":                        encryptRaw(key, strings.Repeat(" ", 32)),
+		"no room for the length":              encryptRaw(key, padded(random+"\x00\x00\x00", 13)),
+		"a length that is one byte too large": encryptRaw(key, padded(random+"\x00\x00\x00\x09hello"+appID, 4)),
+		"the largest length":                  encryptRaw(key, padded(random+"\xff\xff\xff\xffhello"+appID, 4)),
+		"a length that ends inside the appid": encryptRaw(key, padded(random+"\x00\x00\x00\x06hello"+appID, 4)),
+		"another appid":                       encryptRaw(key, padded(random+"\x00\x00\x00\x05hello"+"wx2", 4)),
+		"no appid":                            encryptRaw(key, padded(random+"\x00\x00\x00\x08hello"+appID, 4)),
+		"more than the appid":                 encryptRaw(key, padded(random+"\x00\x00\x00\x04hello"+appID, 4)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			message, err := key.Decrypt([]byte(encrypt), appID, PaddingBlock)
@@ -197,11 +197,11 @@ func TestKey_DecryptMalformed(t *testing.T) {
 			assert.Nil(t, message)
 		})
 	}
-	_, err = key.Decrypt([]byte(seal(key, random+"\x00\x00\x00\x05hellowx1234\x00")), "wx1234\x00", PaddingBlock)
+	_, err = key.Decrypt([]byte(encryptRaw(key, random+"\x00\x00\x00\x05hellowx1234\x00")), "wx1234\x00", PaddingBlock)
 	require.Error(t, err, "no padding")
 	short := padded(random+"\x00\x00\x00\x05hello"+strings.Repeat("x", 17)+appID, 3)
 	require.Len(t, short, 48)
-	decrypted, err = key.Decrypt([]byte(seal(key, short)), strings.Repeat("x", 17)+appID, aes.BlockSize)
+	decrypted, err = key.Decrypt([]byte(encryptRaw(key, short)), strings.Repeat("x", 17)+appID, aes.BlockSize)
 	require.NoError(t, err, "a padding to 16 bytes, if the caller allows it")
 	require.Equal(t, "hello", string(decrypted))
 }
@@ -220,7 +220,7 @@ func TestKey_DecryptForAnotherAppID(t *testing.T) {
 	}
 }
 
-func TestVerify(t *testing.T) {
+func TestVerify_Signatures(t *testing.T) {
 	p := loadPush(t)
 	verify := func(signature string) bool {
 		return Verify(signature, p.Token, p.Secure.Timestamp, p.Secure.Nonce, []byte(p.Secure.Encrypt))
@@ -236,7 +236,7 @@ func TestVerify(t *testing.T) {
 func TestParseKey_SpareBits(t *testing.T) {
 	const stem = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEF" // 42 characters
 	var random [randomLen]byte
-	seal := func(last string) string {
+	encrypt := func(last string) string {
 		key, err := ParseKey(stem + last)
 		require.NoError(t, err, last)
 		encrypted, err := key.encrypt(random, []byte("hello"), "wx1")
@@ -244,9 +244,9 @@ func TestParseKey_SpareBits(t *testing.T) {
 		return string(encrypted)
 	}
 	for _, last := range []string{"B", "C", "D"} {
-		assert.Equal(t, seal("A"), seal(last), "the last two bits of %q are spare", last)
+		assert.Equal(t, encrypt("A"), encrypt(last), "the last two bits of %q are spare", last)
 	}
-	assert.NotEqual(t, seal("A"), seal("E"), "the first four are not")
+	assert.NotEqual(t, encrypt("A"), encrypt("E"), "the first four are not")
 }
 
 func TestParseKey_Invalid(t *testing.T) {
@@ -294,8 +294,8 @@ func TestKey_PrintsRedacted(t *testing.T) {
 	assert.JSONEq(t, `{"key": {}}`, string(b))
 }
 
-// FuzzEnvelope: what is encrypted and signed is decrypted, and what was altered
-// is not, unless the parts still join to the same text.
+// An encrypted and signed message is decrypted. An altered one is not, unless
+// its parts joined give the same text.
 func FuzzEnvelope(f *testing.F) {
 	f.Add([]byte("<xml></xml>"), "wx1", "1714112445", "415670741", uint8(0), uint16(9), uint8(1))
 	f.Add([]byte{}, "", "", "", uint8(1), uint16(0), uint8(255))
@@ -307,7 +307,7 @@ func FuzzEnvelope(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message []byte, appID, timestamp, nonce string, part uint8, at uint16, flip uint8) {
 		encrypt, err := key.Encrypt(message, appID)
 		require.NoError(t, err)
-		open := func(parts [4]string) ([]byte, bool) {
+		decrypt := func(parts [4]string) ([]byte, bool) {
 			if !Verify(parts[0], token, parts[1], parts[2], []byte(parts[3])) {
 				return nil, false
 			}
@@ -315,7 +315,7 @@ func FuzzEnvelope(f *testing.F) {
 			return message, err == nil
 		}
 		parts := [4]string{Sign(token, timestamp, nonce, encrypt), timestamp, nonce, string(encrypt)}
-		decrypted, ok := open(parts)
+		decrypted, ok := decrypt(parts)
 		require.True(t, ok)
 		require.Equal(t, string(message), string(decrypted))
 
@@ -329,7 +329,7 @@ func FuzzEnvelope(f *testing.F) {
 		if altered[0] == parts[0] && joined(token, altered) == joined(token, parts) {
 			return
 		}
-		_, ok = open(altered)
+		_, ok = decrypt(altered)
 		assert.False(t, ok, "altered: %q", altered)
 	})
 }
@@ -338,8 +338,7 @@ func joined(token string, parts [4]string) string {
 	return strings.Join(slices.Sorted(slices.Values(append([]string{token}, parts[1:]...))), "")
 }
 
-// FuzzDecrypt: no text makes Decrypt panic, and what it decrypts encrypts to the
-// same text again.
+// Decrypt does not panic, and a decrypted message encrypts to the same text.
 func FuzzDecrypt(f *testing.F) {
 	p := loadPush(f)
 	f.Add(p.Secure.Encrypt, p.AppID)
@@ -369,7 +368,7 @@ func FuzzParseKey(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		key, err := ParseKey(text)
 		_, encryptErr := key.Encrypt([]byte("hello"), "wx1")
-		assert.Equal(t, err == nil, encryptErr == nil, "a key that parses encrypts, another does not")
+		assert.Equal(t, err == nil, encryptErr == nil, "only a valid key encrypts")
 	})
 }
 
