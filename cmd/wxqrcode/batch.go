@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,22 +22,24 @@ import (
 
 func newBatchCommand(a *app) *cobra.Command {
 	b := batchCommand{app: a}
-	var format string
+	var format, encoding string
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "batch FILE.csv --out FOLDER",
 		Short: "Make the codes and the pictures of a whole CSV file",
 		Long: `Batch makes a code for each row of a CSV file, and its picture. The first line names the columns:
 
-  scene     what the code carries: a text of up to 64 bytes
-  kind      permanent or temporary (永久, 临时)
-  lifetime  of a temporary code: 30m, 720h, 7d, or seconds; empty for a permanent one
-  file      the picture, in folders if you like: .jpg is WeChat's own, 430 pixels wide; .png and .svg are drawn
+  scene     (场景) what the code carries: a text of up to 64 bytes
+  kind      (类型) permanent or temporary, or 永久 or 临时
+  lifetime  (有效期) of a temporary code: 30m, 720h, 7d, 30天, 12小时, or seconds; empty for a permanent one
+  file      (文件) the picture, in folders if you like: .jpg is WeChat's own, 430 pixels wide; .png and .svg are drawn
             here, and --size, --dark, --light, --level, --quiet-zone and --logo count for them alone; the
             scene if it is empty, with _ for what a file's name may not have
 
-All other columns are carried through; those that a result.csv has more, at its end, are made anew. Files as Excel writes them are read: with commas, semicolons or
-tabs, in UTF-8, GBK or UTF-16. All rows are checked before anything is sent.
+All other columns are carried through; those that a result.csv has more, at its end, are made anew.
+Files as Excel writes them are read: with commas, semicolons or tabs, in UTF-8, GBK (GB18030), or UTF-16
+with a byte order mark. Some short files are both UTF-8 and GBK: name the encoding by --encoding then.
+--check prints the encoding and the first scenes. All rows are checked before anything is sent.
 
 The folder gets the pictures and result.csv: all columns, and ticket, url, expires_at and error. If the
 run is stopped, by whatever, run the same command again: it goes on where it was, makes no code again
@@ -50,7 +53,7 @@ way, is made again. result.csv is written at the end of a run. What it remembers
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.stdout, b.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
-			if err := b.read(args[0], format); err != nil {
+			if err := b.read(args[0], format, encoding); err != nil {
 				return usageError{err}
 			}
 			if check {
@@ -66,6 +69,8 @@ way, is made again. result.csv is written at the end of a run. What it remembers
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"csv"}, cobra.ShellCompDirectiveFilterFileExt
 	}
+	flags.StringVar(&encoding, "encoding", "", "of the file: `utf-8` or gb18030, which GBK is a part of; a byte order mark decides it, too")
+	completes(cmd, "encoding", encodingUTF8, encodingGB18030)
 	flags.BoolVar(&check, "check", false, "check the file and send nothing")
 	flags.IntVar(&b.options.Concurrency, "concurrency", 8, "`calls` at a time")
 	flags.Float64Var(&b.options.Rate, "per-second", 0, "`codes` a second at most; 0 is no limit")
@@ -109,8 +114,9 @@ type item struct {
 // A batchReport is what --json prints.
 type batchReport struct {
 	Rows     int    `json:"rows"`
-	Made     int    `json:"made"`    // codes
-	Earlier  int    `json:"earlier"` // codes of earlier runs
+	Encoding string `json:"encoding"` // of the file
+	Made     int    `json:"made"`     // codes
+	Earlier  int    `json:"earlier"`  // codes of earlier runs
 	Pictures int    `json:"pictures"`
 	Failed   int    `json:"failed"`
 	NotTried int    `json:"not_tried"`
@@ -119,10 +125,13 @@ type batchReport struct {
 }
 
 // read reads the file and the flags, and finds all that is wrong with them.
-func (b *batchCommand) read(path, format string) (err error) {
+func (b *batchCommand) read(path, format, encoding string) (err error) {
 	b.folder = b.picture.out
 	if pictureKind("."+format) == "" || format == "" {
 		return fmt.Errorf("--format is %q; it must be jpg, png or svg", format)
+	}
+	if !slices.Contains([]string{"", encodingUTF8, encodingGB18030}, encoding) {
+		return fmt.Errorf("--encoding is %q; it must be utf-8 or gb18030", encoding)
 	}
 	if b.options.Concurrency < 1 || b.options.Concurrency > 1000 {
 		return fmt.Errorf("--concurrency is %d; it must be 1 to 1000", b.options.Concurrency)
@@ -130,7 +139,7 @@ func (b *batchCommand) read(path, format string) (err error) {
 	if !(b.options.Rate >= 0) || math.IsInf(b.options.Rate, 0) { // NaN too
 		return fmt.Errorf("--per-second is %v; it must be a number that is not negative", b.options.Rate)
 	}
-	if b.sheet, err = readSheet(path, format); err != nil {
+	if b.sheet, err = readSheet(path, format, encoding); err != nil {
 		return err
 	}
 	alike := make(map[codeKey]int)
@@ -163,7 +172,7 @@ func (b *batchCommand) read(path, format string) (err error) {
 	if names := b.picture.drawingFlags(); len(names) > 0 && kinds["jpg"] > 0 {
 		b.warn("%d pictures are .jpg, which are WeChat's own: %s does not count for them", kinds["jpg"], strings.Join(names, ", "))
 	}
-	b.report.Rows = len(b.items)
+	b.report.Rows, b.report.Encoding = len(b.items), b.sheet.encoding
 	return nil
 }
 
@@ -174,15 +183,23 @@ func (b *batchCommand) warn(format string, args ...any) {
 
 // A checked is what --check and --json print.
 type checked struct {
-	Rows      int   `json:"rows"`
-	Permanent int   `json:"permanent"`
-	Temporary int   `json:"temporary"`
-	Shortest  int64 `json:"shortest_lifetime,omitempty"` // of the temporary ones, in seconds
-	Longest   int64 `json:"longest_lifetime,omitempty"`
+	Rows      int      `json:"rows"`
+	Encoding  string   `json:"encoding"`
+	Permanent int      `json:"permanent"`
+	Temporary int      `json:"temporary"`
+	Shortest  int64    `json:"shortest_lifetime,omitempty"` // of the temporary ones, in seconds
+	Longest   int64    `json:"longest_lifetime,omitempty"`
+	Scenes    []string `json:"scenes"` // the first ones, as they were read
 }
 
+// checkedScenes is how many scenes --check prints: enough to see whether they were read right.
+const checkedScenes = 5
+
 func (b *batchCommand) tellChecked() error {
-	c := checked{Rows: len(b.items)}
+	c := checked{Rows: len(b.items), Encoding: b.sheet.encoding}
+	for _, i := range b.items[:min(checkedScenes, len(b.items))] {
+		c.Scenes = append(c.Scenes, i.key.scene)
+	}
 	for _, i := range b.items {
 		life := i.key.lifetime
 		if life == 0 {
@@ -202,7 +219,13 @@ func (b *batchCommand) tellChecked() error {
 	if c.Temporary > 0 {
 		lives = fmt.Sprintf(", which live for %v to %v", time.Duration(c.Shortest)*time.Second, time.Duration(c.Longest)*time.Second)
 	}
-	_, err := fmt.Fprintf(b.stdout, "%d rows, all good: %d permanent codes and %d temporary ones%s\n", c.Rows, c.Permanent, c.Temporary, lives)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d rows in %s, all good: %d permanent codes and %d temporary ones%s\nThe first scenes:\n",
+		c.Rows, strings.ToUpper(c.Encoding), c.Permanent, c.Temporary, lives)
+	for _, scene := range c.Scenes {
+		text.WriteString("  " + printable(scene) + "\n")
+	}
+	_, err := io.WriteString(b.stdout, text.String())
 	return err
 }
 
@@ -447,8 +470,8 @@ func (b *batchCommand) tell(ctx context.Context) error {
 			return err
 		}
 	} else {
-		_, err := fmt.Fprintf(b.stdout, "%d rows: %d codes made, %d made earlier, %d pictures, %d failed, %d not tried; see %s\n%s",
-			r.Rows, r.Made, r.Earlier, r.Pictures, r.Failed, r.NotTried, r.Result,
+		_, err := fmt.Fprintf(b.stdout, "%d rows in %s: %d codes made, %d made earlier, %d pictures, %d failed, %d not tried; see %s\n%s",
+			r.Rows, strings.ToUpper(r.Encoding), r.Made, r.Earlier, r.Pictures, r.Failed, r.NotTried, r.Result,
 			map[bool]string{true: "All of them are of a sandbox, and lead nowhere.\n"}[r.Sandbox])
 		if err != nil {
 			return err

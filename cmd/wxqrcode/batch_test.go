@@ -98,7 +98,7 @@ func TestABatchMakesPicturesAndAResult(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "new", "posters")
 	code, r, errs := runBatch(t, sheet, "--out", folder, "--format", "png")
 	require.Zero(t, code, errs)
-	assert.Equal(t, batchReport{Rows: 4, Made: 4, Pictures: 4, Result: filepath.Join(folder, resultFile)}, r)
+	assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Made: 4, Pictures: 4, Result: filepath.Join(folder, resultFile)}, r)
 	assert.Equal(t, 4, assertWhole(t, folder))
 	rows := readResult(t, folder)
 	require.Len(t, rows, 4)
@@ -120,7 +120,7 @@ func TestABatchMakesPicturesAndAResult(t *testing.T) {
 	for _, input := range []string{sheet, filepath.Join(folder, resultFile)} {
 		code, r, errs = runBatch(t, input, "--out", folder, "--format", "png")
 		require.Zero(t, code, errs)
-		assert.Equal(t, batchReport{Rows: 4, Earlier: 4, Result: filepath.Join(folder, resultFile)}, r)
+		assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Earlier: 4, Result: filepath.Join(folder, resultFile)}, r)
 	}
 	assert.Equal(t, calls, server.Calls("qrcode/create"))
 	assert.Equal(t, rows, readResult(t, folder))
@@ -137,13 +137,13 @@ func TestABatchTellsPeople(t *testing.T) {
 	folder := t.TempDir()
 	code, out, errs := wxqr(t, "batch", newSheet(t, 3, ".svg"), "--out", folder)
 	require.Zero(t, code, errs)
-	assert.Equal(t, "3 rows: 3 codes made, 0 made earlier, 3 pictures, 0 failed, 0 not tried; see "+filepath.Join(folder, resultFile)+"\n", out)
+	assert.Equal(t, "3 rows in UTF-8: 3 codes made, 0 made earlier, 3 pictures, 0 failed, 0 not tried; see "+filepath.Join(folder, resultFile)+"\n", out)
 	code, out, _ = wxqr(t, "batch", newSheet(t, 3, ".svg"), "--check")
 	assert.Zero(t, code)
-	assert.Equal(t, "3 rows, all good: 3 permanent codes and 0 temporary ones\n", out)
+	assert.Equal(t, "3 rows in UTF-8, all good: 3 permanent codes and 0 temporary ones\nThe first scenes:\n  poster-0\n  poster-1\n  poster-2\n", out)
 	code, out, _ = wxqr(t, "batch", writeFileOf(t, "scene,kind,lifetime\na,temporary,10\nb,temporary,7d\nc,permanent,\n"), "--check")
 	assert.Zero(t, code)
-	assert.Equal(t, "3 rows, all good: 1 permanent codes and 2 temporary ones, which live for 10s to 168h0m0s\n", out)
+	assert.Equal(t, "3 rows in UTF-8, all good: 1 permanent codes and 2 temporary ones, which live for 10s to 168h0m0s\nThe first scenes:\n  a\n  b\n  c\n", out)
 	code, _, errs = wxqr(t, "batch", writeFileOf(t, "scene,kind,file\na,permanent,a.jpg\na,permanent,b.svg\n"), "--check", "--size", "500")
 	assert.Zero(t, code)
 	assert.Contains(t, errs, `warning: line 3 has the scene "a" of line 2`)
@@ -164,6 +164,8 @@ func TestABadSheetSendsNothing(t *testing.T) {
 		{"--per-second is NaN", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "NaN"}},
 		{"--per-second is +Inf", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "Inf"}},
 		{"--per-second is -1", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "-1"}},
+		{`--encoding is "gbk"; it must be utf-8 or gb18030`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--encoding", "gbk"}},
+		{`say which by --encoding utf-8 or --encoding gb18030`, []string{writeFileOf(t, "scene,kind\n\xd4\xa4\xd4\xbc,permanent\n"), "--out", folder}},
 		{`--format is "gif"`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--format", "gif"}},
 		{"size is 10", []string{newSheet(t, 1, ".png"), "--out", folder, "--size", "10"}},
 	} {
@@ -200,7 +202,7 @@ func TestWhatFailedIsTriedAgain(t *testing.T) {
 	calls := server.Calls("qrcode/create")
 	code, r, errs = runBatch(t, sheet, "--out", folder)
 	require.Zero(t, code, errs)
-	assert.Equal(t, batchReport{Rows: 20, Made: 1, Earlier: 19, Pictures: 3, Result: r.Result}, r)
+	assert.Equal(t, batchReport{Rows: 20, Encoding: "utf-8", Made: 1, Earlier: 19, Pictures: 3, Result: r.Result}, r)
 	assert.Equal(t, calls+1, server.Calls("qrcode/create"))
 	assert.Equal(t, 20, assertWhole(t, folder))
 }
@@ -281,7 +283,7 @@ func TestBatch_CreatesTemporaryCodesWithoutPermanentQuota(t *testing.T) {
 	assert.Equal(t, exitQuota, code)
 	assert.Contains(t, errs, "45029")
 	r.Result = ""
-	assert.Equal(t, batchReport{Rows: 4, Made: 2, Pictures: 2, Failed: 1, NotTried: 1}, r)
+	assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Made: 2, Pictures: 2, Failed: 1, NotTried: 1}, r)
 }
 
 func TestTheExitCodeOfASmallBatchTellsWhatToDoToo(t *testing.T) {
@@ -374,7 +376,8 @@ func TestOneRunAtATimeHasAFolder(t *testing.T) {
 
 func TestABatchInASandboxMayBeRunAgain(t *testing.T) {
 	folder, sheet := t.TempDir(), newSheet(t, 3, ".jpg")
-	for _, want := range []batchReport{{Rows: 3, Made: 3, Pictures: 3}, {Rows: 3, Earlier: 3}, {Rows: 3, Made: 1, Earlier: 2, Pictures: 1}} {
+	for _, want := range []batchReport{{Made: 3, Pictures: 3}, {Earlier: 3}, {Made: 1, Earlier: 2, Pictures: 1}} {
+		want.Rows, want.Encoding = 3, "utf-8"
 		code, r, errs := runBatch(t, sheet, "--out", folder, "--sandbox")
 		require.Zero(t, code, errs)
 		assert.True(t, r.Sandbox)

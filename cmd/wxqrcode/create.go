@@ -131,16 +131,19 @@ func (c *createCommand) run(cmd *cobra.Command, a *app, r wxqrcode.Request) erro
 
 const day = 24 * time.Hour
 
-// parseLifetime reads a duration of Go's, whole days as "7d", or seconds.
+var chineseUnits = strings.NewReplacer("天", "d", "小时", "h", "分钟", "m", "秒", "s")
+
+// parseLifetime reads a duration of Go's, whole days as "7d", or seconds. The units may be Chinese.
 func parseLifetime(text string) (time.Duration, error) {
-	number, unit := text, time.Second
-	if days, ok := strings.CutSuffix(text, "d"); ok {
+	duration := chineseUnits.Replace(text)
+	number, unit := duration, time.Second
+	if days, ok := strings.CutSuffix(duration, "d"); ok {
 		number, unit = days, day
 	}
 	if n, err := strconv.ParseUint(number, 10, 32); err == nil {
 		return min(time.Duration(n), wxqrcode.MaxLifetime/unit+1) * unit, nil // what is too long stays too long
 	}
-	d, err := time.ParseDuration(text)
+	d, err := time.ParseDuration(duration)
 	if err != nil {
 		return 0, fmt.Errorf("the lifetime %q is not a duration such as 30m, 720h, 7d or 604800 (seconds)", text)
 	}

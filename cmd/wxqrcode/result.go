@@ -65,7 +65,7 @@ func (s *sheet) hasTicket(r row) bool {
 }
 
 func fileColumn(header []string) int {
-	return slices.IndexFunc(header, func(name string) bool { return strings.EqualFold(name, columnFile) })
+	return slices.IndexFunc(header, func(name string) bool { return columnNames[strings.ToLower(name)] == columnFile })
 }
 
 func (i *item) result(header []string, keep []int) []string {

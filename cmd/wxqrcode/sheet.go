@@ -28,14 +28,23 @@ const (
 	columnFile     = "file"
 )
 
+// columnNames are the names that a header may have for the columns, in lower case.
+var columnNames = map[string]string{
+	columnScene: columnScene, "场景": columnScene, "场景值": columnScene,
+	columnKind: columnKind, "类型": columnKind, "码类型": columnKind, "二维码类型": columnKind,
+	columnLifetime: columnLifetime, "有效期": columnLifetime, "有效时间": columnLifetime, "有效时长": columnLifetime,
+	columnFile: columnFile, "文件": columnFile, "文件名": columnFile,
+}
+
 // resultColumns are those that a result has more. A sheet may have them too, if it is the
 // result of an earlier run; then they are made anew.
 var resultColumns = []string{"ticket", "url", "expires_at", "error"}
 
 // A sheet is a CSV file that was found to be without fault.
 type sheet struct {
-	header []string
-	rows   []row
+	encoding string
+	header   []string
+	rows     []row
 }
 
 // A row is a code to make.
@@ -49,8 +58,8 @@ type row struct {
 const maxSheet = 256 << 20
 
 // readSheet reads the sheet and checks all of it. Pictures without a name of their own
-// become files of that format.
-func readSheet(path, format string) (*sheet, error) {
+// become files of that format. The encoding is found if it is "".
+func readSheet(path, format, encoding string) (*sheet, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -63,7 +72,7 @@ func readSheet(path, format string) (*sheet, error) {
 	if len(raw) > maxSheet {
 		return nil, fmt.Errorf("%s is larger than %d MiB; split it", path, maxSheet>>20)
 	}
-	text, err := decodeSheet(raw)
+	text, encoding, err := decodeSheet(raw, encoding)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -71,27 +80,85 @@ func readSheet(path, format string) (*sheet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	s.encoding = encoding
 	return s, nil
 }
 
-// decodeSheet returns the text as UTF-8. Excel marks UTF-8, and UTF-16 as "Unicode text", by
-// what they begin with; as plain CSV, a Chinese Excel writes GBK.
-func decodeSheet(raw []byte) (text []byte, err error) {
-	switch {
-	case bytes.HasPrefix(raw, []byte("\xff\xfe")), bytes.HasPrefix(raw, []byte("\xfe\xff")):
+// The encodings of a sheet.
+const (
+	encodingUTF8    = "utf-8"
+	encodingGB18030 = "gb18030" // and GBK and GB2312, which are parts of it
+	encodingUTF16   = "utf-16"
+)
+
+// byteOrderMarks decide the encoding of a sheet that begins with one.
+var byteOrderMarks = []struct{ mark, encoding string }{
+	{"\ufeff", encodingUTF8}, {"\xff\xfe", encodingUTF16}, {"\xfe\xff", encodingUTF16}, {"\x84\x31\x95\x33", encodingGB18030},
+}
+
+// decodeSheet returns the text as UTF-8, and the encoding that it had, which is asked unless that is "".
+func decodeSheet(raw []byte, asked string) (text []byte, encoding string, err error) {
+	if encoding, err = sheetEncoding(raw, asked); err != nil {
+		return nil, "", err
+	}
+	switch encoding {
+	case encodingUTF16:
 		text, err = textunicode.UTF16(textunicode.LittleEndian, textunicode.ExpectBOM).NewDecoder().Bytes(raw)
-	case utf8.Valid(raw):
-		text = bytes.TrimPrefix(raw, []byte("\ufeff"))
-	default:
+	case encodingGB18030:
 		text, err = simplifiedchinese.GB18030.NewDecoder().Bytes(raw)
+	default:
+		text = raw
 	}
-	if err != nil || bytes.ContainsRune(text, utf8.RuneError) || bytes.IndexByte(text, 0) >= 0 {
-		return nil, errors.New("it is neither UTF-8, GBK nor UTF-16 text; save it as \"CSV UTF-8\"")
+	if err != nil || bytes.ContainsRune(text, utf8.RuneError) || bytes.IndexByte(text, 0) >= 0 { // which invalid UTF-8 contains, too
+		if asked != "" {
+			return nil, "", fmt.Errorf("it is not %s text", asked)
+		}
+		return nil, "", errors.New("it is neither UTF-8, GBK nor UTF-16 text; save it as \"CSV UTF-8\"")
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if bytes.IndexByte(text, '\n') < 0 { // "CSV (Macintosh)"
 		text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
 	}
-	return text, nil
+	return text, encoding, nil
+}
+
+// sheetEncoding finds the encoding of a sheet. Excel marks UTF-8, and UTF-16 as "Unicode Text", by
+// a byte order mark; as plain CSV, a Chinese Excel writes GBK. No GBK text of common characters is
+// also UTF-8 with characters of three bytes, but many are UTF-8 with characters of two: the GBK of
+// 预约 is the UTF-8 of ԤԼ.
+func sheetEncoding(raw []byte, asked string) (string, error) {
+	for _, b := range byteOrderMarks {
+		if !bytes.HasPrefix(raw, []byte(b.mark)) {
+			continue
+		}
+		if asked != "" && asked != b.encoding {
+			return "", fmt.Errorf("--encoding is %s, but the file begins with the byte order mark of %s", asked, b.encoding)
+		}
+		return b.encoding, nil
+	}
+	switch {
+	case asked != "":
+		return asked, nil
+	case !utf8.Valid(raw):
+		return encodingGB18030, nil
+	case bytes.ContainsFunc(raw, func(r rune) bool { return r > 0x7FF }): // of three bytes or more
+		return encodingUTF8, nil
+	}
+	start := bytes.IndexFunc(raw, func(r rune) bool { return r > 0x7F })
+	if start < 0 {
+		return encodingUTF8, nil
+	}
+	gbk, err := simplifiedchinese.GB18030.NewDecoder().Bytes(raw)
+	if err != nil || bytes.ContainsRune(gbk, utf8.RuneError) {
+		return encodingUTF8, nil
+	}
+	example := raw[start:]
+	if end := bytes.IndexFunc(example, func(r rune) bool { return r <= 0x7F }); end >= 0 {
+		example = example[:end]
+	}
+	example = example[:min(16, len(example))] // eight characters of either encoding
+	gbk, _ = simplifiedchinese.GB18030.NewDecoder().Bytes(example)
+	return "", fmt.Errorf("it can be read as UTF-8 (%q) and as GBK (%q); say which by --encoding utf-8 or --encoding gb18030", example, gbk)
 }
 
 // parseSheet reads the rows. Its error names all faults, each with its line and column.
@@ -104,7 +171,7 @@ func parseSheet(text []byte, format string) (*sheet, error) {
 	r.TrimLeadingSpace = comma != '\t'
 	header, err := r.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("it is empty; the first line must name the columns: scene,kind,lifetime,file")
+		return nil, errors.New("it is empty; " + wantedHeader)
 	}
 	if err != nil {
 		return nil, csvError(err, firstLine)
@@ -165,22 +232,25 @@ type sheetParser struct {
 	faults []string
 }
 
+const wantedHeader = "the first line must name the columns: scene,kind,lifetime,file, or 场景,类型,有效期,文件"
+
 func (p *sheetParser) readHeader(cells []string) {
 	for i, name := range cells {
 		name = strings.TrimSpace(name)
-		known := strings.ToLower(name)
 		p.sheet.header = append(p.sheet.header, name)
-		if !slices.Contains([]string{columnScene, columnKind, columnLifetime, columnFile}, known) {
+		column, known := columnNames[strings.ToLower(name)]
+		if !known {
 			continue
 		}
-		if _, twice := p.at[known]; twice {
-			p.fault(1, known, "is there twice")
+		if first, twice := p.at[column]; twice {
+			p.fault(1, column, fmt.Sprintf("is there twice, as %q and %q", p.sheet.header[first], name))
+			continue
 		}
-		p.at[known] = i
+		p.at[column] = i
 	}
 	for _, name := range []string{columnScene, columnKind} {
 		if _, ok := p.at[name]; !ok {
-			p.fault(1, name, "is missing; the first line must name the columns: scene,kind,lifetime,file")
+			p.fault(1, name, "is missing; "+wantedHeader)
 		}
 	}
 }
@@ -230,12 +300,12 @@ func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, e
 		return request, columnScene, fmt.Errorf("%q is a number that Excel has rounded; format the column as text", scene)
 	}
 	switch kind := strings.ToLower(p.cell(r, columnKind)); kind {
-	case "permanent", "永久":
+	case "permanent", "永久", "永久码":
 		if lifetime != "" {
 			return request, columnLifetime, fmt.Errorf("%q: a permanent code has no lifetime; leave it empty", lifetime)
 		}
 		request = wxqrcode.Permanent(wxqrcode.SceneStr(scene))
-	case "temporary", "临时":
+	case "temporary", "临时", "临时码":
 		if lifetime == "" {
 			return request, columnLifetime, errors.New("is empty; a temporary code needs one, such as 7d, 720h or 604800 (seconds)")
 		}
@@ -311,7 +381,11 @@ func fileName(scene string) string {
 
 const mostFaults = 20
 
+// fault adds a fault, with the name that the sheet has for the column.
 func (p *sheetParser) fault(line int, column, what string) {
+	if i, ok := p.at[column]; ok {
+		column = p.sheet.header[i]
+	}
 	p.faults = append(p.faults, fmt.Sprintf("line %d, column %s: %s", line, column, what))
 }
 

@@ -49,10 +49,13 @@ func TestASheetIsReadAsExcelWritesIt(t *testing.T) {
 		"with short rows":          strings.ReplaceAll(plain, "b.svg,\n", "b.svg\n"),
 		"with long rows":           strings.ReplaceAll(plain, "b.svg,\n", "b.svg,,,\n"),
 		"with other capitals":      strings.ReplaceAll(strings.ReplaceAll(plain, "scene,kind", " Scene ,KIND"), "permanent", "Permanent"),
+		"with Chinese columns":     strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(plain, "scene,kind,lifetime,file", "场景,类型,有效期,文件"), "permanent", "永久"), "temporary,7d", "临时,7天"),
+		"with Chinese synonyms":    strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(plain, "scene,kind,lifetime,file", "场景值,二维码类型,有效时间,文件名"), "permanent", "永久码"), "temporary,7d", "临时码,168小时"),
+		"in GB18030 with its mark": "\x84\x31\x95\x33" + gbk,
 		"with Chinese kinds":       strings.ReplaceAll(strings.ReplaceAll(plain, "permanent", "永久"), "temporary", "临时"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := readSheet(writeFileOf(t, text), "jpg")
+			s, err := readSheet(writeFileOf(t, text), "jpg", "")
 			require.NoError(t, err)
 			require.Len(t, s.rows, 2)
 			assert.Equal(t, wxqrcode.Permanent(wxqrcode.SceneStr("海报-7")), s.rows[0].request)
@@ -65,9 +68,91 @@ func TestASheetIsReadAsExcelWritesIt(t *testing.T) {
 	}
 }
 
+func TestSheet_EncodingIsFoundOrAskedFor(t *testing.T) {
+	const header = "scene,kind\n"
+	for _, test := range []struct {
+		name, text, asked string
+		encoding, scene   string
+		refused           string
+	}{
+		{name: "ASCII", text: "abc", encoding: "utf-8", scene: "abc"},
+		{name: "Han in UTF-8", text: "预约", encoding: "utf-8", scene: "预约"},
+		{name: "emoji in UTF-8", text: "🎉", encoding: "utf-8", scene: "🎉"},
+		{name: "Latin with kana in UTF-8", text: "éス", encoding: "utf-8", scene: "éス"},
+		{name: "not UTF-8", text: "\xba\xa3\xb1\xa8", encoding: "gb18030", scene: "海报"},
+		{name: "four bytes of GB18030", text: "\x95\x32\x82\x36", encoding: "gb18030", scene: "𠀀"},
+		{name: "GBK that is UTF-8, too", text: "\xd4\xa4\xd4\xbc", refused: `it can be read as UTF-8 ("ԤԼ") and as GBK ("预约"); say which by --encoding`},
+		{name: "Latin in UTF-8", text: "Café", refused: `it can be read as UTF-8 ("é") and as GBK ("茅")`},
+		{name: "asked for GBK", text: "\xd4\xa4\xd4\xbc", asked: "gb18030", encoding: "gb18030", scene: "预约"},
+		{name: "asked for UTF-8", text: "ԤԼ", asked: "utf-8", encoding: "utf-8", scene: "ԤԼ"},
+		{name: "asked for UTF-8, which it is not", text: "\xba\xa3", asked: "utf-8", refused: "it is not utf-8 text"},
+		{name: "asked for GBK, which it is not", text: "\xff", asked: "gb18030", refused: "it is not gb18030 text"},
+		{name: "neither", text: "\xff", refused: "neither UTF-8, GBK nor UTF-16"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, err := readSheet(writeFileOf(t, header+test.text+",permanent\n"), "jpg", test.asked)
+			if test.refused != "" {
+				require.ErrorContains(t, err, test.refused)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, test.encoding, s.encoding)
+			assert.Equal(t, test.scene, s.rows[0].request.Scene().Key())
+		})
+	}
+	for mark, encoding := range map[string]string{"\ufeff": "utf-8", "\x84\x31\x95\x33": "gb18030"} {
+		s, err := readSheet(writeFileOf(t, mark+header+"\xd4\xa4,permanent\n"), "jpg", "")
+		require.NoError(t, err)
+		assert.Equal(t, encoding, s.encoding, "a byte order mark decides")
+	}
+	_, err := readSheet(writeFileOf(t, "\ufeff"+header+"a,permanent\n"), "jpg", "gb18030")
+	require.ErrorContains(t, err, "--encoding is gb18030, but the file begins with the byte order mark of utf-8")
+}
+
+// GBK has the 3,755 common characters, level 1 of GB 2312, at B0A1 to D7F9.
+func TestSheet_GBKIsNeverReadAsOtherCharacters(t *testing.T) {
+	var chars []string // in GBK
+	for hi := 0xB0; hi <= 0xD7; hi++ {
+		for lo := 0xA1; lo <= 0xFE; lo++ {
+			if hi < 0xD7 || lo <= 0xF9 {
+				chars = append(chars, string([]byte{byte(hi), byte(lo)}))
+			}
+		}
+	}
+	require.Len(t, chars, 3755)
+	decoded := make(map[string]string)
+	for _, c := range chars {
+		utf8, err := simplifiedchinese.GBK.NewDecoder().String(c)
+		require.NoError(t, err)
+		decoded[c] = utf8
+	}
+	firsts := chars
+	if testing.Short() {
+		firsts = chars[:100]
+	}
+	read, refused, wrong := 0, 0, 0
+	for _, first := range firsts {
+		for _, second := range chars {
+			text, _, err := decodeSheet([]byte("\n"+first+second), "")
+			switch {
+			case err != nil:
+				refused++
+			case string(text) == "\n"+decoded[first]+decoded[second]:
+				read++
+			default:
+				wrong++
+				assert.Less(t, wrong, 10, "%x is read as %q", first+second, text)
+			}
+		}
+	}
+	t.Logf("%d pairs read, %d refused, %d wrong", read, refused, wrong)
+	assert.Zero(t, wrong)
+}
+
 func TestLifetimes(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"60": time.Minute, "7d": 7 * 24 * time.Hour, "30d": wxqrcode.MaxLifetime, "720h": wxqrcode.MaxLifetime, "1h30m": 90 * time.Minute, "2592000": wxqrcode.MaxLifetime,
+		"60": time.Minute, "7d": 7 * 24 * time.Hour, "30d": wxqrcode.MaxLifetime, "720h": wxqrcode.MaxLifetime, "1h30m": 90 * time.Minute, "30天": wxqrcode.MaxLifetime, "12小时": 12 * time.Hour, "1小时30分钟": 90 * time.Minute, "60秒": time.Minute,
+		"2592000": wxqrcode.MaxLifetime,
 	} {
 		got, err := parseLifetime(text)
 		require.NoError(t, err)
@@ -84,6 +169,8 @@ func TestFaultsOfASheetAreAllNamed(t *testing.T) {
 		{"no rows", header, "no rows below the header"},
 		{"no scene", "kind\npermanent\n", "line 1, column scene: is missing"},
 		{"no kind", "scene\na\n", "line 1, column kind: is missing"},
+		{"a column twice, in two languages", "类型,scene,kind\n", `line 1, column 类型: is there twice, as "类型" and "kind"`},
+		{"a Chinese column", "场景,类型\na,b\n", "line 2, column 类型: "},
 		{"a column twice", "scene,kind,Scene\n", "line 1, column scene: is there twice"},
 		{"an empty scene", header + ",permanent,,a.jpg\n", "line 2, column scene: \"\""},
 		{"a long scene", header + strings.Repeat("海", 22) + ",permanent,,a.jpg\n", "line 2, column scene: "},
@@ -109,18 +196,18 @@ func TestFaultsOfASheetAreAllNamed(t *testing.T) {
 		{"a picture", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "save it as \"CSV UTF-8\""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := readSheet(writeFileOf(t, test.text), "jpg")
+			_, err := readSheet(writeFileOf(t, test.text), "jpg", "")
 			require.ErrorContains(t, err, test.says)
 		})
 	}
-	_, err := readSheet(writeFileOf(t, header+strings.Repeat("a,forever,,a.jpg\n", 30)), "jpg")
+	_, err := readSheet(writeFileOf(t, header+strings.Repeat("a,forever,,a.jpg\n", 30)), "jpg", "")
 	require.ErrorContains(t, err, "line 21, column kind")
 	require.ErrorContains(t, err, "and 10 more")
 	assert.NotContains(t, err.Error(), "line 22,")
 }
 
 func TestAPictureWithoutANameIsNamedAfterItsScene(t *testing.T) {
-	s, err := readSheet(writeFileOf(t, "scene,kind\na/b:c*?,permanent\n海报.,permanent\n"), "svg")
+	s, err := readSheet(writeFileOf(t, "scene,kind\na/b:c*?,permanent\n海报.,permanent\n"), "svg", "")
 	require.NoError(t, err)
 	assert.Equal(t, "a_b_c__.svg", s.rows[0].file)
 	assert.Equal(t, "海报.svg", s.rows[1].file)
@@ -131,7 +218,7 @@ func FuzzReadSheet(f *testing.F) {
 	f.Add([]byte("sep=;\nscene;kind\n\"a\";temporary\n"))
 	f.Add([]byte("\xff\xfes\x00"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		text, err := decodeSheet(raw)
+		text, _, err := decodeSheet(raw, "")
 		if err != nil {
 			return
 		}
