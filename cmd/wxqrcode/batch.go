@@ -142,6 +142,9 @@ func (b *batchCommand) read(path, format, encoding string) (err error) {
 	if b.sheet, err = readSheet(path, format, encoding); err != nil {
 		return err
 	}
+	for _, warning := range b.sheet.warnings {
+		b.warn("%s", warning)
+	}
 	alike := make(map[codeKey]int)
 	lines := make(map[wxqrcode.Scene]int)
 	kinds := make(map[string]int)

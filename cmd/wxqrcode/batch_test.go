@@ -148,6 +148,9 @@ func TestABatchTellsPeople(t *testing.T) {
 	assert.Zero(t, code)
 	assert.Contains(t, errs, `warning: line 3 has the scene "a" of line 2`)
 	assert.Contains(t, errs, "warning: 1 pictures are .jpg, which are WeChat's own: --size does not count for them")
+	code, _, errs = wxqr(t, "batch", writeFileOf(t, "scene,kind\n\u200ba,permanent\n"), "--check")
+	assert.Zero(t, code)
+	assert.Contains(t, errs, "warning: 1 scenes have invisible characters at an end")
 }
 
 func TestABadSheetSendsNothing(t *testing.T) {

@@ -45,6 +45,7 @@ type sheet struct {
 	encoding string
 	header   []string
 	rows     []row
+	warnings []string
 }
 
 // A row is a code to make.
@@ -196,6 +197,9 @@ func parseSheet(text []byte, format string) (*sheet, error) {
 		return nil, errors.New("it has no rows below the header")
 	}
 	p.checkFolders()
+	if n := len(p.trimmed); n > 0 {
+		p.sheet.warnings = append(p.sheet.warnings, fmt.Sprintf("%d scenes have invisible characters at an end, which were removed, the first in %s", n, p.trimmed[0]))
+	}
 	return &p.sheet, p.err()
 }
 
@@ -230,13 +234,15 @@ type sheetParser struct {
 	at     map[string]int // the place of each column
 	seen   map[string]int // the line of each file, as file systems without case see it
 	faults []string
+
+	trimmed []string // scenes that had invisible characters at an end
 }
 
 const wantedHeader = "the first line must name the columns: scene,kind,lifetime,file, or 场景,类型,有效期,文件"
 
 func (p *sheetParser) readHeader(cells []string) {
 	for i, name := range cells {
-		name = strings.TrimSpace(name)
+		name = trimInvisible(name)
 		p.sheet.header = append(p.sheet.header, name)
 		column, known := columnNames[strings.ToLower(name)]
 		if !known {
@@ -270,6 +276,13 @@ func (p *sheetParser) readRow(line int, cells []string) {
 		cells = append(cells, "")
 	}
 	r := row{line: line, cells: cells[:len(p.sheet.header)]}
+	for column, i := range p.at {
+		trimmed := trimInvisible(r.cells[i])
+		if column == columnScene && trimmed != r.cells[i] {
+			p.trimmed = append(p.trimmed, fmt.Sprintf("line %d: %q", line, r.cells[i]))
+		}
+		r.cells[i] = trimmed
+	}
 	request, column, err := p.request(r)
 	if err != nil {
 		p.fault(line, column, err.Error())
@@ -290,14 +303,34 @@ func (p *sheetParser) cell(r row, column string) string {
 	return ""
 }
 
-// asExcelRounds matches numbers that Excel has shown, and saved, in short.
-var asExcelRounds = regexp.MustCompile(`^[0-9](\.[0-9]+)?E\+[0-9]+$`)
+// asExcelRounds matches numbers that Excel, or another program, has shown and saved in short.
+var asExcelRounds = regexp.MustCompile(`^[+-]?[0-9]+([.,][0-9]+)?[Ee][+-][0-9]+$`)
+
+// isInvisible reports whether r has no width: zero-width spaces, byte order marks, soft hyphens and
+// controls of the direction of writing. They are copied with text from chats and documents, and make
+// two scenes of one. U+200D, which joins emoji, is not one of them.
+func isInvisible(r rune) bool {
+	switch r {
+	case 0x00AD, 0x061C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF:
+		return true
+	}
+	return 0x202A <= r && r <= 0x202E || 0x2066 <= r && r <= 0x2069
+}
+
+func trimInvisible(s string) string {
+	return strings.TrimFunc(s, func(r rune) bool { return isInvisible(r) || unicode.IsSpace(r) })
+}
 
 // request reads what code the row wants. If it cannot, it names the column.
 func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, err error) {
 	scene, lifetime := p.cell(r, columnScene), p.cell(r, columnLifetime)
 	if asExcelRounds.MatchString(scene) {
 		return request, columnScene, fmt.Errorf("%q is a number that Excel has rounded; format the column as text", scene)
+	}
+	for _, r := range scene {
+		if isInvisible(r) {
+			return request, columnScene, fmt.Errorf("%q has the invisible character %U inside; remove it", scene, r)
+		}
 	}
 	switch kind := strings.ToLower(p.cell(r, columnKind)); kind {
 	case "permanent", "永久", "永久码":

@@ -46,6 +46,8 @@ func TestASheetIsReadAsExcelWritesIt(t *testing.T) {
 		"in UTF-16, big-endian":    big,
 		"with empty lines":         strings.ReplaceAll(plain, "\n", "\n,,,,\n\n"),
 		"with blanks":              strings.ReplaceAll(plain, "login", " login\u00a0"),
+		"with invisible headers":   "\ufeff" + strings.Replace(plain, "scene,kind", "\u200bscene\ufeff,\u2060kind", 1),
+		"with invisible ends":      strings.ReplaceAll(plain, "login,temporary,7d,b.svg", "\u202a\u200b login\u00ad\u2069,temporary\u200b,\u200e7d,b.svg\ufeff"),
 		"with short rows":          strings.ReplaceAll(plain, "b.svg,\n", "b.svg\n"),
 		"with long rows":           strings.ReplaceAll(plain, "b.svg,\n", "b.svg,,,\n"),
 		"with other capitals":      strings.ReplaceAll(strings.ReplaceAll(plain, "scene,kind", " Scene ,KIND"), "permanent", "Permanent"),
@@ -65,6 +67,20 @@ func TestASheetIsReadAsExcelWritesIt(t *testing.T) {
 			assert.Equal(t, "南京, 路", s.rows[0].cells[4])
 			assert.Empty(t, s.rows[1].cells[4])
 		})
+	}
+}
+
+func TestSheet_InvisibleCharacters(t *testing.T) {
+	s, err := readSheet(writeFileOf(t, "scene,kind,shop\n\u200ba\ufeff,permanent,\u200bx\nb,permanent,y\n\u2066c\u2069,permanent,z\n"), "jpg", "")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "permanent", "\u200bx"}, s.rows[0].cells, "the other columns are carried through")
+	assert.Equal(t, []string{`2 scenes have invisible characters at an end, which were removed, the first in line 2: "\u200ba\ufeff"`}, s.warnings)
+
+	for _, scene := range []string{"👨\u200d👩\u200d👧", "❤\ufe0f", "3e8", "1E5", "2E-", "v1.2-e+5"} {
+		s, err := readSheet(writeFileOf(t, "scene,kind\n"+scene+",permanent\n"), "jpg", "")
+		require.NoError(t, err)
+		assert.Equal(t, scene, s.rows[0].request.Scene().Key())
+		assert.Empty(t, s.warnings)
 	}
 }
 
@@ -175,6 +191,13 @@ func TestFaultsOfASheetAreAllNamed(t *testing.T) {
 		{"an empty scene", header + ",permanent,,a.jpg\n", "line 2, column scene: \"\""},
 		{"a long scene", header + strings.Repeat("海", 22) + ",permanent,,a.jpg\n", "line 2, column scene: "},
 		{"a rounded scene", header + "1.23E+10,permanent,,a.jpg\n", "Excel has rounded"},
+		{"a rounded scene of another program", header + "1.2345678901234568e+18,permanent,,a.jpg\n", "Excel has rounded"},
+		{"a rounded scene with a sign", header + "-1.2E+10,permanent,,a.jpg\n", "Excel has rounded"},
+		{"a rounded small scene", header + "\"1,2E-05\",permanent,,a.jpg\n", "Excel has rounded"},
+		{"an invisible character", header + "a\u200bb,permanent,,a.jpg\n", `line 2, column scene: "a\u200bb" has the invisible character U+200B inside`},
+		{"a byte order mark", header + "a\ufeffb,permanent,,a.jpg\n", "the invisible character U+FEFF"},
+		{"a soft hyphen", header + "a\u00ad海,permanent,,a.jpg\n", "the invisible character U+00AD"},
+		{"a bidirectional control", header + "a\u202eb,permanent,,a.jpg\n", "the invisible character U+202E"},
 		{"a kind", header + "a,forever,,a.jpg\n", `line 2, column kind: "forever" is neither permanent nor temporary`},
 		{"no lifetime", header + "a,temporary,,a.jpg\n", "line 2, column lifetime: is empty"},
 		{"a lifetime too much", header + "a,permanent,7d,a.jpg\n", `line 2, column lifetime: "7d": a permanent code has no lifetime`},
