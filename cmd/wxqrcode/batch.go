@@ -41,8 +41,9 @@ Files as Excel writes them are read: with commas, semicolons or tabs, in UTF-8, 
 with a byte order mark. Some short files are both UTF-8 and GBK: name the encoding by --encoding then.
 --check prints the encoding and the first scenes. All rows are checked before anything is sent.
 
-The folder gets the pictures and result.csv: all columns, and ticket, url, expires_at and error. If the
-run is stopped, by whatever, run the same command again: it goes on where it was, makes no code again
+The folder gets the pictures and result.csv: all columns, and ticket, url, expires_at and error; what a
+spreadsheet would take for a formula has an apostrophe in front, which is removed if the file is read as
+a sheet. If the run is stopped, by whatever, run the same command again: it goes on where it was, makes no code again
 that it had recorded, and what failed is tried again. A picture that you delete, or want drawn in another
 way, is made again. result.csv is written at the end of a run. What it remembers is in the folder's
 ` + stateFolder + `.`,

@@ -312,6 +312,52 @@ func TestTheUsersOwnColumnsAreCarriedThrough(t *testing.T) {
 	}
 }
 
+func TestBatch_ResultHasNoFormulas(t *testing.T) {
+	server := newServer(t)
+	folder := t.TempDir()
+	scenes := []string{"=1+1", "+86", "-5", "@a", "＝1", "＋1", "－1", "＠1", "a;=1", "'=1", "''=1", "'a", "a=b-c", "a;'=1;+2;b"}
+	escaped := []string{"'=1+1", "'+86", "'-5", "'@a", "'＝1", "'＋1", "'－1", "'＠1", "a;'=1", "''=1", "'''=1", "'a", "a=b-c", "a;''=1;'+2;b"}
+	shops := []string{"=cmd|' /C calc'!A0", "\a1", "a\t=1", "\u202e", "'"}
+	var sheet strings.Builder
+	out := csv.NewWriter(&sheet)
+	require.NoError(t, out.Write([]string{"scene", "kind", "file", "=shop"}))
+	for i, scene := range scenes {
+		require.NoError(t, out.Write([]string{scene, "permanent", fmt.Sprint(i, ".svg"), shops[i%len(shops)]}))
+	}
+	out.Flush()
+	input := writeFileOf(t, sheet.String())
+	for range 2 {
+		code, r, errs := runBatch(t, input, "--out", folder)
+		require.Zero(t, code, errs)
+		assert.Equal(t, len(scenes), r.Made+r.Earlier)
+		assert.Equal(t, len(scenes), server.Calls("qrcode/create"), "the scenes of result.csv are those of the sheet")
+		for i, row := range readResult(t, folder) {
+			assert.Equal(t, escaped[i], row["scene"])
+			assert.Equal(t, []string{"'=cmd|' /C calc'!A0", "'\a1", "a\t'=1", "\u202e", "'"}[i%len(shops)], row["'=shop"])
+		}
+		input = filepath.Join(folder, resultFile)
+	}
+	// In a sheet of the user's own an apostrophe is one.
+	s, err := readSheet(writeFileOf(t, "scene,kind\n'=1,permanent\n"), "svg", "")
+	require.NoError(t, err)
+	assert.Equal(t, "'=1", s.rows[0].request.Scene().Key())
+}
+
+func FuzzEscapeCells(f *testing.F) {
+	for _, cell := range []string{"=1", "'=1", "\t=1", ";;''=", "a;\t'@", "＝"} {
+		f.Add(cell)
+	}
+	f.Fuzz(func(t *testing.T, cell string) {
+		cell = strings.ToValidUTF8(cell, "")
+		escaped := escapeCells([]string{cell})
+		for _, part := range strings.FieldsFunc(escaped[0], func(r rune) bool { return r == ';' || r == '\t' }) {
+			require.NotContains(t, "=+-@＝＋－＠\r\n", string([]rune(part)[0]))
+		}
+		unescapeCells(escaped)
+		require.Equal(t, cell, escaped[0])
+	})
+}
+
 func TestBatch_InterruptedWhenComplete(t *testing.T) {
 	newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, 3, ".svg")
@@ -425,6 +471,20 @@ func TestAJournalThatEndsInHalfALineIsGoneOnWith(t *testing.T) {
 	assert.Equal(t, exitFailure, code)
 	assert.Contains(t, errs, "line 1 cannot be read; move the file away")
 	assert.Equal(t, before, server.Calls("qrcode/create"))
+}
+
+func TestJournal_LongLines(t *testing.T) {
+	folder := t.TempDir()
+	key := codeKey{scene: "a"}
+	code := wxqrcode.QRCode{Ticket: "gQ", URL: "http://weixin.qq.com/q/" + strings.Repeat("x", 1<<20)}
+	j, err := openJournal(folder, "wx1")
+	require.NoError(t, err)
+	require.NoError(t, j.recordCode(key, &code))
+	require.NoError(t, j.close())
+	j, err = openJournal(folder, "wx1")
+	require.NoError(t, err)
+	assert.Equal(t, &code, j.code(key))
+	require.NoError(t, j.close())
 }
 
 func TestAnInterruptedBatchRecordsWhatWasOnItsWay(t *testing.T) {

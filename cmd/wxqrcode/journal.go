@@ -111,14 +111,12 @@ func (j *journal) begin(state, account string) (err error) {
 	return nil
 }
 
-const maxEntry = 64 << 10 // bytes
-
 // read takes in what earlier runs wrote.
 func (j *journal) read(account string) error {
-	lines := bufio.NewReaderSize(j.file, maxEntry)
+	lines := bufio.NewReader(j.file)
 	whole := int64(0) // bytes
 	for n := 0; ; n++ {
-		line, err := lines.ReadSlice('\n')
+		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) { // half a line, or none
 			break
 		}

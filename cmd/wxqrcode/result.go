@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/seed-0142d113/wxqrcode"
 )
@@ -22,9 +24,9 @@ func (b *batchCommand) writeResult() error {
 		}
 		out := csv.NewWriter(w)
 		header, keep := b.resultHeader()
-		_ = out.Write(header) // Error tells
+		_ = out.Write(escapeCells(header)) // Error tells
 		for _, i := range b.items {
-			_ = out.Write(i.result(header, keep))
+			_ = out.Write(escapeCells(i.result(header, keep)))
 		}
 		out.Flush()
 		return out.Error()
@@ -58,11 +60,11 @@ func (s *sheet) ownColumns() int {
 	return len(s.header)
 }
 
+// isResult reports whether the sheet is the result of an earlier run.
+func (s *sheet) isResult() bool { return s.ownColumns() < len(s.header) }
+
 // hasTicket reports whether an earlier result has the ticket of the row.
-func (s *sheet) hasTicket(r row) bool {
-	n := s.ownColumns()
-	return n < len(s.header) && r.cells[n] != ""
-}
+func (s *sheet) hasTicket(r row) bool { return s.isResult() && r.cells[s.ownColumns()] != "" }
 
 func fileColumn(header []string) int {
 	return slices.IndexFunc(header, func(name string) bool { return columnNames[strings.ToLower(name)] == columnFile })
@@ -92,4 +94,51 @@ func (i *item) result(header []string, keep []int) []string {
 		failure = plain(wxqrcode.ErrNotAttempted)
 	}
 	return append(cells, ticket, url, expires, failure)
+}
+
+// escapeCells returns cells of which a spreadsheet takes none for a formula: an apostrophe is put
+// before what could begin one. See https://owasp.org/www-community/attacks/CSV_Injection.
+func escapeCells(cells []string) []string {
+	escaped := make([]string, len(cells))
+	for i, cell := range cells {
+		var b strings.Builder
+		starts := true
+		for at, r := range cell {
+			if starts && startsFormula(cell[at:]) {
+				b.WriteByte('\'')
+			}
+			b.WriteRune(r)
+			starts = endsCell(r)
+		}
+		escaped[i] = b.String()
+	}
+	return escaped
+}
+
+// unescapeCells undoes escapeCells, in place.
+func unescapeCells(cells []string) {
+	for i, cell := range cells {
+		var b strings.Builder
+		starts := true
+		for at, r := range cell {
+			if starts && r == '\'' && startsFormula(cell[at:]) {
+				starts = false
+				continue
+			}
+			b.WriteRune(r)
+			starts = endsCell(r)
+		}
+		cells[i] = b.String()
+	}
+}
+
+// endsCell reports whether some spreadsheets end a cell at r: which separator they take depends on
+// the system's language.
+func endsCell(r rune) bool { return r == ';' || r == '\t' }
+
+// startsFormula reports whether s could be a formula, also behind apostrophes: escaping is undone
+// unambiguously that way.
+func startsFormula(s string) bool {
+	r, size := utf8.DecodeRuneInString(strings.TrimLeft(s, "'"))
+	return size > 0 && (unicode.IsControl(r) || strings.ContainsRune("=+-@＝＋－＠", r))
 }

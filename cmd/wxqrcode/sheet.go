@@ -254,6 +254,9 @@ func (p *sheetParser) readHeader(cells []string) {
 		}
 		p.at[column] = i
 	}
+	if p.sheet.isResult() {
+		unescapeCells(p.sheet.header)
+	}
 	for _, name := range []string{columnScene, columnKind} {
 		if _, ok := p.at[name]; !ok {
 			p.fault(1, name, "is missing; "+wantedHeader)
@@ -276,6 +279,9 @@ func (p *sheetParser) readRow(line int, cells []string) {
 		cells = append(cells, "")
 	}
 	r := row{line: line, cells: cells[:len(p.sheet.header)]}
+	if p.sheet.isResult() {
+		unescapeCells(r.cells)
+	}
 	for column, i := range p.at {
 		trimmed := trimInvisible(r.cells[i])
 		if column == columnScene && trimmed != r.cells[i] {
