@@ -6,14 +6,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -64,7 +67,16 @@ Exit codes:
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		if cmd == root { // of a mistyped command no flag is known
+			if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
+				return err
+			}
+		}
+		suggestion := ""
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			suggestion = suggest(flagNames(cmd), strings.TrimLeft(unknown.GetSpecifiedName(), "-"), "--")
+		}
+		return usageError{fmt.Errorf("%w; see %s --help%s", err, cmd.CommandPath(), suggestion)}
 	})
 	a.addFlags(root.PersistentFlags())
 	root.AddCommand(
@@ -100,8 +112,32 @@ func asUsageErrors(cmd *cobra.Command) {
 			return nil
 		}
 		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%w; it is used as %q; see %s --help", err, cmd.UseLine(), cmd.CommandPath())}
+			suggestion := ""
+			if len(args) > 0 {
+				suggestion = suggest(cmd, args[0], "")
+			}
+			return usageError{fmt.Errorf("%w; it is used as %q; see %s --help%s", err, cmd.UseLine(), cmd.CommandPath(), suggestion)}
 		}
 		return nil
 	}
+}
+
+// suggest returns what cobra finds similar to name among the subcommands of parent.
+func suggest(parent *cobra.Command, name, prefix string) string {
+	parent.SuggestionsMinimumDistance = 2 // cobra's default, which SuggestionsFor does not set
+	similar := parent.SuggestionsFor(name)
+	if len(similar) == 0 {
+		return ""
+	}
+	return ". Did you mean this? " + prefix + strings.Join(similar, ", "+prefix)
+}
+
+// flagNames returns the names of the flags of cmd as commands: cobra finds similar names among
+// commands only.
+func flagNames(cmd *cobra.Command) *cobra.Command {
+	names := new(cobra.Command)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		names.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+	})
+	return names
 }

@@ -129,7 +129,7 @@ func TestRun_WrongArguments(t *testing.T) {
 		{"create a --permanent --out a.jpg --logo x.png --size 5", "read the logo"},
 		{"create a --permanent --out a.jpg --size 500", "--size counts for a .png or .svg only"},
 		{"create a --permanent --out /nonexistent/a.svg", "there is no folder /nonexistent for the picture"},
-		{"create a --permanent --nonsense", "unknown flag: --nonsense; see wxqrcode create --help"},
+		{"create a --permanent --nonsense", "unknown flag: --nonsense; see wxqrcode create --help\n"},
 		{"image", `accepts 1 arg(s), received 0; it is used as "wxqrcode image TICKET`},
 		{"image gQH", "say by --out where the picture goes"},
 		{"image gQH --out - --json", "has no place"},
@@ -146,6 +146,11 @@ func TestRun_WrongArguments(t *testing.T) {
 		{"render u --out x.gif", "must end in"},
 		{"render --ticket nonsense --out x.png", "ticket"},
 		{"nonsense", "unknown command"},
+		{"creat a --permanent --sandbox", "Did you mean this? create\n"},
+		{"batc", "Did you mean this? batch\n"},
+		{"create a --permnent", "unknown flag: --permnent; see wxqrcode create --help. Did you mean this? --permanent\n"},
+		{"create a --sandbx", "Did you mean this? --sandbox\n"},
+		{"listen --stat-addr x", "Did you mean this? --stats-addr\n"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			code, out, errs := wxqr(t, strings.Fields(test.args)...)
