@@ -42,8 +42,8 @@ func parseSystems(names string) ([]system, error) {
 	return parsed, nil
 }
 
-// binaries builds the program for each system and writes an archive of each, and their
-// SHA256SUMS, into a folder, which it makes. It returns the names of the archives. Their
+// binaries builds the program for each system and writes an archive of each, with the licenses of
+// what is linked into it, and their SHA256SUMS, into a folder, which it makes. It returns the names of the archives. Their
 // version is the one that Go stamps, from the tag of the commit that is checked out; if one
 // is wanted, any other is an error.
 //
@@ -72,7 +72,11 @@ func binaries(ctx context.Context, root place, out, want string, systems []syste
 			return nil, fmt.Errorf("building for %s: the version is %s, not %s; is %s checked out, and nothing changed?",
 				s, b.version, want, tagOf(program, want))
 		}
-		name, data, err := b.archive(documents)
+		licenses, err := readLicenses(ctx, programFor(root, s))
+		if err != nil {
+			return nil, fmt.Errorf("collecting licenses for %s: %w", s, err)
+		}
+		name, data, err := b.archive(append(slices.Clone(documents), licenses))
 		if err != nil {
 			return nil, fmt.Errorf("packing for %s: %w", s, err)
 		}
@@ -106,14 +110,18 @@ type binary struct {
 	commit  time.Time
 }
 
-func build(ctx context.Context, root place, path string, s system) (binary, error) {
-	at := root.in(program).with(
+// programFor is where the program is built for a system.
+func programFor(root place, s system) place {
+	return root.in(program).with(
 		"GOWORK=off",
 		"CGO_ENABLED=0", "GOOS="+s.os, "GOARCH="+s.arch,
 		"GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off", // the caller's would make other bytes
 		"GOFLAGS=",
 	)
-	if err := at.do(ctx, "go", "build", "-trimpath", "-buildvcs=true", "-o", path, "."); err != nil {
+}
+
+func build(ctx context.Context, root place, path string, s system) (binary, error) {
+	if err := programFor(root, s).do(ctx, "go", "build", "-trimpath", "-buildvcs=true", "-o", path, "."); err != nil {
 		return binary{}, err
 	}
 	data, err := os.ReadFile(path)
