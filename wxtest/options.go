@@ -5,6 +5,17 @@ import "time"
 // An Option configures [NewServer]. A nil Option is ignored.
 type Option func(*config)
 
+// WithAppID sets the AppID of the account, for a program that is configured for
+// another account than the server makes up. An empty one means the default, a
+// random AppID.
+func WithAppID(appID string) Option {
+	return func(c *config) {
+		if appID != "" {
+			c.appID = appID
+		}
+	}
+}
+
 // WithTokenLifetime sets the lifetime of access tokens. The default is that of
 // WeChat, 7,200 s. The previous and the new token overlap for 5 minutes, or for
 // a fifth of a shorter lifetime. expires_in has whole seconds, rounded down,
@@ -73,6 +84,7 @@ func WithRealisticTickets() Option {
 
 // config is what options set.
 type config struct {
+	appID         string
 	tokenLifetime time.Duration
 	pushTimeout   time.Duration
 	now           func() time.Time
@@ -83,5 +95,5 @@ type config struct {
 }
 
 func defaultConfig() config {
-	return config{tokenLifetime: 7200 * time.Second, pushTimeout: 5 * time.Second, now: time.Now}
+	return config{appID: "wx" + randomHex(16), tokenLifetime: 7200 * time.Second, pushTimeout: 5 * time.Second, now: time.Now}
 }

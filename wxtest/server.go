@@ -77,8 +77,8 @@ const maxBody = 1 << 20
 // prints it redacted.
 type Server struct {
 	config
-	appID, appSecret string
-	account          string // ToUserName of pushes: gh_…
+	appSecret string
+	account   string // ToUserName of pushes: gh_…
 
 	http    *httptest.Server
 	client  *http.Client // for clients of the server
@@ -105,7 +105,6 @@ type Server struct {
 func NewServer(opts ...Option) *Server {
 	s := &Server{
 		config:    defaultConfig(),
-		appID:     "wx" + randomHex(16),
 		appSecret: randomHex(32),
 		account:   "gh_" + randomHex(12),
 		client:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
@@ -146,7 +145,8 @@ func (s *Server) Close() {
 // "http://127.0.0.1:41234", for the API and for images.
 func (s *Server) URL() string { return s.http.URL }
 
-// AppID returns the AppID of the account: "wx" and 16 hexadecimal digits.
+// AppID returns the AppID of the account: "wx" and 16 hexadecimal digits, or the
+// one of [WithAppID].
 func (s *Server) AppID() string { return s.appID }
 
 // AppSecret returns the secret of the account: 32 hexadecimal digits.

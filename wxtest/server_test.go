@@ -17,6 +17,14 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
+func TestNewServer_WithAppID(t *testing.T) {
+	const appID = "wx0123456789abcdef"
+	srv := newServer(t, wxtest.WithAppID(appID))
+	assert.Equal(t, appID, srv.AppID())
+	assert.Equal(t, "door", sceneOf(t, srv, create(t, srv, someCode).Ticket), "tokens and pushes are of that account")
+	assert.NotEmpty(t, newServer(t, wxtest.WithAppID("")).AppID())
+}
+
 func TestNewServer_HasNewAccount(t *testing.T) {
 	a, b := newServer(t), newServer(t)
 	assert.Regexp(t, `^http://127\.0\.0\.1:\d+$`, a.URL())
