@@ -125,16 +125,17 @@ func (a *app) account() (account, error) {
 			c.Secret = fromFile.Secret
 		}
 	}
-	missing := ""
-	switch {
-	case c.AppID == "":
-		missing = envAppID + " (the account's AppID)"
-	case c.Secret == "":
-		missing = envSecret + " (the account's AppSecret)"
-	default:
+	var missing []string
+	if c.AppID == "" {
+		missing = append(missing, envAppID+" (the account's AppID)")
+	}
+	if c.Secret == "" {
+		missing = append(missing, envSecret+" (the account's AppSecret)")
+	}
+	if missing == nil {
 		return c, nil
 	}
-	return account{}, missingError{fmt.Errorf("no credentials: set %s, or name a file by --credentials; or try --sandbox, without an account", missing)}
+	return account{}, missingError{fmt.Errorf("no credentials: set %s, or name a file by --credentials; or try --sandbox, without an account", strings.Join(missing, " and "))}
 }
 
 const maxAccountFile = 64 << 10

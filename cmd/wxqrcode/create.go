@@ -77,7 +77,11 @@ func (c *createCommand) request(args []string) (r wxqrcode.Request, err error) {
 		}
 		r = wxqrcode.Temporary(scene, lifetime)
 	}
-	return r, r.Validate()
+	err = r.Validate()
+	if e, ok := errors.AsType[*wxqrcode.ValidationError](err); ok && e.Field == "lifetime" {
+		e.Value = c.lifetime // not in hours
+	}
+	return r, err
 }
 
 func (c *createCommand) scene(args []string) (wxqrcode.Scene, error) {

@@ -28,6 +28,7 @@ func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "w
 // identifiers replaces Go identifiers in texts that are not of an exported error
 // type.
 var identifiers = strings.NewReplacer(
+	"malformed ticket: ", "it is not a ticket: ",
 	"wxqrcode: ", "", "scanstats: ", "", "wxtest: ", "",
 	"set EncodingAESKey and AppID in callback.Config", "set "+envAESKey+" and "+envAppID,
 	"set AllowPlain", "use --allow-plain",

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -183,6 +184,9 @@ func (l *listenCommand) runSandbox(show *show, asJSON bool) error {
 	return l.serve(show, server, box.page)
 }
 
+// wrongPathInterval is how many seconds pass at least between two warnings of requests to a wrong path.
+const wrongPathInterval = 10
+
 // open starts to listen, and prints the header of the table.
 func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*site, error) {
 	events := eventPrinter{show: show, json: asJSON, full: l.full}
@@ -191,12 +195,18 @@ func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*sit
 	if err != nil {
 		return nil, fmt.Errorf("the callback: %w", err)
 	}
+	var warnedAt atomic.Int64 // in seconds
 	server, err := openSite("--addr", l.addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != l.path { // and no ServeMux, to which some paths are patterns
-			http.NotFound(w, r)
+		if r.URL.Path == l.path { // and no ServeMux, to which some paths are patterns
+			handler.ServeHTTP(w, r)
 			return
 		}
-		handler.ServeHTTP(w, r)
+		// The URL at mp.weixin.qq.com may be wrong; but anybody can send requests, so not each is logged.
+		now, last := time.Now().Unix(), warnedAt.Load()
+		if now-last >= wrongPathInterval && warnedAt.CompareAndSwap(last, now) {
+			show.log.WarnContext(r.Context(), "a request to a path that is not the callback's", "path", r.URL.Path, "callback", l.path)
+		}
+		http.NotFound(w, r)
 	}))
 	if err != nil {
 		return nil, err

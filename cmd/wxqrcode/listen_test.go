@@ -283,8 +283,13 @@ func TestListenGoesOnWithThePreviousKey(t *testing.T) {
 	assert.Contains(t, l.stdout.String(), "old")
 	assert.Contains(t, l.stdout.String(), "new")
 
-	status, _ := call(t, http.MethodGet, strings.TrimSuffix(address, "/%E5%BE%AE%E4%BF%A1")+"/other", nil)
-	assert.Equal(t, http.StatusNotFound, status)
+	for range 3 {
+		status, _ := call(t, http.MethodGet, strings.TrimSuffix(address, "/%E5%BE%AE%E4%BF%A1")+"/other?signature=secret", nil)
+		assert.Equal(t, http.StatusNotFound, status)
+	}
+	l.stderr.await(t, "level=WARN msg=\"a request to a path that is not the callback's\" path=/other callback=/微信\n")
+	assert.Zero(t, l.stop())
+	assert.Equal(t, 1, strings.Count(l.stderr.String(), "path=/other"), "not each is logged")
 }
 
 func TestListen_InvalidInput(t *testing.T) {

@@ -112,7 +112,9 @@ func TestRun_WrongArguments(t *testing.T) {
 		{"create 0 --number --lifetime 1h", "the scene must be 1 to 4294967295"},
 		{"create 100001 --number --permanent", "the scene must be 1 to 100000 in a permanent code; without --number it is a text"},
 		{"create a --lifetime soon", `the lifetime "soon" is not a duration`},
-		{"create a --lifetime 31d", `--lifetime must be 1s to 720h0m0s (30 days), got "744h0m0s"`},
+		{"create a --lifetime 31d", `--lifetime must be 1s to 720h0m0s (30 days), got "31d"`},
+		{"create a --lifetime 45d", `--lifetime must be 1s to 720h0m0s (30 days), got "45d"`},
+		{"create a --lifetime 0s", `got "0s"`},
 		{"create a --lifetime 99999999999999999999d", "is not a duration"},
 		{"create a --lifetime 4294967295d", "(30 days)"},
 		{"create a --lifetime 0", "(30 days)"},
@@ -138,13 +140,13 @@ func TestRun_WrongArguments(t *testing.T) {
 		{"image https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=gQH --out x.jpg", "the ticket must be as WeChat returned it, but it is a URL"},
 		{"create a --permanent --api-url ftp://host", "--api-url must be http or https"},
 		{"image gQH --out x.jpg --api-url ftp://host", "--api-url must be http or https"},
-		{"inspect nonsense", "ticket"},
+		{"inspect foo", `"foo": it is not a ticket: `},
 		{"inspect gQH%3D%3D", "it is URL-escaped"},
 		{"render --out x.png", "give either a URL or --ticket"},
 		{"render u --ticket t --out x.png", "give either a URL or --ticket"},
 		{"render u", "say by --out"},
 		{"render u --out x.gif", "must end in"},
-		{"render --ticket nonsense --out x.png", "ticket"},
+		{"render --ticket foo --out x.png", `"foo": it is not a ticket: `},
 		{"nonsense", "unknown command"},
 		{"creat a --permanent --sandbox", "Did you mean this? create\n"},
 		{"batc", "Did you mean this? batch\n"},
@@ -326,4 +328,35 @@ func TestCredentialsComeFromAPrivateFile(t *testing.T) {
 	assert.Zero(t, code, errs)
 	_, out, _ := wxqr(t, "create", "--help")
 	assert.NotContains(t, out, file, "the environment does not show")
+}
+
+func TestRun_MissingCredentialsAreNamedTogether(t *testing.T) {
+	clearCallbackEnv(t)
+	for _, test := range []struct{ appID, secret, says string }{
+		{"", "", "set " + envAppID + " (the account's AppID) and " + envSecret + " (the account's AppSecret), or"},
+		{"", "secret", "set " + envAppID + " (the account's AppID), or"},
+		{"wx1", "", "set " + envSecret + " (the account's AppSecret), or"},
+	} {
+		t.Setenv(envAppID, test.appID)
+		t.Setenv(envSecret, test.secret)
+		code, _, errs := wxqr(t, "create", "a", "--permanent")
+		assert.Equal(t, exitAccount, code)
+		assert.Contains(t, errs, test.says)
+	}
+}
+
+func TestRender_WarnsOfOtherContent(t *testing.T) {
+	for content, warns := range map[string]bool{
+		"http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI":  false,
+		"HTTPS://Weixin.QQ.com/q/02d4osPG52zESDf-iUu_": false,
+		"http://weixin.qq.com/q/":                      true,
+		"http://weixin.qq.com/r/kZgfwMTm72WWPkovabbI":  true,
+		"http://weixin.qq.com.evil.example/q/x":        true,
+		"poster-7":                                     true,
+	} {
+		code, out, errs := wxqr(t, "render", content, "--out", filepath.Join(t.TempDir(), "a.svg"))
+		assert.Zero(t, code)
+		assert.Contains(t, out, "a.svg: ")
+		assert.Equal(t, warns, strings.Contains(errs, "warning: \""+content+"\" is not the URL of a WeChat code"), "%s: %s", content, errs)
+	}
 }

@@ -2,12 +2,17 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-0142d113/wxqrcode"
 )
+
+// codeURL matches the URLs that WeChat gives for codes.
+var codeURL = regexp.MustCompile(`^(?i:https?://weixin\.qq\.com)/q/[^/?#]+$`)
 
 func newRenderCommand(a *app) *cobra.Command {
 	var p pictureFlags
@@ -45,6 +50,9 @@ Two colours must differ enough for a phone to read them; a logo must leave enoug
 			}
 			if err := p.draw(io.Discard, url); err != nil {
 				return usageError{err}
+			}
+			if !codeURL.MatchString(url) {
+				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: %q is not the URL of a WeChat code, such as http://weixin.qq.com/q/…: a scan of the image pushes no event\n", url)
 			}
 			if err := writeFile(p.out, func(w io.Writer) error { return p.draw(w, url) }); err != nil {
 				return err

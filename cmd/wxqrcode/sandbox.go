@@ -29,8 +29,9 @@ a phone: a new follower scans it, or one who followed before. So a front end can
 account and no phone.
 
 With --callback it pushes the events of those scans to that URL, as WeChat does, and shows what came
-back. The push's Token and EncodingAESKey are taken from ` + envToken + ` and ` + envAESKey + ` if they
-are set, else made up; they are printed too. In plain mode there is no key.
+back. The push's Token and EncodingAESKey, and the account's AppID, are taken from ` + envToken + `,
+` + envAESKey + ` and ` + envAppID + ` if they are set, so that a program works with the settings
+that it has; else they are made up. They are printed too. In plain mode there is no key.
 
 It prints lines for a shell first, then a line for each scan. With --json the first line is an
 object with api_url, appid, secret, token, aes_key, callback, mode, push and page, and each scan is
@@ -140,6 +141,9 @@ func (c *sandboxCommand) config() wxtest.CallbackConfig {
 
 func (c *sandboxCommand) options() []wxtest.Option {
 	options := []wxtest.Option{wxtest.WithTokenLifetime(c.tokenLifetime)}
+	if c.callback != "" {
+		options = append(options, wxtest.WithAppID(os.Getenv(envAppID)))
+	}
 	if c.freshRetries {
 		options = append(options, wxtest.WithFreshRetries())
 	}
@@ -206,7 +210,7 @@ func (s *sandbox) check() error {
 		OnEvent: func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil },
 	})
 	if err != nil {
-		return fmt.Errorf("no callback can work with what %s and %s hold: %w", envToken, envAESKey, err)
+		return fmt.Errorf("no callback can work with what %s, %s and %s hold: %w", envToken, envAESKey, envAppID, err)
 	}
 	return nil
 }

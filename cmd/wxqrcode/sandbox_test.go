@@ -165,6 +165,35 @@ func TestTheSandboxTellsItsScansInJSON(t *testing.T) {
 	assert.Equal(t, "the code has expired, or never was", got[2].Error)
 }
 
+func TestSandbox_PushesToAProgramWithSettingsOfItsOwn(t *testing.T) {
+	for _, mode := range []string{"plain", "compatible", "secure"} {
+		t.Run(mode, func(t *testing.T) {
+			clearCallbackEnv(t)
+			t.Setenv(envToken, "mine")
+			t.Setenv(envAppID, "wx0123456789abcdef")
+			if mode != "plain" {
+				t.Setenv(envAESKey, "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")
+			}
+			listens := startCommand(t, "listen", "--addr", "127.0.0.1:0")
+			address := listens.stderr.await(t, `Listening on (\S+)\.`)
+			box := startCommand(t, "sandbox", "--addr", "127.0.0.1:0", "--mode", mode, "--callback", address)
+			page := box.export(t)
+			assert.Equal(t, "wx0123456789abcdef", os.Getenv(envAppID))
+			code, _, errs := wxqr(t, "create", "desk-7", "--lifetime", "1h")
+			require.Zero(t, code, errs)
+			press(t, page, ticketsOn(t, page)[0], "new")
+			box.stdout.await(t, "subscribe desk-7 by .*: answered 200")
+			listens.stdout.await(t, "subscribe +desk-7")
+		})
+	}
+	t.Run("without a callback", func(t *testing.T) {
+		clearCallbackEnv(t)
+		t.Setenv(envAppID, "wx0123456789abcdef")
+		startCommand(t, "sandbox", "--addr", "127.0.0.1:0").export(t)
+		assert.NotEqual(t, "wx0123456789abcdef", os.Getenv(envAppID))
+	})
+}
+
 func TestWithoutACallbackAButtonTellsHowToGiveOne(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
