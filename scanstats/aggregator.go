@@ -1,6 +1,6 @@
 package scanstats
 
-// A kind is what an event is.
+// A kind is the kind of an event.
 type kind byte
 
 // The kinds, in the order of events in one second.
@@ -20,7 +20,7 @@ func (k kind) isSummary() bool { return k < follow }
 type entry struct {
 	kind   kind
 	at     int64 // Unix seconds
-	person person
+	person personHash
 	id     eventID // none for forget
 	scene  string  // empty for none
 }
@@ -29,7 +29,7 @@ type entry struct {
 type aggregator struct {
 	zone    zone
 	sceneID map[string]sceneID
-	persons map[person]*personState
+	persons map[personHash]*personState
 
 	hours  map[hourKey]*counts
 	days   map[dayKey]*dayCounts
@@ -55,7 +55,7 @@ type (
 	counts    struct{ scans, newFollowers, uniqueUsers, unfollows int64 }
 	dayCounts struct {
 		counts
-		left [3]int64 // of the new followers of the day, who unfollowed within retentionDays
+		unfollowed [3]int64 // of the new followers of the day, who unfollowed within retentionDays
 	}
 )
 
@@ -68,7 +68,7 @@ type personState struct{ stored, current history }
 
 func newAggregator(z zone) *aggregator {
 	return &aggregator{
-		zone: z, sceneID: make(map[string]sceneID), persons: make(map[person]*personState),
+		zone: z, sceneID: make(map[string]sceneID), persons: make(map[personHash]*personState),
 		hours: make(map[hourKey]*counts), days: make(map[dayKey]*dayCounts), unique: make(map[uniqueKey]int64),
 		moments: make(map[int64]moment),
 	}
@@ -175,7 +175,7 @@ func (a *aggregator) countUnfollow(followed event, at, n int64) {
 		}
 		day := a.moment(followed.at).day
 		for _, scene := range withAllScenes(followed.scene) {
-			a.day(day, scene).left[i] += n
+			a.day(day, scene).unfollowed[i] += n
 		}
 	}
 }

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// apply records entries in one update of the prepared database. It leaves out
-// those that were recorded before.
+// apply records entries in one update of the prepared database. Duplicates are
+// ignored.
 func (s *Store) apply(ctx context.Context, entries []entry) error {
-	if err := s.file.check(); err != nil {
+	if err := s.sqliteFile.check(); err != nil {
 		return err
 	}
-	return s.change(ctx, func(t *tx) error {
+	return s.update(ctx, func(t *tx) error {
 		entries, err := t.newEntries(entries)
 		if err != nil || len(entries) == 0 {
 			return err
@@ -30,8 +30,8 @@ func (s *Store) apply(ctx context.Context, entries []entry) error {
 	})
 }
 
-// newEntries returns the entries that were not recorded before, and records that
-// they are now.
+// newEntries returns the entries that are not duplicates, and stores their event
+// IDs.
 func (t *tx) newEntries(entries []entry) ([]entry, error) {
 	known := make(map[eventID]bool, len(entries))
 	var ids []any
@@ -65,7 +65,7 @@ func (t *tx) newEntries(entries []entry) ([]entry, error) {
 	return fresh, nil
 }
 
-// load reads what the database knows about the scenes and persons of entries.
+// load reads the scenes and histories of entries.
 func (t *tx) load(a *aggregator, entries []entry) error {
 	if err := t.loadScenes(a, entries); err != nil {
 		return err
@@ -80,14 +80,13 @@ func (t *tx) load(a *aggregator, entries []entry) error {
 	var id, stored []byte
 	byPerson := table{name: personTable.name, columns: []string{"person", "history"}}
 	return t.selectKeys(byPerson, keys, func() {
-		s := a.persons[person(id)]
+		s := a.persons[personHash(id)]
 		s.stored = decodeHistory(stored)
 		s.current = s.stored
 	}, &id, &stored)
 }
 
-// loadScenes reads the ids of the scenes in entries, and creates those that are
-// new.
+// loadScenes reads the IDs of the scenes in entries, and creates new scenes.
 func (t *tx) loadScenes(a *aggregator, entries []entry) error {
 	var scenes []string
 	for _, e := range entries {
@@ -101,7 +100,7 @@ func (t *tx) loadScenes(a *aggregator, entries []entry) error {
 	return err
 }
 
-// sceneIDs returns the ids of scenes, and makes those that are new.
+// sceneIDs returns the IDs of scenes, and creates new scenes.
 func (t *tx) sceneIDs(scenes []string) (map[string]sceneID, error) {
 	ids := make(map[string]sceneID, len(scenes))
 	keys := make([]any, len(scenes))
@@ -132,8 +131,8 @@ func (t *tx) sceneIDs(scenes []string) (map[string]sceneID, error) {
 
 // save writes the histories and the counts.
 func (t *tx) save(a *aggregator, settled int64) error {
-	persons := slices.SortedFunc(maps.Keys(a.persons), func(p, q person) int { return bytes.Compare(p[:], q[:]) })
-	histories := make(map[person]history, len(persons))
+	persons := slices.SortedFunc(maps.Keys(a.persons), func(p, q personHash) int { return bytes.Compare(p[:], q[:]) })
+	histories := make(map[personHash]history, len(persons))
 	for _, p := range persons {
 		s := a.persons[p]
 		a.finish(s)
@@ -145,9 +144,9 @@ func (t *tx) save(a *aggregator, settled int64) error {
 	return t.saveCounts(a)
 }
 
-// saveHistories writes the histories of persons, in the order of the table, which
-// touches fewer pages at a time. It deletes those that are empty.
-func (t *tx) saveHistories(persons []person, histories map[person]history) error {
+// saveHistories writes the histories of persons, sorted by key so that fewer pages
+// are touched, and deletes empty ones.
+func (t *tx) saveHistories(persons []personHash, histories map[personHash]history) error {
 	var rows, empty []any
 	for _, p := range persons {
 		if h := histories[p]; len(h) > 0 {
@@ -180,7 +179,7 @@ func (t *tx) saveCounts(a *aggregator) error {
 	}
 	for key, c := range a.days {
 		if *c != (dayCounts{}) {
-			days = append(days, int64(key.day), int64(key.scene), c.scans, c.newFollowers, c.uniqueUsers, c.unfollows, c.left[0], c.left[1], c.left[2])
+			days = append(days, int64(key.day), int64(key.scene), c.scans, c.newFollowers, c.uniqueUsers, c.unfollows, c.unfollowed[0], c.unfollowed[1], c.unfollowed[2])
 		}
 	}
 	for key, n := range a.unique {

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// BenchmarkRecord records events as many callbacks at once would. The budgets are 20,000
-// events a second into SQLite and 5,000 into PostgreSQL.
+// BenchmarkRecord records events like concurrent callbacks. The budgets are 20,000
+// events a second into SQLite and 12,000 into PostgreSQL.
 func BenchmarkRecord(b *testing.B) {
 	for _, dialect := range []Dialect{SQLite, Postgres, MySQL} {
 		for _, callers := range []int{1, 100, 4000} {
@@ -25,8 +25,8 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkRecordInstances does the same with ten instances that share the database, 400
-// callbacks at once in each.
+// BenchmarkRecordInstances does the same with ten instances that share the
+// database, each with 400 concurrent callbacks.
 func BenchmarkRecordInstances(b *testing.B) {
 	for _, dialect := range []Dialect{Postgres, MySQL} {
 		b.Run(dialect.String(), func(b *testing.B) {
@@ -44,18 +44,18 @@ func benchmarkRecord(b *testing.B, dialect Dialect, callers int) {
 	record(b, []*Store{newTestStore(b, newDatabase(b, dialect), testConfig())}, callers)
 }
 
-// record has callers record b.N events in all, so many at once in each store.
+// record records b.N events in all, with the given number of callers per store.
 func record(b *testing.B, stores []*Store, callers int) {
 	b.Helper()
 	events := make([]*wxqrcode.Event, b.N)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range events {
-		// Of the last hour, by a quarter as many people as events, each of a thousand scenes.
+		// In the last hour, by a quarter as many users as events, of a thousand scenes.
 		at := now.Add(-time.Duration(rng.IntN(3600)) * time.Second)
 		openID, scene := fmt.Sprint("o-", rng.IntN(1+b.N/4)), fmt.Sprint("poster-", rng.IntN(1000))
 		switch n := rng.IntN(10); {
 		case n == 0:
-			events[i] = left(openID, at)
+			events[i] = unfollowed(openID, at)
 		case n < 4:
 			events[i] = followed(openID, scene, at)
 		default:
@@ -82,10 +82,10 @@ func record(b *testing.B, stores []*Store, callers int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
-var benchEvents = flag.Int("events", 100_000, "how many events BenchmarkReport is about, in a month")
+var benchEvents = flag.Int("events", 100_000, "number of events in the month of BenchmarkReport")
 
-// BenchmarkReport measures reports of a month in which -events events happened, with a
-// thousand scenes, most people rare, some frequent. The budget is a second for 10 million:
+// BenchmarkReport measures reports of a month with -events events and a thousand
+// scenes; a few users cause half of the events. The budget is a second for 10 million:
 //
 //	go test -run '^$' -bench Report/SQLite -events 10000000 -timeout 1h .
 func BenchmarkReport(b *testing.B) {
@@ -101,30 +101,30 @@ func benchmarkReport(b *testing.B, dialect Dialect) {
 	start := time.Now()
 	fillMonth(b, s, *benchEvents)
 	b.Logf("%d events recorded in %v", *benchEvents, time.Since(start).Round(time.Second))
-	for _, dim := range []string{"scanstats_day", "scanstats_hour", "scanstats_people", "scanstats_visitor", "scanstats_event"} {
+	for _, dim := range []string{"scanstats_day", "scanstats_hour", "scanstats_unique", "scanstats_person", "scanstats_event"} {
 		var n int64
 		require.NoError(b, s.db.QueryRowContext(b.Context(), "SELECT COUNT(*) FROM "+dim).Scan(&n))
 		b.Logf("%s: %d rows", dim, n)
 	}
 	for name, q := range map[string]Query{
 		"month by day":              {},
-		"month by week":             {By: Week},
-		"month by hour":             {By: Hour},
-		"month by day, each scene":  {EachScene: true},
+		"month by week":             {Interval: Week},
+		"month by hour":             {Interval: Hour},
+		"month by day, each scene":  {PerScene: true},
 		"month by day, one scene":   {Scenes: []string{"poster-7"}},
-		"month by week, 271 scenes": {By: Week, Search: "3"},
+		"month by week, 271 scenes": {Interval: Week, Search: "3"},
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				r, err := s.Report(b.Context(), q)
 				require.NoError(b, err)
-				require.NotZero(b, r.Total.People)
+				require.NotZero(b, r.Total.UniqueUsers)
 			}
 		})
 	}
 }
 
-// fillMonth records n events of the last 29 days, many in one change, as this is not what is measured.
+// fillMonth records n events of the last 29 days, in large batches.
 func fillMonth(b *testing.B, s *Store, n int) {
 	b.Helper()
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -136,7 +136,7 @@ func fillMonth(b *testing.B, s *Store, n int) {
 		e.at = begin.Unix() + int64(float64(now.Unix()-begin.Unix())*float64(i)/float64(n))
 		binary.BigEndian.PutUint32(e.id[:], uint32(e.at))
 		binary.BigEndian.PutUint64(e.id[8:], uint64(i))
-		// Every other event is by one of a few who come again and again to the same place.
+		// Every other event is by one of a few users, who scan the same scene again.
 		who, scene := rng.IntN(1+n/5), rng.IntN(1000)
 		if i%2 == 0 {
 			who = rng.IntN(1 + n/200)

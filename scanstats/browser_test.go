@@ -260,18 +260,18 @@ func november(day int) time.Time { return time.Date(2026, time.November, day, 12
 
 // wantCards writes counts as the page does in English.
 func wantCards(c Counts) []string {
-	cards := []string{grouped(c.Scans), grouped(c.NewFollowers), grouped(c.People), grouped(c.Lost)}
-	for _, s := range c.Stayed {
+	cards := []string{grouped(c.Scans), grouped(c.NewFollowers), grouped(c.UniqueUsers), grouped(c.Unfollows)}
+	for _, s := range c.Retention {
 		cards = append(cards, wantShare(s))
 	}
 	return cards
 }
 
-func wantShare(s Stay) string {
-	if s.Of == 0 {
+func wantShare(s Retention) string {
+	if s.Cohort == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("%.1f%%", 100*float64(s.Stayed)/float64(s.Of))
+	return fmt.Sprintf("%.1f%%", 100*float64(s.Retained)/float64(s.Cohort))
 }
 
 // grouped writes a number below a million.
@@ -282,7 +282,7 @@ func grouped(n int64) string {
 	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 }
 
-func TestInABrowserThePageShowsTheReport(t *testing.T) {
+func TestPage_BrowserShowsTheReport(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	w.open(t, "")
 	report := w.report(t, Query{})
@@ -297,14 +297,14 @@ func TestInABrowserThePageShowsTheReport(t *testing.T) {
 	assert.Equal(t, "true", evaluate[string](t, w, `document.querySelector('[data-range="30"]').getAttribute('aria-pressed')`))
 	assert.Contains(t, w.text(t, "#zone"), "Asia/Shanghai")
 	assert.Equal(t, "40 scenes", w.text(t, "#count"))
-	assert.Contains(t, w.text(t, "#table tfoot"), "Followers without a code")
+	assert.Contains(t, w.text(t, "#table tfoot"), "Unattributed")
 	assert.Contains(t, w.text(t, "#table tfoot"), "731")
 
-	names, scans, stayed := w.column(t, 0), w.column(t, 2), w.column(t, 6)
+	names, scans, retained := w.column(t, 0), w.column(t, 2), w.column(t, 6)
 	require.Len(t, names, len(report.Scenes))
 	for i, s := range report.Scenes {
 		assert.Equal(t, grouped(s.Scans), scans[i])
-		assert.Equal(t, wantShare(s.Stayed[0]), stayed[i])
+		assert.Equal(t, wantShare(s.Retention[0]), retained[i])
 		if s.Name == "" {
 			assert.Contains(t, names, s.Scene)
 		} else {
@@ -312,25 +312,25 @@ func TestInABrowserThePageShowsTheReport(t *testing.T) {
 		}
 	}
 	t.Run("the charts are drawn, described, and there as tables", func(t *testing.T) {
-		for _, id := range []string{"time", "stay"} {
+		for _, id := range []string{"time", "retention"} {
 			assert.True(t, evaluate[bool](t, w, fmt.Sprintf(`(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(x => x))(document.querySelector('#%s'))`, id)), id)
 			assert.Equal(t, "img", evaluate[string](t, w, fmt.Sprintf(`document.querySelector('#%s').getAttribute('role')`, id)))
 		}
 		label := evaluate[string](t, w, `document.querySelector('#time').getAttribute('aria-label')`)
 		assert.Contains(t, label, "Line chart from Oct 23, 2026 to Nov 21, 2026. Scans: "+grouped(report.Total.Scans)+", most ")
-		assert.Contains(t, evaluate[string](t, w, `document.querySelector('#stay').getAttribute('aria-label')`), "Stayed 7 days "+wantShare(report.Total.Stayed[1]))
+		assert.Contains(t, evaluate[string](t, w, `document.querySelector('#retention').getAttribute('aria-label')`), "7-day retention "+wantShare(report.Total.Retention[1]))
 
 		w.press(t, "#time-numbers summary", kb.Enter)
 		w.until(t, `document.querySelectorAll('#time-numbers tbody tr').length === 30`)
 		last := report.Buckets[len(report.Buckets)-1]
-		assert.Equal(t, []string{"Sat, Nov 21, 2026", grouped(last.Scans), grouped(last.NewFollowers), grouped(last.People), grouped(last.Lost)},
+		assert.Equal(t, []string{"Sat, Nov 21, 2026", grouped(last.Scans), grouped(last.NewFollowers), grouped(last.UniqueUsers), grouped(last.Unfollows)},
 			evaluate[[]string](t, w, `[...document.querySelector('#time-numbers tbody tr:last-child').cells].map(c => c.textContent)`))
-		w.press(t, "#stay-numbers summary", kb.Enter)
-		w.until(t, `document.querySelectorAll('#stay-numbers tbody tr').length === 11`)
+		w.press(t, "#retention-numbers summary", kb.Enter)
+		w.until(t, `document.querySelectorAll('#retention-numbers tbody tr').length === 11`)
 	})
 	t.Run("a line can be hidden", func(t *testing.T) {
-		w.press(t, `#lines [data-line="people"]`, " ")
-		assert.Equal(t, "false", evaluate[string](t, w, `document.querySelector('#lines [data-line="people"]').getAttribute('aria-pressed')`))
+		w.press(t, `#lines [data-line="unique_users"]`, " ")
+		assert.Equal(t, "false", evaluate[string](t, w, `document.querySelector('#lines [data-line="unique_users"]').getAttribute('aria-pressed')`))
 		assert.False(t, evaluate[bool](t, w, `Chart.getChart('time').isDatasetVisible(2)`))
 	})
 	t.Run("everything has a name", func(t *testing.T) {
@@ -343,7 +343,7 @@ func TestInABrowserThePageShowsTheReport(t *testing.T) {
 	})
 }
 
-func TestInABrowserTheTableSorts(t *testing.T) {
+func TestPage_BrowserSortsTheTable(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	w.open(t, "?from=2026-11-18&to=2026-11-21") // some scenes have nobody who came long enough ago
 	sorted := `(i, down) => {
@@ -358,7 +358,7 @@ func TestInABrowserTheTableSorts(t *testing.T) {
 			return i < 2 ? collator.compare(a, b) <= 0 : value(a) <= value(b);
 		});
 	}`
-	columns := []string{"scene", "group", "scans", "new_followers", "people", "lost", "stayed_1", "stayed_7", "stayed_30"}
+	columns := []string{"scene", "group", "scans", "new_followers", "unique_users", "unfollows", "retention_1", "retention_7", "retention_30"}
 	for i, column := range columns {
 		isText := i < 2
 		down := !isText
@@ -384,7 +384,7 @@ func TestInABrowserTheTableSorts(t *testing.T) {
 		}
 	}
 	t.Run("a link keeps the order", func(t *testing.T) {
-		w.open(t, "?sort=lost")
+		w.open(t, "?sort=unfollows")
 		assert.True(t, evaluate[bool](t, w, fmt.Sprintf(`(%s)(5, false)`, sorted)), w.column(t, 5))
 	})
 	t.Run("an unknown order is the first one", func(t *testing.T) {
@@ -393,13 +393,14 @@ func TestInABrowserTheTableSorts(t *testing.T) {
 	})
 }
 
-func TestInABrowserTheTableIsSearched(t *testing.T) {
+func TestPage_BrowserSearchesTheTable(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	w.open(t, "")
 	all := w.cards(t)
 	requests := len(w.reports.queries)
 
 	w.search(t, "METRO")
+	w.until(t, `new URLSearchParams(location.search).get('search') === 'METRO'`)
 	w.until(t, `document.querySelectorAll('#table tbody tr').length === 2`)
 	assert.Equal(t, "2 of 40 scenes", w.text(t, "#count"))
 	assert.ElementsMatch(t, []string{"Metro line 2, People's Square", "Metro line 10, Yuyuan"}, w.column(t, 0))
@@ -425,12 +426,12 @@ func TestInABrowserTheTableIsSearched(t *testing.T) {
 	})
 	t.Run("a sort keeps it too", func(t *testing.T) {
 		w.open(t, "?search=metro")
-		w.press(t, `#table th[data-column="lost"] button`, kb.Enter)
+		w.press(t, `#table th[data-column="unfollows"] button`, kb.Enter)
 		assert.Len(t, w.column(t, 0), 2)
 	})
 }
 
-func TestInABrowserTheServerSearchesWhatTheReportLeftOut(t *testing.T) {
+func TestPage_BrowserSearchesOmittedScenesOnTheServer(t *testing.T) {
 	reports := newStubReporter()
 	for i := range 1200 {
 		reports.scenes = append(reports.scenes, SceneReport{Scene: fmt.Sprintf("table-%04d", i), Group: "Tables"})
@@ -438,9 +439,9 @@ func TestInABrowserTheServerSearchesWhatTheReportLeftOut(t *testing.T) {
 	w := openWindow(startBrowser(t), t, reports)
 	w.open(t, "?from=2026-11-20&to=2026-11-21")
 	report := w.report(t, Query{From: november(20), To: november(21)})
-	require.Positive(t, report.More)
+	require.Positive(t, report.OmittedScenes)
 	assert.Contains(t, w.text(t, "#more"), "1,000 scenes")
-	assert.Contains(t, w.text(t, "#more"), grouped(int64(report.More))+" more")
+	assert.Contains(t, w.text(t, "#more"), grouped(int64(report.OmittedScenes))+" more")
 	cards := w.cards(t)
 
 	w.search(t, "table-119")
@@ -451,7 +452,7 @@ func TestInABrowserTheServerSearchesWhatTheReportLeftOut(t *testing.T) {
 	assert.Contains(t, w.column(t, 0), found.Scenes[0].Scene)
 }
 
-func TestInABrowserTheRangeChanges(t *testing.T) {
+func TestPage_BrowserChangesTheRange(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	w.open(t, "")
 	for name, test := range map[string]struct{ button, from, to string }{
@@ -507,19 +508,19 @@ func TestInABrowserTheRangeChanges(t *testing.T) {
 	for by, points := range map[string]int{"hour": 30 * 24, "week": 5, "month": 2} {
 		t.Run("by "+by, func(t *testing.T) {
 			w.open(t, "")
-			w.choose(t, "#by", by)
+			w.choose(t, "#interval", by)
 			w.settle(t)
-			assert.Equal(t, Interval(by), w.reports.asked().By)
+			assert.Equal(t, Interval(by), w.reports.asked().Interval)
 			assert.Equal(t, points, evaluate[int](t, w, `Chart.getChart('time').data.labels.length`))
-			assert.Equal(t, by, w.parameter(t, "by"))
+			assert.Equal(t, by, w.parameter(t, "interval"))
 		})
 	}
 	t.Run("too many hours become days", func(t *testing.T) {
-		w.open(t, "?by=hour")
+		w.open(t, "?interval=hour")
 		w.do(t, chromedp.Click(`[data-range="90"]`))
 		w.settle(t)
 		assert.Equal(t, 90, evaluate[int](t, w, `Chart.getChart('time').data.labels.length`))
-		assert.Equal(t, "day", evaluate[string](t, w, `document.querySelector('#by').value`))
+		assert.Equal(t, "day", evaluate[string](t, w, `document.querySelector('#interval').value`))
 	})
 	t.Run("a group", func(t *testing.T) {
 		w.open(t, "")
@@ -532,7 +533,7 @@ func TestInABrowserTheRangeChanges(t *testing.T) {
 	})
 }
 
-func TestInABrowserASceneIsShownAlone(t *testing.T) {
+func TestPage_BrowserShowsOneScene(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	w.open(t, "?from=2026-11-01&to=2026-11-21")
 	all := w.cards(t)
@@ -544,7 +545,7 @@ func TestInABrowserASceneIsShownAlone(t *testing.T) {
 	assert.Equal(t, "Only Lujiazui store", w.text(t, "#alone-title"))
 	assert.Equal(t, "stores-03", w.text(t, "#alone-key"))
 	assert.Equal(t, "alone-title", evaluate[string](t, w, `document.activeElement.id`), "the focus is where the page changed")
-	assert.Equal(t, 1, evaluate[int](t, w, `Chart.getChart('stay').data.labels.length`))
+	assert.Equal(t, 1, evaluate[int](t, w, `Chart.getChart('retention').data.labels.length`))
 	assert.Equal(t, "2026-11-01", w.parameter(t, "from"))
 
 	w.press(t, "#everything", kb.Enter)
@@ -557,7 +558,7 @@ func TestInABrowserASceneIsShownAlone(t *testing.T) {
 	w.until(t, `!document.querySelector('#alone').hidden`)
 }
 
-func TestInABrowserTheCSVIsDownloaded(t *testing.T) {
+func TestPage_BrowserDownloadsCSV(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter().addHostile())
 	w.open(t, "?from=2026-11-01&to=2026-11-21&group=Stores")
 	folder, yes := t.TempDir(), true
@@ -582,7 +583,7 @@ func TestInABrowserTheCSVIsDownloaded(t *testing.T) {
 	assert.Equal(t, want.String(), string(got))
 }
 
-func TestInABrowserHostileScenesAreText(t *testing.T) {
+func TestPage_BrowserShowsHostileScenesAsText(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter().addHostile())
 	w.open(t, "")
 	names := w.column(t, 0)
@@ -595,10 +596,10 @@ func TestInABrowserHostileScenesAreText(t *testing.T) {
 	}
 	clean(t)
 	assert.LessOrEqual(t, evaluate[int](t, w, `document.documentElement.scrollWidth - innerWidth`), 0, "long words do not widen the page")
-	for _, id := range []string{"time-numbers", "stay-numbers"} {
+	for _, id := range []string{"time-numbers", "retention-numbers"} {
 		w.press(t, "#"+id+" summary", kb.Enter)
 	}
-	w.until(t, `document.querySelector('#stay-numbers table')`+` !== null`)
+	w.until(t, `document.querySelector('#retention-numbers table')`+` !== null`)
 	for _, scene := range append(hostileScenes, "named") {
 		t.Run(fmt.Sprintf("%.20q", scene), func(t *testing.T) {
 			w.open(t, "?"+url.Values{"scene": {scene}, "search": {scene}, "sort": {scene}}.Encode())
@@ -624,7 +625,7 @@ func TestInABrowserHostileScenesAreText(t *testing.T) {
 	})
 }
 
-func TestInABrowserThePageSpeaksTheBrowsersLanguage(t *testing.T) {
+func TestPage_BrowserLanguage(t *testing.T) {
 	chromium := startBrowser(t)
 	for name, test := range map[string]struct {
 		languages   []string
@@ -645,7 +646,7 @@ func TestInABrowserThePageSpeaksTheBrowsersLanguage(t *testing.T) {
 			if test.lang == "zh-CN" {
 				assert.Equal(t, []string{"扫码次数", "新增关注", "扫码人数", "取消关注", "1 日留存", "7 日留存", "30 日留存"}, labels)
 				assert.Contains(t, w.text(t, "#range"), "2026年10月23日")
-				assert.NotRegexp(t, `undefined|\b(Scans|Stayed|Show|scenes)\b`, w.text(t, "body"))
+				assert.NotRegexp(t, `undefined|\b(Scans|retention|Show|scenes)\b`, w.text(t, "body"))
 			} else {
 				assert.Equal(t, "New followers", labels[1])
 				assert.NotContains(t, w.text(t, "body"), "undefined")
@@ -654,7 +655,7 @@ func TestInABrowserThePageSpeaksTheBrowsersLanguage(t *testing.T) {
 	}
 }
 
-func TestInABrowserThePageCanBeDark(t *testing.T) {
+func TestPage_BrowserDarkMode(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	w.open(t, "")
 	colours := func() []string {
@@ -696,7 +697,7 @@ const contrasts = `(() => {
 	return [...faults];
 })()`
 
-func TestInABrowserTextsHaveContrast(t *testing.T) {
+func TestPage_BrowserContrast(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	for _, theme := range []string{"light", "dark"} {
 		t.Run(theme, func(t *testing.T) {
@@ -709,14 +710,14 @@ func TestInABrowserTextsHaveContrast(t *testing.T) {
 	}
 }
 
-func TestInABrowserThePageFitsAPhone(t *testing.T) {
+func TestPage_BrowserPhone(t *testing.T) {
 	chromium := startBrowser(t)
 	for _, language := range []string{"en", "zh"} {
 		for _, width := range []int64{320, 360, 768} {
 			t.Run(fmt.Sprintf("%s, %d pixels", language, width), func(t *testing.T) {
 				w := openWindow(chromium, t, newStubReporter().addHostile(), language)
 				w.do(t, chromedp.EmulateViewport(width, 740, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulatePortrait))
-				for _, query := range []string{"", "?scene=stores-01", "?" + url.Values{"scene": {hostileScenes[len(hostileScenes)-1]}}.Encode(), "?by=hour&search=none", "?from=2020-01-01&to=2020-01-02"} {
+				for _, query := range []string{"", "?scene=stores-01", "?" + url.Values{"scene": {hostileScenes[len(hostileScenes)-1]}}.Encode(), "?interval=hour&search=none", "?from=2020-01-01&to=2020-01-02"} {
 					w.open(t, query)
 					assert.LessOrEqual(t, evaluate[int](t, w, `document.documentElement.scrollWidth`), int(width), query)
 				}
@@ -726,7 +727,7 @@ func TestInABrowserThePageFitsAPhone(t *testing.T) {
 	}
 }
 
-func TestInABrowserThePageHoldsStillForThoseWhoWantIt(t *testing.T) {
+func TestPage_BrowserReducedMotion(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	_, err := chromedp.Call(w.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}},
@@ -736,11 +737,11 @@ func TestInABrowserThePageHoldsStillForThoseWhoWantIt(t *testing.T) {
 	assert.False(t, evaluate[bool](t, w, `Chart.defaults.animation`))
 }
 
-func TestInABrowserThePageSaysWhatItCannotShow(t *testing.T) {
+func TestPage_BrowserErrors(t *testing.T) {
 	w := openWindow(startBrowser(t), t, newStubReporter())
 	t.Run("no scans", func(t *testing.T) {
 		w.open(t, "?from=2020-01-01&to=2020-01-31")
-		assert.Equal(t, "No scans in these days.", w.text(t, "#empty"))
+		assert.Equal(t, "No scans in this period.", w.text(t, "#empty"))
 		assert.True(t, evaluate[bool](t, w, `document.querySelector('#charts').hidden && document.querySelector('#scenes').hidden`))
 		assert.Equal(t, []string{"0", "0", "0", "0", "–", "–", "–"}, w.cards(t))
 		w.do(t, chromedp.Click(`[data-range="30"]`))
@@ -763,8 +764,8 @@ func TestInABrowserThePageSaysWhatItCannotShow(t *testing.T) {
 		assert.Len(t, w.column(t, 0), 40)
 	})
 	t.Run("a query that is refused", func(t *testing.T) {
-		w.open(t, "?by=fortnight")
-		assert.Contains(t, w.text(t, "#alert"), `by is "fortnight"; it must be hour, day, week or month`)
+		w.open(t, "?interval=fortnight")
+		assert.Contains(t, w.text(t, "#alert"), `interval is "fortnight"; it must be hour, day, week or month`)
 	})
 	t.Run("a session that has ended", func(t *testing.T) {
 		w.open(t, "")
@@ -783,7 +784,7 @@ func TestInABrowserThePageSaysWhatItCannotShow(t *testing.T) {
 // The picture of the documentation is taken so, with a font that has Chinese:
 //
 //	WXQRCODE_SCREENSHOT=$PWD/../docs/scanstats.png go test -run Picture .
-func TestInABrowserAPictureIsTaken(t *testing.T) {
+func TestPage_BrowserScreenshot(t *testing.T) {
 	path := cmp.Or(os.Getenv(envScreenshot), filepath.Join(t.TempDir(), "page.png"))
 	takePicture(t, openWindow(startBrowser(t), t, newStubReporter()), path)
 	f, err := os.Open(path)
@@ -808,13 +809,13 @@ func takePicture(t *testing.T, w *window, path string) {
 	require.NoError(t, os.WriteFile(path, picture, 0o644))
 }
 
-func TestInABrowserAnySceneOfAStoreIsText(t *testing.T) {
+func TestPage_BrowserShowsScenesOfAStoreAsText(t *testing.T) {
 	browser := startBrowser(t)
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	for _, scene := range anyTexts {
 		require.NoError(t, s.Record(t.Context(), followed("o-1", scene, now)))
 	}
-	server := httptest.NewServer(s.Handler(letIn))
+	server := httptest.NewServer(s.Handler(allowAll))
 	defer server.Close()
 	ctx, cancel := chromedp.NewContext(browser)
 	defer cancel()

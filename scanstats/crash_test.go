@@ -30,7 +30,7 @@ func crash() {
 	if err != nil {
 		panic(err)
 	}
-	s, err := OpenFile(context.Background(), path, crashConfig(journal))
+	s, err := OpenSQLite(context.Background(), path, crashConfig(journal))
 	if err != nil {
 		panic(err)
 	}
@@ -63,7 +63,7 @@ func crashEvent(i int, begin time.Time) *wxqrcode.Event {
 	return scanned(fmt.Sprint("o-", i), fmt.Sprint("poster-", i%10), begin.Add(time.Duration(i%1000)*time.Second))
 }
 
-func TestWhatWasAcknowledgedIsThereAfterAKill(t *testing.T) {
+func TestStore_SurvivesKill(t *testing.T) {
 	t.Run("in the database", func(t *testing.T) { testKill(t, "") })
 	t.Run("in the journal", func(t *testing.T) { testKill(t, filepath.Join(t.TempDir(), "journal")) })
 }
@@ -73,7 +73,7 @@ func testKill(t *testing.T, journal string) {
 	path := filepath.Join(t.TempDir(), "scans.db")
 	release := func() {}
 	if journal != "" { // the database is locked all the time
-		s, err := OpenFile(t.Context(), path, testConfig())
+		s, err := OpenSQLite(t.Context(), path, testConfig())
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
 		release = holdLock(t, database{SQLite, dataSource(path), "sqlite"})
@@ -104,11 +104,11 @@ func testKill(t *testing.T, journal string) {
 	require.Greater(t, len(acknowledged), 3000)
 
 	release()
-	s, err := OpenFile(t.Context(), path, crashConfig(journal))
+	s, err := OpenSQLite(t.Context(), path, crashConfig(journal))
 	require.NoError(t, err)
 	defer s.Close()
 	if journal != "" {
-		played(t, s)
+		drained(t, s)
 	}
 	before := total(t, s).Scans
 	require.GreaterOrEqual(t, before, int64(len(acknowledged)))

@@ -10,45 +10,46 @@ import (
 	"time"
 )
 
-// WriteCSV writes the scenes of the report as CSV in UTF-8, with a byte order mark, without
-// which Excel takes it for the system's own encoding. The first row names the columns: scene,
-// name, group, scans, new_followers, people, lost, and for 1, 7 and 30 days how many new
-// followers came long enough ago to tell (stayed_1_of) and how many of these still followed
-// (stayed_1).
+// WriteCSV writes the scenes of the report as CSV in UTF-8, with a byte order mark,
+// which Excel needs to detect the encoding. The columns of the header are the JSON
+// names of [SceneReport], and for 1, 7 and 30 days cohort_N and retained_N; see
+// [Retention].
 //
-// There is one row for each scene. If the report was asked for with [Query.EachScene], there
-// is one for each scene and bucket, with a further first column start: the day on which the
-// bucket begins, or its time in RFC 3339 if Report.By is [Hour].
+// There is one row per scene or, with [Query.PerScene], one per scene and bucket.
+// These begin with a column start: the first day of the bucket, or its time in
+// RFC 3339 if Report.Interval is [Hour].
 //
-// Scenes, names and groups are anybody's text. One that a spreadsheet would take for a formula,
-// as it begins with =, +, -, @, a tab or the end of a line, gets an apostrophe in front.
+// Scenes, names and groups may contain anything. A cell that a spreadsheet would
+// interpret as a formula, because it begins with =, +, -, @, a tab or a line break,
+// is preceded by an apostrophe.
 //
-// The report's Total and Other are not written, nor the scenes that [Query.Limit] left out.
+// The file does not contain the report's Total and Unattributed, nor the scenes
+// beyond [Query.Limit].
 func (r *Report) WriteCSV(w io.Writer) error {
-	// A report that somebody made or read from JSON has nothing but its buckets to tell.
-	each := r.eachScene || slices.ContainsFunc(r.Scenes, func(s SceneReport) bool { return len(s.Buckets) > 0 })
+	// A report that was decoded from JSON has no perScene.
+	perScene := r.perScene || slices.ContainsFunc(r.Scenes, func(s SceneReport) bool { return len(s.Buckets) > 0 })
 	rows := newCSVRows(w)
 	header := []string{
-		"scene", "name", "group", "scans", "new_followers", "people", "lost",
-		"stayed_1_of", "stayed_1", "stayed_7_of", "stayed_7", "stayed_30_of", "stayed_30",
+		"scene", "name", "group", "scans", "scans_by_followers", "unique_users", "new_followers", "unfollows", "net_followers",
+		"cohort_1", "retained_1", "cohort_7", "retained_7", "cohort_30", "retained_30",
 	}
-	if each {
+	if perScene {
 		header = append([]string{"start"}, header...)
 	}
 	rows.write(header)
 	for _, s := range r.Scenes {
-		if !each {
+		if !perScene {
 			rows.write(csvRow(s, s.Counts))
 		}
 		for _, b := range s.Buckets {
-			rows.write(append([]string{csvStart(b.Start, r.By)}, csvRow(s, b.Counts)...))
+			rows.write(append([]string{csvStart(b.Start, r.Interval)}, csvRow(s, b.Counts)...))
 		}
 	}
 	return rows.end()
 }
 
-func csvStart(start time.Time, by Interval) string {
-	if by == Hour {
+func csvStart(start time.Time, interval Interval) string {
+	if interval == Hour {
 		return start.Format(time.RFC3339)
 	}
 	return start.Format(time.DateOnly)
@@ -57,17 +58,18 @@ func csvStart(start time.Time, by Interval) string {
 func csvRow(s SceneReport, c Counts) []string {
 	row := []string{
 		csvText(s.Scene), csvText(s.Name), csvText(s.Group),
-		csvNumber(c.Scans), csvNumber(c.NewFollowers), csvNumber(c.People), csvNumber(c.Lost),
+		csvNumber(c.Scans), csvNumber(c.ScansByFollowers), csvNumber(c.UniqueUsers),
+		csvNumber(c.NewFollowers), csvNumber(c.Unfollows), csvNumber(c.NetFollowers),
 	}
-	for _, stay := range c.Stayed {
-		row = append(row, csvNumber(stay.Of), csvNumber(stay.Stayed))
+	for _, r := range c.Retention {
+		row = append(row, csvNumber(r.Cohort), csvNumber(r.Retained))
 	}
 	return row
 }
 
 func csvNumber(n int64) string { return strconv.FormatInt(n, 10) }
 
-// csvText makes sure that a text is no formula. See https://owasp.org/www-community/attacks/CSV_Injection.
+// csvText escapes a text that looks like a formula. See https://owasp.org/www-community/attacks/CSV_Injection.
 func csvText(s string) string {
 	if s != "" && strings.IndexByte("=+-@\t\r\n", s[0]) >= 0 {
 		return "'" + s
@@ -75,7 +77,7 @@ func csvText(s string) string {
 	return s
 }
 
-// csvRows writes rows, and keeps the first error for the end.
+// csvRows writes rows; end returns the first error.
 type csvRows struct {
 	w   *csv.Writer
 	err error

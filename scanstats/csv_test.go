@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const csvHeader = "scene,name,group,scans,new_followers,people,lost,stayed_1_of,stayed_1,stayed_7_of,stayed_7,stayed_30_of,stayed_30\n"
+const csvHeader = "scene,name,group,scans,scans_by_followers,unique_users,new_followers,unfollows,net_followers,cohort_1,retained_1,cohort_7,retained_7,cohort_30,retained_30\n"
 
-var csvCounts = Counts{Scans: 1234, NewFollowers: 56, People: 700, Lost: 3, Stayed: [3]Stay{{1, 50, 40}, {7, 30, 20}, {30, 10, 5}}}
+var csvCounts = Counts{Scans: 1234, ScansByFollowers: 1178, UniqueUsers: 700, NewFollowers: 56, Unfollows: 3, NetFollowers: 53, Retention: [3]Retention{{1, 50, 40}, {7, 30, 20}, {30, 10, 5}}}
 
-func TestWriteCSV(t *testing.T) {
+func TestReport_WriteCSV(t *testing.T) {
 	at := time.Date(2026, time.November, 21, 9, 0, 0, 0, shanghai)
 	bucket := func(start time.Time, scans int64) Bucket { return Bucket{Start: start, Counts: Counts{Scans: scans}} }
 	for name, test := range map[string]struct {
@@ -24,32 +24,32 @@ func TestWriteCSV(t *testing.T) {
 		want   string
 	}{
 		"a report without scenes has the header alone": {
-			Report{By: Day}, csvHeader,
+			Report{Interval: Day}, csvHeader,
 		},
 		"one that was asked for each scene has the column start also if there is none": {
-			Report{By: Day, eachScene: true}, "start," + csvHeader,
+			Report{Interval: Day, perScene: true}, "start," + csvHeader,
 		},
 		"a row for each scene": {
-			Report{By: Day, Scenes: []SceneReport{
+			Report{Interval: Day, Scenes: []SceneReport{
 				{Scene: "shop-1", Name: "南京路店", Group: "门店", Counts: csvCounts},
 				{Scene: "shop-2", Counts: Counts{Scans: 1}},
 			}},
-			csvHeader + "shop-1,南京路店,门店,1234,56,700,3,50,40,30,20,10,5\n" + "shop-2,,,1,0,0,0,0,0,0,0,0,0\n",
+			csvHeader + "shop-1,南京路店,门店,1234,1178,700,56,3,53,50,40,30,20,10,5\n" + "shop-2,,,1,0,0,0,0,0,0,0,0,0,0,0\n",
 		},
 		"a row for each scene and day": {
-			Report{By: Day, Scenes: []SceneReport{
+			Report{Interval: Day, Scenes: []SceneReport{
 				{Scene: "a", Counts: csvCounts, Buckets: []Bucket{bucket(at, 1), bucket(at.AddDate(0, 0, 1), 2)}},
 				{Scene: "b", Counts: csvCounts, Buckets: []Bucket{bucket(at, 3)}},
 			}},
-			"start," + csvHeader + "2026-11-21,a,,,1,0,0,0,0,0,0,0,0,0\n" + "2026-11-22,a,,,2,0,0,0,0,0,0,0,0,0\n" + "2026-11-21,b,,,3,0,0,0,0,0,0,0,0,0\n",
+			"start," + csvHeader + "2026-11-21,a,,,1,0,0,0,0,0,0,0,0,0,0,0\n" + "2026-11-22,a,,,2,0,0,0,0,0,0,0,0,0,0,0\n" + "2026-11-21,b,,,3,0,0,0,0,0,0,0,0,0,0,0\n",
 		},
 		"a row for each scene and hour": {
-			Report{By: Hour, Scenes: []SceneReport{{Scene: "a", Buckets: []Bucket{bucket(at, 1)}}}},
-			"start," + csvHeader + "2026-11-21T09:00:00+08:00,a,,,1,0,0,0,0,0,0,0,0,0\n",
+			Report{Interval: Hour, Scenes: []SceneReport{{Scene: "a", Buckets: []Bucket{bucket(at, 1)}}}},
+			"start," + csvHeader + "2026-11-21T09:00:00+08:00,a,,,1,0,0,0,0,0,0,0,0,0,0,0\n",
 		},
 		"commas, quotes and lines are quoted": {
-			Report{By: Day, Scenes: []SceneReport{{Scene: `a,"b"`, Name: "two\nlines"}}},
-			csvHeader + `"a,""b""","two` + "\n" + `lines",,0,0,0,0,0,0,0,0,0,0` + "\n",
+			Report{Interval: Day, Scenes: []SceneReport{{Scene: `a,"b"`, Name: "two\nlines"}}},
+			csvHeader + `"a,""b""","two` + "\n" + `lines",,0,0,0,0,0,0,0,0,0,0,0,0` + "\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestWriteCSV(t *testing.T) {
 	}
 }
 
-func TestWriteCSVWritesNoFormula(t *testing.T) {
+func TestReport_WriteCSVEscapesFormulas(t *testing.T) {
 	for given, want := range map[string]string{
 		"=1+1":           "'=1+1",
 		"+86 21":         "'+86 21",
@@ -100,7 +100,7 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestWriteCSVTellsOfAFailure(t *testing.T) {
+func TestReport_WriteCSVReturnsWriteErrors(t *testing.T) {
 	report := Report{Scenes: []SceneReport{{Scene: strings.Repeat("x", 10_000)}, {Scene: "y"}}}
 	for _, room := range []int{0, 3, 5000} {
 		err := report.WriteCSV(&fullDisk{room})

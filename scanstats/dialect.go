@@ -6,18 +6,17 @@ import (
 	"strings"
 )
 
-// A Dialect is the kind of a database.
+// A Dialect is a kind of database.
 type Dialect int
 
-// The dialects. Each works with any driver of database/sql; those that the tests use are
-// named.
+// The dialects. Each works with any database/sql driver; the tests use the named ones.
 const (
-	SQLite   Dialect = iota + 1 // modernc.org/sqlite; [OpenFile] does all the rest
+	SQLite   Dialect = iota + 1 // modernc.org/sqlite; see [OpenSQLite]
 	Postgres                    // github.com/jackc/pgx/v5/stdlib
-	MySQL                       // github.com/go-sql-driver/mysql; MySQL 8, and MariaDB, which the tests use
+	MySQL                       // github.com/go-sql-driver/mysql; MySQL 8 or MariaDB; the tests use MariaDB
 )
 
-// String returns the dialect's name.
+// String returns the name of the dialect.
 func (d Dialect) String() string {
 	switch d {
 	case SQLite:
@@ -32,34 +31,34 @@ func (d Dialect) String() string {
 
 func (d Dialect) valid() bool { return d >= SQLite && d <= MySQL }
 
-// A table is one of those that a batch writes.
+// A table is a table that updates write.
 type table struct {
-	name    string
-	columns []string // those of the primary key first
-	keys    int
-	merge   merge
+	name       string
+	columns    []string // those of the primary key first
+	keys       int
+	onConflict onConflict
 }
 
-// A merge says what becomes of a row whose key is there already.
-type merge int
+// An onConflict says what an INSERT does if the primary key exists.
+type onConflict int
 
 const (
-	fail merge = iota
-	replace
-	add
+	onConflictFail onConflict = iota
+	onConflictReplace
+	onConflictAdd
 )
 
 var (
-	sceneTable   = table{"scanstats_scene", []string{"id", "scene", "name", "label_group"}, 1, fail}
-	hourTable    = table{"scanstats_hour", []string{"start", "scene", "scans", "new_followers", "unique_users", "unfollows"}, 2, add}
-	dayTable     = table{"scanstats_day", []string{"day", "scene", "scans", "new_followers", "unique_users", "unfollows", "left_1", "left_7", "left_30"}, 2, add}
-	uniqueTable  = table{"scanstats_unique", []string{"day", "scene", "previous_day", "users"}, 3, add}
-	personTable  = table{"scanstats_person", []string{"person", "last_at", "unfollowed_at", "history"}, 1, replace}
-	eventTable   = table{"scanstats_event", []string{"id"}, 1, fail}
-	settingTable = table{"scanstats_setting", []string{"name", "value"}, 1, replace}
+	sceneTable   = table{"scanstats_scene", []string{"id", "scene", "name", "label_group"}, 1, onConflictFail}
+	hourTable    = table{"scanstats_hour", []string{"start", "scene", "scans", "new_followers", "unique_users", "unfollows"}, 2, onConflictAdd}
+	dayTable     = table{"scanstats_day", []string{"day", "scene", "scans", "new_followers", "unique_users", "unfollows", "unfollowed_1", "unfollowed_7", "unfollowed_30"}, 2, onConflictAdd}
+	uniqueTable  = table{"scanstats_unique", []string{"day", "scene", "previous_day", "users"}, 3, onConflictAdd}
+	personTable  = table{"scanstats_person", []string{"person", "last_at", "unfollowed_at", "history"}, 1, onConflictReplace}
+	eventTable   = table{"scanstats_event", []string{"id"}, 1, onConflictFail}
+	settingTable = table{"scanstats_setting", []string{"name", "value"}, 1, onConflictReplace}
 )
 
-// insert returns the statement that puts so many rows into the table.
+// insert returns the statement that inserts n rows into the table.
 func (d Dialect) insert(t table, rows int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "INSERT INTO %s (%s) VALUES ", t.name, strings.Join(t.columns, ", "))
@@ -69,13 +68,13 @@ func (d Dialect) insert(t table, rows int) string {
 		}
 		d.placeholders(&b, row*len(t.columns), len(t.columns))
 	}
-	if t.merge == fail {
+	if t.onConflict == onConflictFail {
 		return b.String()
 	}
 	given := func(column string) string { return "excluded." + column }
 	if d == MySQL {
 		b.WriteString(" ON DUPLICATE KEY UPDATE ")
-		given = func(column string) string { return "VALUES(" + column + ")" } // MariaDB knows no other way
+		given = func(column string) string { return "VALUES(" + column + ")" } // the only form that MariaDB supports
 	} else {
 		fmt.Fprintf(&b, " ON CONFLICT (%s) DO UPDATE SET ", strings.Join(t.columns[:t.keys], ", "))
 	}
@@ -84,7 +83,7 @@ func (d Dialect) insert(t table, rows int) string {
 			b.WriteString(", ")
 		}
 		b.WriteString(column + " = ")
-		if t.merge == add {
+		if t.onConflict == onConflictAdd {
 			b.WriteString(t.name + "." + column + " + ")
 		}
 		b.WriteString(given(column))
@@ -92,15 +91,15 @@ func (d Dialect) insert(t table, rows int) string {
 	return b.String()
 }
 
-// sel returns the statement that reads the rows of so many keys.
-func (d Dialect) sel(t table, keys int) string {
+// selectKeys returns the statement that reads the rows of n keys.
+func (d Dialect) selectKeys(t table, keys int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "SELECT %s FROM %s WHERE %s IN ", strings.Join(t.columns, ", "), t.name, t.columns[0])
 	d.placeholders(&b, 0, keys)
 	return b.String()
 }
 
-// placeholders writes the places of n parameters that come after others, in parentheses.
+// placeholders writes n placeholders in parentheses, numbered from after+1.
 func (d Dialect) placeholders(b *strings.Builder, after, n int) {
 	for i := range n {
 		b.WriteByte("(,"[min(i, 1)])
@@ -113,7 +112,7 @@ func (d Dialect) placeholders(b *strings.Builder, after, n int) {
 	b.WriteByte(')')
 }
 
-// sql returns a statement whose parameters are written as ? in the dialect's way.
+// sql replaces ? by the placeholders of the dialect.
 func (d Dialect) sql(statement string) string {
 	if d != Postgres {
 		return statement
@@ -130,8 +129,8 @@ func (d Dialect) sql(statement string) string {
 	return b.String()
 }
 
-// chunk is how many rows one statement writes at most. For SQLite, which runs in this
-// process, one by one is the fastest.
+// chunk limits the rows of one INSERT. SQLite runs in this process, and single rows
+// are the fastest there.
 func (d Dialect) chunk() int {
 	if d == SQLite {
 		return 1
@@ -139,15 +138,16 @@ func (d Dialect) chunk() int {
 	return 256
 }
 
-// text returns a text as the dialect's columns take it.
+// text returns a string as an argument for a text column.
 func (d Dialect) text(s string) any {
 	if d == MySQL {
-		return []byte(s) // whose columns hold bytes, as all its texts ignore spaces at the end
+		return []byte(s) // VARBINARY columns, because its text comparisons ignore trailing spaces
 	}
 	return s
 }
 
-// snapshot asks that all that a report reads is of one moment. A transaction of SQLite always is.
+// snapshot returns the options of a read-only transaction that sees one snapshot,
+// as every transaction of SQLite does.
 func (d Dialect) snapshot() *sql.TxOptions {
 	if d == SQLite {
 		return nil

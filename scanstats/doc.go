@@ -1,67 +1,84 @@
-// Package scanstats answers which poster works: it counts in a database who scanned which code,
-// who followed by it, and who stayed, and shows it on a page.
+// Package scanstats counts, in a SQL database, who scanned which QR code, who
+// followed through it and who still follows, and shows the result on a page.
 //
-// Open a [Store], give it each event, and mount its page behind a login of yours:
+// Open a [Store], pass it each event, and mount its page behind your own login:
 //
-//	stats, err := scanstats.OpenFile(ctx, "scans.db", scanstats.Config{Key: key})
+//	stats, err := scanstats.OpenSQLite(ctx, "scans.db", scanstats.Config{Key: key})
 //	defer stats.Close()
 //
 //	func onEvent(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 //		if err := stats.Record(ctx, e); err != nil {
-//			return nil, err // not recorded: WeChat pushes again
+//			return nil, err // not recorded: WeChat redelivers the push
 //		}
 //		…
 //	}
 //
 //	http.Handle("/stats/", http.StripPrefix("/stats", stats.Handler(requireLogin)))
 //
-// [OpenFile] keeps all in one file of SQLite. [Open] takes a database of PostgreSQL, MySQL or
-// MariaDB, which several instances can share; a store is for one account.
+// [OpenSQLite] uses one SQLite file. [Open] uses a PostgreSQL, MySQL or MariaDB
+// database, which several instances can share. A database is for one account.
 //
 // # What is counted
 //
-// A scan is counted for the scene of its code, by hour and by day. Somebody who follows is a new
-// follower of the scene that brought them, and if they leave later, that scene has lost them.
-// People are those who scanned, each of them once in any range of days (but who left and came
-// back is two). What became of the new followers is told for 1, 7 and 30 days. Who follows
-// without a code (by search, after a payment) is in [Report].Other.
+// A scan is counted for the scene of its code, by hour and by day. A user who
+// follows through a code is a new follower of that scene, and a later unfollow is
+// counted for the same scene. Unique users are the users who scanned, each counted
+// once in any range of days. Retention is the share of new followers who still
+// follow after 1, 7 and 30 days. Followers without a code (by search, after a
+// payment) are in [Report.Unattributed].
 //
-// Days begin in one time zone, [Config.Location], which [Store.Location] tells. The codes that
-// [wxqrcode.RandomScene] makes for logins are counted as one scene; [Config.Scene] can group
+// Days begin in one time zone, [Config.Location]. The login codes of
+// [wxqrcode.RandomScene] are counted as one scene; [Config.SceneName] can group
 // others.
+//
+// # Accuracy
+//
+// Each event counts once, and the counts do not depend on the order in which
+// events arrive. The exceptions:
+//
+//   - A user who unfollows and scans again later is a new user: the earlier data
+//     was deleted.
+//   - An event that arrives more than three days after a later unfollow of the
+//     same user counts as a scan, a new follower or an unattributed unfollow, but
+//     not in UniqueUsers and Retention.
+//   - An event that precedes more than 200 later events of the same user may be
+//     missing from UniqueUsers.
+//   - Events recorded after [Store.Forget], or after [Config.PersonRetention]
+//     without an event, are those of a new user.
+//   - If an unfollow was never delivered, it counts at the time of the next follow.
 //
 // # Privacy
 //
-// No OpenID is stored. In its place stands a hash that only [Config.Key] can make: keep the key
-// out of the database and its backups. It tells on which days somebody scanned which scene, and
-// which scene brought them.
+// No OpenID is stored, but a hash that requires [Config.Key]: store the key apart
+// from the database and its backups. The database contains, for each hash, the
+// scans and the follow with their times.
 //
-// When somebody unfollows, WeChat's rules demand that their data are deleted. [Store.Record]
-// deletes those rows with the event. Totals stay right, as all that a report says was counted
-// before: also how many people a range of days had, and how many of them stayed. Somebody who
-// comes back is new. For a day or two one row says that this hash has left, and when: a push
-// that comes late would bring the person back. [Store.Forget] deletes on request, that row too,
-// and who has not scanned for [Config.KeepPeople] is deleted by itself.
+// WeChat requires that a user's data is deleted when the user unfollows. The data
+// of the user is needed for three more days, because events can arrive late; then
+// it is deleted. Counts do not change. [Store.Forget] deletes at once, and a user
+// without an event for [Config.PersonRetention] is deleted automatically. SQLite
+// overwrites what it deletes.
 //
-// What is kept for [Config.KeepEvents], to know repeats, is another hash of each event as a
-// whole; those of one person have nothing in common.
+// A second hash of each event is stored for [Config.DedupWindow] to detect
+// duplicates. It does not reveal which events belong to the same user.
 //
-// # When the database is away
+// # Database outages
 //
-// [Store.Record] returns an error of a kind that [errors.Is] can tell: [ErrLocked], [ErrFull],
-// [ErrReadOnly] or [ErrUnavailable], after [Config.Timeout] or when its context ends. Return it
-// from the callback, so that WeChat pushes again (within some 15 s), or set [Config.Journal]:
-// then events go to a file, synced, and to the database when it answers again, in order and
-// once.
+// [Store.Record] returns [ErrLocked], [ErrNoSpace], [ErrReadOnly] or
+// [ErrUnavailable], after [Config.Timeout] or when its context ends. Return the
+// error from the callback, so that WeChat redelivers the push (within about 15 s),
+// or set [Config.Journal]: then events are written to a file, synced, and recorded
+// in order when the database is available again.
 //
-// # How it grows
+// # Size and speed
 //
-// A report reads counts, one row for each scene and day (and one for each scene, day and day on
-// which its people had been there before), and never events or people: ten times the scans make
-// it no slower, ten times the scenes do. The database grows by a row for each scene and hour
-// with events, by one for each person and scene (kept for KeepPeople), and by one for each event
-// (for KeepEvents).
+// A report reads counts, one row per scene and day (and one per scene, day and
+// previous day of its users), and never events or users: it takes as long for ten
+// times the scans, but not for ten times the scenes. The database grows by one row
+// per scene and hour with events, one per user (for PersonRetention) and one per
+// event (for DedupWindow).
 //
-// One instance writes at a time, a batch of up to 2,000 events. So instances that share a
-// database share what it can write in all; the numbers are in the documentation on operations.
+// One instance writes at a time, a batch of at most 2,000 events. Instances that
+// share a database therefore share its write throughput; docs/operations.md has
+// measurements.
 package scanstats

@@ -12,79 +12,82 @@ import (
 	"time"
 )
 
-// What the errors of this package match with [errors.Is]; their text says more. After each of the
-// first five an event is not recorded, or not known to be: record it again, or let WeChat push it
-// again. A repeat never counts twice.
+// Errors that callers can test for with [errors.Is]. After one of the first five,
+// the event may not be recorded: record it again, or let WeChat redeliver the push.
+// A duplicate never counts twice.
 var (
-	// ErrUnavailable: the database does not answer, not in time ([Config.Timeout]), or cannot work:
-	// it is shutting down or damaged, does not let the user in, or its tables or its file are gone.
-	// With a [Config.Journal] events go there.
-	ErrUnavailable = errors.New("the database does not answer")
+	// ErrUnavailable: the database does not respond, or not within
+	// [Config.Timeout], is shutting down or damaged, denies access, or its tables or
+	// its file are missing. A [Config.Journal] takes the events.
+	ErrUnavailable = errors.New("the database is unavailable")
 
-	// ErrLocked: another instance, another change of this one or somebody else had the database's
-	// lock for longer than [Config.Timeout]. With a [Config.Journal] events go there.
-	ErrLocked = errors.New("the database is locked by somebody else")
+	// ErrLocked: another instance, another program or another update of this store
+	// held the database lock for longer than [Config.Timeout]. A [Config.Journal]
+	// takes the events.
+	ErrLocked = errors.New("the database is locked")
 
-	// ErrFull: the database, or the disk that it is on, has no space left. With a [Config.Journal]
-	// events go there.
-	ErrFull = errors.New("the database has no space left")
+	// ErrNoSpace: the database or its disk is full. A [Config.Journal] takes the
+	// events.
+	ErrNoSpace = errors.New("no space left")
 
-	// ErrReadOnly: the database, its file or its user may not write. Reports work. With a
-	// [Config.Journal] events go to that.
-	ErrReadOnly = errors.New("the database may only be read")
+	// ErrReadOnly: the database, its file or its user is read-only. Reports work. A
+	// [Config.Journal] takes the events.
+	ErrReadOnly = errors.New("the database is read-only")
 
 	// ErrJournal: [Config.Journal] cannot be opened, read or written, is full (256 MiB), or is open in
 	// another process.
 	ErrJournal = errors.New("the journal cannot be written")
 
-	// ErrInvalidConfig: a value of the [Config] is out of range, the [Dialect] is not that of the
-	// database, the file is not a database of this package, or this machine does not know the
-	// database's time zone.
+	// ErrInvalidConfig: a value of [Config] is out of range, the [Dialect] does not
+	// match the database, the file is not a database of this package, or the time
+	// zone of the database is unknown on this machine.
 	ErrInvalidConfig = errors.New("invalid configuration")
 
-	// ErrInvalidEvent: the event has no OpenID, is too old or too far ahead ([Config.KeepEvents]), or
-	// the store has no [Config.Key]. Recording it again does not help.
+	// ErrInvalidEvent: the event has no OpenID, or is older than
+	// [Config.DedupWindow] or more than a day in the future, or the store has no
+	// [Config.Key]. Recording it again does not help.
 	ErrInvalidEvent = errors.New("invalid event")
 
-	// ErrInvalidQuery: the [Query] asks for an interval that there is not, ends before it begins, or
-	// asks for more than is allowed.
+	// ErrInvalidQuery: the [Query] has an unknown interval, ends before it begins, or
+	// exceeds a limit.
 	ErrInvalidQuery = errors.New("invalid query")
 
-	// ErrInvalidLabel: a text of the [Label] is too long or not UTF-8, or there is no scene.
+	// ErrInvalidLabel: a field of the [Label] is too long or not valid UTF-8, or the
+	// scene is empty.
 	ErrInvalidLabel = errors.New("invalid label")
 
-	// ErrMismatch: the database was begun with another [Config.Key] or [Config.Location], or what
-	// waits in the journal was recorded with another Key.
-	ErrMismatch = errors.New("the database was begun with another setting")
+	// ErrConfigMismatch: the database was created with another [Config.Key] or
+	// [Config.Location], or the journal has events of another Key.
+	ErrConfigMismatch = errors.New("the configuration does not match the database")
 
-	// ErrClosed: the [Store] was closed before.
+	// ErrClosed: the [Store] is closed.
 	ErrClosed = errors.New("the store is closed")
 )
 
-// explain wraps an error of a database in the sentinel that fits it.
-func explain(err error) error {
-	if kind := kindOf(err); kind != nil && !errors.Is(err, kind) {
-		return fmt.Errorf("%w: %w", kind, err)
+// wrapDBError wraps a database error in the sentinel of its class.
+func wrapDBError(err error) error {
+	if class := classify(err); class != nil && !errors.Is(err, class) {
+		return fmt.Errorf("%w: %w", class, err)
 	}
 	return err
 }
 
-// A slowError is why the store gave the database up: it did not answer in that time.
-type slowError time.Duration
+// A timeoutError is the cause of a context that ended after [Config.Timeout].
+type timeoutError time.Duration
 
-func (e slowError) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(e)) }
+func (e timeoutError) Error() string { return fmt.Sprintf("no response within %v", time.Duration(e)) }
 
-// Is makes it a deadline that was exceeded, which it is.
-func (slowError) Is(target error) bool { return target == context.DeadlineExceeded }
+// Is reports whether target is context.DeadlineExceeded.
+func (timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// kindOf returns the sentinel for an error of any of the drivers, or nil. No driver is
-// imported for it: those of PostgreSQL give an SQLSTATE, those of SQLite a code or its
-// text, that of MySQL a number at the beginning of its text.
-func kindOf(err error) error {
+// classify returns the sentinel for an error of any driver, or nil. It needs no
+// import of a driver: PostgreSQL drivers have an SQLSTATE, SQLite drivers a code or
+// its text, and the MySQL driver a number in its text.
+func classify(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly, ErrClosed, ErrMismatch, ErrInvalidConfig, ErrInvalidEvent, ErrInvalidQuery, ErrInvalidLabel} {
+	for _, known := range []error{ErrUnavailable, ErrLocked, ErrNoSpace, ErrReadOnly, ErrClosed, ErrConfigMismatch, ErrInvalidConfig, ErrInvalidEvent, ErrInvalidQuery, ErrInvalidLabel} {
 		if errors.Is(err, known) {
 			return known
 		}
@@ -93,20 +96,20 @@ func kindOf(err error) error {
 		error
 		SQLState() string
 	}](err); ok {
-		if kind := kindOfState(e.SQLState()); kind != nil {
-			return kind
+		if class := classifySQLState(e.SQLState()); class != nil {
+			return class
 		}
 	}
 	if e, ok := errors.AsType[interface {
 		error
 		Code() int
 	}](err); ok {
-		if kind := kindOfCode(e.Code()); kind != nil {
-			return kind
+		if class := classifySQLiteCode(e.Code()); class != nil {
+			return class
 		}
 	}
-	if kind := kindOfText(err.Error()); kind != nil {
-		return kind
+	if class := classifyText(err.Error()); class != nil {
+		return class
 	}
 	_, network := errors.AsType[net.Error](err)
 	if network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) {
@@ -115,39 +118,39 @@ func kindOf(err error) error {
 	return nil
 }
 
-// isAway reports whether an error is of a kind that passes, so that the journal helps.
-func isAway(err error) bool {
-	for _, kind := range []error{ErrUnavailable, ErrLocked, ErrFull, ErrReadOnly} {
-		if errors.Is(err, kind) {
+// isTransient reports whether the journal takes events after an error.
+func isTransient(err error) bool {
+	for _, class := range []error{ErrUnavailable, ErrLocked, ErrNoSpace, ErrReadOnly} {
+		if errors.Is(err, class) {
 			return true
 		}
 	}
 	return false
 }
 
-// kindOfState knows the codes of https://www.postgresql.org/docs/current/errcodes-appendix.html.
-func kindOfState(state string) error {
+// See https://www.postgresql.org/docs/current/errcodes-appendix.html.
+func classifySQLState(state string) error {
 	switch {
 	case state == "53100":
-		return ErrFull
+		return ErrNoSpace
 	case state == "25006":
 		return ErrReadOnly
 	case state == "55P03", state == "40001", state == "40P01":
 		return ErrLocked
 	case strings.HasPrefix(state, "08"), strings.HasPrefix(state, "53"), strings.HasPrefix(state, "57"), strings.HasPrefix(state, "58"),
-		strings.HasPrefix(state, "28"), state == "3D000", state == "42501", state == "42P01": // the last: the tables are gone
+		strings.HasPrefix(state, "28"), state == "3D000", state == "42501", state == "42P01": // the last: the tables are missing
 		return ErrUnavailable
 	}
 	return nil
 }
 
-// kindOfCode knows the codes of https://www.sqlite.org/rescode.html.
-func kindOfCode(code int) error {
+// See https://www.sqlite.org/rescode.html.
+func classifySQLiteCode(code int) error {
 	switch code {
-	case 1032: // READONLY_DBMOVED: somebody has moved or removed the file
+	case 1032: // READONLY_DBMOVED: the file was moved or removed
 		return ErrUnavailable
-	case 4874: // IOERR_SHMSIZE: a full disk, which SQLite notices in a file of its own
-		return ErrFull
+	case 4874: // IOERR_SHMSIZE: the disk is full
+		return ErrNoSpace
 	}
 	switch code & 0xff {
 	case 5, 6: // BUSY, LOCKED
@@ -155,55 +158,55 @@ func kindOfCode(code int) error {
 	case 8: // READONLY
 		return ErrReadOnly
 	case 13: // FULL
-		return ErrFull
+		return ErrNoSpace
 	case 10, 11, 14: // IOERR, CORRUPT, CANTOPEN
 		return ErrUnavailable
-	case 26: // NOTADB: the file is something else
+	case 26: // NOTADB: the file is not a database
 		return ErrInvalidConfig
 	}
 	return nil
 }
 
-// kindOfText knows texts that SQLite, MySQL's driver and those of PostgreSQL have had for many years.
-func kindOfText(text string) error {
+// classifyText matches texts of SQLite and of the MySQL and PostgreSQL drivers.
+func classifyText(text string) error {
 	if m := mysqlError.FindStringSubmatch(text); m != nil {
 		if strings.Contains(text, "error 28 ") || strings.Contains(text, "Errcode: 28 ") { // ENOSPC
-			return ErrFull
+			return ErrNoSpace
 		}
-		return kindOfNumber(m[1])
+		return classifyMySQLNumber(m[1])
 	}
 	for _, t := range []struct {
-		text string
-		kind error
+		text  string
+		class error
 	}{
 		{"database is locked", ErrLocked}, {"database table is locked", ErrLocked},
-		{"database or disk is full", ErrFull},
+		{"database or disk is full", ErrNoSpace},
 		{"attempt to write a readonly database", ErrReadOnly},
 		{"unable to open database file", ErrUnavailable}, {"no such table", ErrUnavailable},
 		{"invalid connection", ErrUnavailable}, {"failed to connect to", ErrUnavailable},
 		{"unexpected EOF", ErrUnavailable}, {"conn closed", ErrUnavailable},
 	} {
 		if strings.Contains(text, t.text) {
-			return t.kind
+			return t.class
 		}
 	}
 	return nil
 }
 
-// mysqlError is how MySQL's driver begins a server's error: Error 1205 (HY000): ….
+// mysqlError matches the beginning of an error of the MySQL driver: Error 1205 (HY000): ….
 var mysqlError = regexp.MustCompile(`\bError (\d+)(?: \(\w+\))?: `)
 
-// kindOfNumber knows the numbers of https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html.
-func kindOfNumber(number string) error {
+// See https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html.
+func classifyMySQLNumber(number string) error {
 	switch number {
-	case "1205", "1213", "3572", "1206", "1020": // waited too long for a lock, deadlock, NOWAIT, too many locks, changed meanwhile
+	case "1205", "1213", "3572", "1206", "1020": // lock wait timeout, deadlock, NOWAIT, too many locks, row changed
 		return ErrLocked
-	case "3", "1021", "1114": // cannot write a file, disk full, table full
-		return ErrFull
-	case "1290", "1792", "1836": // --read-only, a transaction that may only read, read-only mode
+	case "3", "1021", "1114": // write error, disk full, table full
+		return ErrNoSpace
+	case "1290", "1792", "1836": // --read-only, read-only transaction, read-only mode
 		return ErrReadOnly
-	case "1040", "1053", "1203", "1226", "1317", "1927", "1969", "3024", // too many connections, shutting down, resources used up, killed, too slow
-		"1026", "1030", "1047", "1129", "1130", "1180", // cannot write, engine's error, node not ready, host blocked, host not allowed
+	case "1040", "1053", "1203", "1226", "1317", "1927", "1969", "3024", // too many connections, shutdown, resource limit, killed, timeout
+		"1026", "1030", "1047", "1129", "1130", "1180", // write error, engine error, node not ready, host blocked, host not allowed
 		"1044", "1045", "1142", "1698", // access denied
 		"1049", "1146": // no such database, no such table
 		return ErrUnavailable

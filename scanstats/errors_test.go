@@ -20,7 +20,7 @@ type coded int
 func (c coded) Error() string { return fmt.Sprint("code ", int(c)) }
 func (c coded) Code() int     { return int(c) }
 
-func TestErrorsOfDriversAreTold(t *testing.T) {
+func TestClassify(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
 		want error
@@ -33,7 +33,7 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: errors.New("refused")}, ErrUnavailable},
 		{io.ErrUnexpectedEOF, ErrUnavailable},
 
-		{&pgconn.PgError{Code: "53100"}, ErrFull},
+		{&pgconn.PgError{Code: "53100"}, ErrNoSpace},
 		{&pgconn.PgError{Code: "25006"}, ErrReadOnly},
 		{&pgconn.PgError{Code: "55P03"}, ErrLocked},
 		{&pgconn.PgError{Code: "40P01"}, ErrLocked},
@@ -50,21 +50,21 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 		{coded(6), ErrLocked},
 		{coded(8), ErrReadOnly},
 		{coded(1032), ErrUnavailable},
-		{coded(13), ErrFull},
-		{coded(4874), ErrFull},
+		{coded(13), ErrNoSpace},
+		{coded(4874), ErrNoSpace},
 		{coded(10), ErrUnavailable},
 		{coded(778), ErrUnavailable}, // IOERR_WRITE
 		{coded(14), ErrUnavailable},
 		{coded(26), ErrInvalidConfig},
 		{coded(1), nil},
 		{errors.New("database is locked (5) (SQLITE_BUSY)"), ErrLocked}, // of a driver without codes
-		{errors.New("database or disk is full"), ErrFull},
+		{errors.New("database or disk is full"), ErrNoSpace},
 
 		{&mysql.MySQLError{Number: 1205}, ErrLocked},
 		{&mysql.MySQLError{Number: 1213, SQLState: [5]byte{'4', '0', '0', '0', '1'}}, ErrLocked},
-		{&mysql.MySQLError{Number: 1114}, ErrFull},
-		{&mysql.MySQLError{Number: 1021}, ErrFull},
-		{&mysql.MySQLError{Number: 3}, ErrFull},
+		{&mysql.MySQLError{Number: 1114}, ErrNoSpace},
+		{&mysql.MySQLError{Number: 1021}, ErrNoSpace},
+		{&mysql.MySQLError{Number: 3}, ErrNoSpace},
 		{&mysql.MySQLError{Number: 1290}, ErrReadOnly},
 		{&mysql.MySQLError{Number: 1836}, ErrReadOnly},
 		{&mysql.MySQLError{Number: 1049}, ErrUnavailable},
@@ -73,10 +73,10 @@ func TestErrorsOfDriversAreTold(t *testing.T) {
 		{mysql.ErrInvalidConn, ErrUnavailable},
 	} {
 		for _, err := range []error{tt.err, wrapped(tt.err)} {
-			assert.Equal(t, tt.want, kindOf(err), "%T %v", err, err)
-			assert.ErrorIs(t, explain(err), err)
+			assert.Equal(t, tt.want, classify(err), "%T %v", err, err)
+			assert.ErrorIs(t, wrapDBError(err), err)
 			if tt.want != nil {
-				assert.ErrorIs(t, explain(err), tt.want)
+				assert.ErrorIs(t, wrapDBError(err), tt.want)
 			}
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A callback that counts, with a WeChat in this process.
+// A callback that counts scans, tested with the simulator.
 func Example() {
 	ctx := context.Background()
 	folder, err := os.MkdirTemp("", "scanstats")
@@ -24,10 +24,10 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	key := make([]byte, 32) // keep yours: with another one everybody is somebody else
+	key := make([]byte, 32) // store yours: a different key makes every user look new
 	rand.Read(key)
 
-	stats, err := scanstats.OpenFile(ctx, filepath.Join(folder, "scans.db"), scanstats.Config{Key: key})
+	stats, err := scanstats.OpenSQLite(ctx, filepath.Join(folder, "scans.db"), scanstats.Config{Key: key})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func Example() {
 	cfg := wechat.CallbackConfig(wxtest.Secure)
 	cfg.OnEvent = func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		if err := stats.Record(ctx, e); err != nil {
-			return nil, err // not recorded: WeChat pushes again
+			return nil, err // not recorded: WeChat redelivers the push
 		}
 		return callback.Text("Welcome!"), nil
 	}
@@ -71,26 +71,26 @@ func Example() {
 		log.Fatal(err)
 	}
 	for _, s := range report.Scenes {
-		fmt.Printf("%s (%s): %d scans by %d people, %d new followers, %d lost\n", s.Name, s.Scene, s.Scans, s.People, s.NewFollowers, s.Lost)
+		fmt.Printf("%s (%s): %d scans by %d users, %d new followers, %d unfollows\n", s.Name, s.Scene, s.Scans, s.UniqueUsers, s.NewFollowers, s.Unfollows)
 	}
 	// Output:
-	// 南京路店 (poster-7): 3 scans by 2 people, 2 new followers, 1 lost
+	// 南京路店 (poster-7): 3 scans by 2 users, 2 new followers, 1 unfollows
 }
 
-// The page, for those who have logged in.
+// The page behind a login.
 func ExampleStore_Handler() {
 	folder, err := os.MkdirTemp("", "scanstats")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	stats, err := scanstats.OpenFile(context.Background(), filepath.Join(folder, "scans.db"), scanstats.Config{})
+	stats, err := scanstats.OpenSQLite(context.Background(), filepath.Join(folder, "scans.db"), scanstats.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer stats.Close()
 
-	requireLogin := func(next http.Handler) http.Handler { // take that of your program
+	requireLogin := func(next http.Handler) http.Handler { // use that of your program
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if name, password, _ := r.BasicAuth(); name != "ann" || password != "correct horse battery staple" {
 				w.Header().Set("WWW-Authenticate", `Basic realm="statistics"`)
@@ -104,14 +104,14 @@ func ExampleStore_Handler() {
 	mux.Handle("/stats/", http.StripPrefix("/stats", stats.Handler(requireLogin)))
 
 	request := httptest.NewRequest(http.MethodGet, "/stats/", nil)
-	answer := httptest.NewRecorder()
-	mux.ServeHTTP(answer, request)
-	fmt.Println(answer.Code)
+	response := httptest.NewRecorder()
+	mux.ServeHTTP(response, request)
+	fmt.Println(response.Code)
 
 	request.SetBasicAuth("ann", "correct horse battery staple")
-	answer = httptest.NewRecorder()
-	mux.ServeHTTP(answer, request)
-	fmt.Println(answer.Code)
+	response = httptest.NewRecorder()
+	mux.ServeHTTP(response, request)
+	fmt.Println(response.Code)
 	// Output:
 	// 401
 	// 200

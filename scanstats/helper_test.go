@@ -26,20 +26,20 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envCrash) != "" {
 		crash()
 	}
-	_ = mysql.SetLogger(log.New(io.Discard, "", 0)) // it tells of every connection that ends
+	_ = mysql.SetLogger(log.New(io.Discard, "", 0)) // it logs every closed connection
 	goleak.VerifyTestMain(m)
 }
 
-// Where the servers are that tests may use; they make databases of their own there.
+// The servers that tests use. Tests create their own databases there.
 const (
 	envPostgres     = "WXQRCODE_POSTGRES_DSN"
 	envMySQL        = "WXQRCODE_MYSQL_DSN"
-	envRequired     = "WXQRCODE_REQUIRE_DATABASES" // without both the tests fail
+	envRequired     = "WXQRCODE_REQUIRE_DATABASES" // fail instead of skip without servers
 	defaultPostgres = "postgres://postgres@127.0.0.1:5432/postgres"
 	defaultMySQL    = "root@tcp(127.0.0.1:3306)/"
 )
 
-// A database is an empty one, for one test.
+// A database is an empty database for one test.
 type database struct {
 	dialect Dialect
 	dsn     string
@@ -54,10 +54,10 @@ func (d database) open(t testing.TB) *sql.DB {
 	return db
 }
 
-// dialects are what most tests run with, each with an empty database.
+// dialects are those that most tests run with.
 var dialects = []Dialect{SQLite, Postgres, MySQL}
 
-// newDatabase makes an empty database, or skips the test where there is no server.
+// newDatabase creates an empty database, or skips the test if there is no server.
 func newDatabase(t testing.TB, dialect Dialect) database {
 	t.Helper()
 	name := "wxqrcode_test_" + strings.ToLower(rand.Text())
@@ -88,7 +88,7 @@ func fromEnv(name, otherwise string) string {
 	return otherwise
 }
 
-// run runs a statement now and another one after the test.
+// run runs a statement now and another after the test.
 func run(t testing.TB, driver, dsn, now, after string) {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
@@ -97,7 +97,7 @@ func run(t testing.TB, driver, dsn, now, after string) {
 	defer cancel()
 	if err := db.PingContext(ctx); err != nil {
 		db.Close()
-		require.Empty(t, os.Getenv(envRequired), "%s is set, but no server for %s answers, by %s or %s: %v", envRequired, driver, envPostgres, envMySQL, err)
+		require.Empty(t, os.Getenv(envRequired), "%s is set, but no server for %s responds; set %s or %s: %v", envRequired, driver, envPostgres, envMySQL, err)
 		t.Skipf("no server for %s: %v; name one in %s and %s", driver, err, envPostgres, envMySQL)
 	}
 	_, err = db.ExecContext(ctx, now)
@@ -111,7 +111,7 @@ func run(t testing.TB, driver, dsn, now, after string) {
 
 var testKey = []byte("a key for tests only")
 
-// now is when the tests happen, a Saturday.
+// now is the clock of the tests, a Saturday.
 var now = time.Date(2026, 11, 21, 15, 0, 0, 0, shanghai)
 
 // testConfig is the configuration of a store in tests.
@@ -119,7 +119,7 @@ func testConfig() Config {
 	return Config{Key: testKey, Logger: slog.New(slog.DiscardHandler), Timeout: 30 * time.Second}
 }
 
-// newTestStore opens a store whose clock stands at now, and which does no housekeeping by itself.
+// newTestStore opens a store whose clock is now, and which does not purge automatically.
 func newTestStore(t testing.TB, d database, c Config) *Store {
 	t.Helper()
 	s, err := newStore(d.open(t), d.dialect, c)
@@ -143,7 +143,7 @@ func followed(openID, scene string, at time.Time) *wxqrcode.Event {
 	return newEvent(openID, wxqrcode.EventSubscribe, key, at)
 }
 
-func left(openID string, at time.Time) *wxqrcode.Event {
+func unfollowed(openID string, at time.Time) *wxqrcode.Event {
 	return newEvent(openID, wxqrcode.EventUnsubscribe, "", at)
 }
 

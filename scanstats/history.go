@@ -18,8 +18,8 @@ import (
 // in the range has exactly one such row, that of its first visit in the range.
 //
 // All counts of a user are a function of the sorted events: aggregator.count. A
-// late event changes the rows of later events too. So the database keeps the
-// events of each user as long as an earlier one can arrive, and an event changes
+// late event changes the rows of later events too. So the database stores
+// the events of each user as long as an earlier one can arrive, and an event changes
 // the counts by
 //
 //	count(history with the event) - count(history without it)
@@ -47,7 +47,7 @@ type event struct {
 }
 
 const (
-	unfollowRetention = 3 * 24 * time.Hour // how long the events before an unfollow are kept
+	unfollowRetention = 3 * 24 * time.Hour // how long the events before an unfollow are stored
 	maxHistory        = 400                // events
 )
 
@@ -61,7 +61,7 @@ func (h history) insert(e event) history {
 
 // compact replaces the events before settled, and all events up to an unfollow
 // before forgotten, by what remains of them. The result counts the same for every
-// event that can still arrive. It is empty if nothing needs to be kept.
+// event that can still arrive. It is empty if nothing needs to be stored.
 func (h history) compact(settled, forgotten int64) history {
 	if len(h) > maxHistory {
 		settled = max(settled, h[len(h)-maxHistory/2].at)
@@ -148,7 +148,7 @@ func (s *summary) events() history {
 }
 
 // lastAt returns the time of the last event, and unfollowedAt that of the first
-// unfollow whose events are still kept, 0 if there is none.
+// unfollow whose events are still stored, 0 if there is none.
 func (h history) lastAt() (at int64) {
 	for _, r := range h {
 		at = max(at, r.at)

@@ -51,7 +51,7 @@ const (
 	journalMagic = "scanstats journal 1, key "
 	maxJournal   = 256 << 20 // some three million entries
 	headSize     = 8         // length and checksum
-	fixedSize    = 1 + 8 + len(person{}) + len(eventID{})
+	fixedSize    = 1 + 8 + len(personHash{}) + len(eventID{})
 	maxEntry     = fixedSize + 2*maxScene // the texts of a scene grow a little when they are cleaned
 )
 
@@ -74,7 +74,7 @@ func openJournal(path, fingerprint string, log *slog.Logger) (_ *journal, err er
 	}
 	if err := j.open(); err != nil {
 		_ = j.close()
-		if errors.Is(err, ErrMismatch) {
+		if errors.Is(err, ErrConfigMismatch) {
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
@@ -104,7 +104,7 @@ func (j *journal) open() (err error) {
 	case bytes.HasPrefix(head, []byte(journalMagic)) && info.Size() == j.played: // another key's, and empty
 		return j.begin()
 	case bytes.HasPrefix(head, []byte(journalMagic)):
-		return fmt.Errorf("%w: what waits in %q was recorded with another key", ErrMismatch, j.path)
+		return fmt.Errorf("%w: what waits in %q was recorded with another key", ErrConfigMismatch, j.path)
 	default:
 		return fmt.Errorf("%q is not a journal of scanstats", j.path)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // journaled is a configuration with a journal.
-func journaled(t testing.TB) Config {
+func spoolConfig(t testing.TB) Config {
 	t.Helper()
 	c := testConfig()
 	c.Timeout = time.Second
@@ -33,7 +33,7 @@ func journaled(t testing.TB) Config {
 }
 
 // played waits until the journal has been played back.
-func played(t testing.TB, s *Store) {
+func drained(t testing.TB, s *Store) {
 	t.Helper()
 	require.Eventually(t, func() bool { return !s.journal.waiting() }, 5*time.Minute, 10*time.Millisecond)
 	info, err := os.Stat(s.journal.path)
@@ -45,10 +45,10 @@ func TestTheJournalTakesEventsWhileTheDatabaseIsAway(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
-			c := journaled(t)
-			c.KeepEvents = 100 * 24 * time.Hour
+			c := spoolConfig(t)
+			c.DedupWindow = 100 * 24 * time.Hour
 			s := newTestStore(t, d, c)
-			n := naive{zone{shanghai}, makeEvents(20, 3, 600)}
+			n := model{zone{shanghai}, makeEvents(20, 3, 600)}
 			for part := range slices.Chunk(n.events, 200) {
 				for _, e := range part[:50] {
 					require.NoError(t, s.Record(t.Context(), e))
@@ -65,7 +65,7 @@ func TestTheJournalTakesEventsWhileTheDatabaseIsAway(t *testing.T) {
 				for _, e := range part[150:] { // while the journal is played back, or behind it
 					require.NoError(t, s.Record(t.Context(), e))
 				}
-				played(t, s)
+				drained(t, s)
 			}
 			r, err := s.Report(t.Context(), Query{From: now.AddDate(0, 0, -80)})
 			require.NoError(t, err)
@@ -78,13 +78,13 @@ func TestAServerThatIsDownAndBack(t *testing.T) {
 	for _, dialect := range []Dialect{Postgres, MySQL} {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
-			line := newLine(t)
-			through := line.to(t, d)
-			c := journaled(t)
+			line := newProxy(t)
+			through := line.route(t, d)
+			c := spoolConfig(t)
 			s := newTestStore(t, through, c)
 			require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
 
-			line.cut()
+			line.disconnect()
 			for i := range 5 {
 				require.NoError(t, s.Record(t.Context(), scanned(fmt.Sprint("o-", i), "poster", now)))
 			}
@@ -93,7 +93,7 @@ func TestAServerThatIsDownAndBack(t *testing.T) {
 			require.NoError(t, s.Forget(t.Context(), "o-3"))
 
 			t.Run("and a start meanwhile", func(t *testing.T) {
-				c := journaled(t)
+				c := spoolConfig(t)
 				var logged bytes.Buffer
 				c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 				early := newTestStore(t, through, c)
@@ -108,8 +108,8 @@ func TestAServerThatIsDownAndBack(t *testing.T) {
 				require.ErrorIs(t, err, ErrUnavailable, "without a journal it is an error")
 			})
 
-			line.mend()
-			played(t, s)
+			line.reconnect()
+			drained(t, s)
 			assert.Equal(t, int64(5), total(t, s).Scans)
 		})
 	}
@@ -117,12 +117,12 @@ func TestAServerThatIsDownAndBack(t *testing.T) {
 
 func TestAStoreThatBeganWithoutItsDatabase(t *testing.T) {
 	d := newDatabase(t, Postgres)
-	line := newLine(t)
-	line.cut()
-	s := newTestStore(t, line.to(t, d), journaled(t))
+	line := newProxy(t)
+	line.disconnect()
+	s := newTestStore(t, line.route(t, d), spoolConfig(t))
 	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
-	line.mend()
-	played(t, s)
+	line.reconnect()
+	drained(t, s)
 	require.NoError(t, s.Record(t.Context(), scanned("o-2", "poster", now)))
 	assert.Equal(t, int64(2), total(t, s).Scans)
 }
@@ -143,19 +143,19 @@ func TestLocationIsThatOfTheDatabase(t *testing.T) {
 			c.Location = berlin
 			require.NoError(t, newTestStore(t, d, c).Close())
 
-			line := newLine(t)
-			line.cut()
-			s := newTestStore(t, line.to(t, d), journaled(t)) // which chooses no zone
+			line := newProxy(t)
+			line.disconnect()
+			s := newTestStore(t, line.route(t, d), spoolConfig(t)) // which chooses no zone
 			_, err := s.Location(t.Context())
 			require.ErrorIs(t, err, ErrUnavailable)
 			require.ErrorContains(t, err, "scanstats: location: ")
 
-			line.mend()
+			line.reconnect()
 			loc, err := s.Location(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, "Europe/Berlin", loc.String())
 
-			line.cut()
+			line.disconnect()
 			loc, err = s.Location(t.Context())
 			require.NoError(t, err, "it is known now")
 			assert.Equal(t, "Europe/Berlin", loc.String())
@@ -171,20 +171,20 @@ func TestLocationIsThatOfTheDatabase(t *testing.T) {
 }
 
 // A line leads to a server, and can be cut.
-type line struct {
+type proxy struct {
 	listener net.Listener
 
-	mu     sync.Mutex // guards what follows
-	target string
-	isCut  bool
-	conns  map[net.Conn]bool
+	mu           sync.Mutex // guards what follows
+	target       string
+	disconnected bool
+	conns        map[net.Conn]bool
 }
 
-func newLine(t *testing.T) *line {
+func newProxy(t *testing.T) *proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := &line{listener: listener, conns: make(map[net.Conn]bool)}
+	l := &proxy{listener: listener, conns: make(map[net.Conn]bool)}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -197,14 +197,14 @@ func newLine(t *testing.T) *line {
 	})
 	t.Cleanup(func() {
 		listener.Close()
-		l.cut()
+		l.disconnect()
 		serving.Wait()
 	})
 	return l
 }
 
 // to returns the database as it is reached through the line.
-func (l *line) to(t *testing.T, d database) database {
+func (l *proxy) route(t *testing.T, d database) database {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,9 +231,9 @@ func (l *line) to(t *testing.T, d database) database {
 	return d
 }
 
-func (l *line) serve(conn net.Conn) {
+func (l *proxy) serve(conn net.Conn) {
 	defer conn.Close()
-	target := l.keep(conn)
+	target := l.register(conn)
 	if target == "" {
 		return
 	}
@@ -242,7 +242,7 @@ func (l *line) serve(conn net.Conn) {
 		return
 	}
 	defer server.Close()
-	if l.keep(server) == "" {
+	if l.register(server) == "" {
 		return
 	}
 	var copying sync.WaitGroup
@@ -256,30 +256,30 @@ func (l *line) serve(conn net.Conn) {
 }
 
 // keep takes note of a connection, and returns where the line leads, or "" if it is cut.
-func (l *line) keep(conn net.Conn) string {
+func (l *proxy) register(conn net.Conn) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns[conn] = true
-	if l.isCut {
+	if l.disconnected {
 		return ""
 	}
 	return l.target
 }
 
-func (l *line) cut() {
+func (l *proxy) disconnect() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.isCut = true
+	l.disconnected = true
 	for conn := range l.conns {
 		conn.Close()
 	}
 	clear(l.conns)
 }
 
-func (l *line) mend() {
+func (l *proxy) reconnect() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.isCut = false
+	l.disconnected = false
 }
 
 // entries makes some that differ.
@@ -343,7 +343,7 @@ func TestAJournalIsWholeWhereverACrashEndedIt(t *testing.T) {
 
 func TestAJournalIsPlayedOnceAlsoAfterACrash(t *testing.T) {
 	d := newDatabase(t, SQLite)
-	c := journaled(t)
+	c := spoolConfig(t)
 	s := newTestStore(t, d, c)
 	release := holdLock(t, d)
 	for i := range 100 {
@@ -357,7 +357,7 @@ func TestAJournalIsPlayedOnceAlsoAfterACrash(t *testing.T) {
 	for range 2 { // the second time as if a crash had come before the journal was emptied
 		require.NoError(t, os.WriteFile(c.Journal, kept, 0o600))
 		again := newTestStore(t, d, c)
-		played(t, again)
+		drained(t, again)
 		assert.Equal(t, int64(100), total(t, again).Scans)
 		require.NoError(t, again.Close())
 	}
@@ -366,7 +366,7 @@ func TestAJournalIsPlayedOnceAlsoAfterACrash(t *testing.T) {
 func TestAJournalThatCannotTakeMoreIsAnError(t *testing.T) {
 	t.Run("it is full", func(t *testing.T) {
 		d := newDatabase(t, SQLite)
-		s := newTestStore(t, d, journaled(t))
+		s := newTestStore(t, d, spoolConfig(t))
 		s.journal.max = int64(len(s.journal.head) + 2*(headSize+fixedSize+len("poster")))
 		release := holdLock(t, d)
 		require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
@@ -375,13 +375,13 @@ func TestAJournalThatCannotTakeMoreIsAnError(t *testing.T) {
 		require.ErrorIs(t, err, ErrJournal)
 		require.ErrorContains(t, err, "is full")
 		release()
-		played(t, s)
+		drained(t, s)
 		require.NoError(t, s.Record(t.Context(), scanned("o-3", "poster", now)))
 		assert.Equal(t, int64(3), total(t, s).Scans)
 	})
 	t.Run("its disk fails", func(t *testing.T) {
 		d := newDatabase(t, SQLite)
-		s := newTestStore(t, d, journaled(t))
+		s := newTestStore(t, d, spoolConfig(t))
 		holdLock(t, d)
 		writable := s.journal.file
 		var err error
@@ -439,7 +439,7 @@ func TestWhatAJournalAcknowledgesIsSynced(t *testing.T) {
 
 func TestEventsWaitUntilTheDatabaseIsPrepared(t *testing.T) {
 	d := newDatabase(t, SQLite)
-	s, err := newStore(d.open(t), SQLite, journaled(t))
+	s, err := newStore(d.open(t), SQLite, spoolConfig(t))
 	require.NoError(t, err)
 	s.now = func() time.Time { return now }
 	s.journal, err = openJournal(s.cfg.Journal, s.fingerprint(), s.cfg.Logger)
@@ -447,13 +447,13 @@ func TestEventsWaitUntilTheDatabaseIsPrepared(t *testing.T) {
 	defer s.Close()
 	s.journal.hold() // the database answers, but has no tables yet
 	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
-	played(t, s)
+	drained(t, s)
 	assert.Equal(t, int64(1), total(t, s).Scans)
 }
 
 func TestAJournalIsOfOneKey(t *testing.T) {
 	d := newDatabase(t, SQLite)
-	c := journaled(t)
+	c := spoolConfig(t)
 	s := newTestStore(t, d, c)
 	release := holdLock(t, d)
 	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
@@ -462,12 +462,12 @@ func TestAJournalIsOfOneKey(t *testing.T) {
 	other := c
 	other.Key = []byte("another key for tests")
 	_, err := Open(t.Context(), newDatabase(t, SQLite).open(t), SQLite, other)
-	require.ErrorIs(t, err, ErrMismatch)
+	require.ErrorIs(t, err, ErrConfigMismatch)
 	require.NotErrorIs(t, err, ErrJournal)
 	require.NotContains(t, err.Error(), "another key for tests")
 
 	again := newTestStore(t, d, c)
-	played(t, again)
+	drained(t, again)
 	require.NoError(t, again.Close())
 	require.NoError(t, newTestStore(t, newDatabase(t, SQLite), other).Close(), "nothing waits any more")
 }
@@ -479,7 +479,7 @@ func TestAServerThatSaysNothingDoesNotHoldUpAStart(t *testing.T) {
 	db, err := sql.Open("mysql", "root@tcp("+silent.Addr().String()+")/")
 	require.NoError(t, err)
 	defer db.Close()
-	c := journaled(t)
+	c := spoolConfig(t)
 	c.Timeout = 20 * time.Millisecond
 	s, err := Open(t.Context(), db, MySQL, c)
 	require.NoError(t, err)
@@ -507,7 +507,7 @@ func TestAJournalOfAnother(t *testing.T) {
 
 func TestAnErrorThatNoWaitMendsDoesNotFillTheJournal(t *testing.T) {
 	d := newDatabase(t, SQLite)
-	s := newTestStore(t, d, journaled(t))
+	s := newTestStore(t, d, spoolConfig(t))
 	_, err := d.open(t).ExecContext(t.Context(), "ALTER TABLE scanstats_event RENAME COLUMN id TO other")
 	require.NoError(t, err)
 	require.ErrorContains(t, s.Record(t.Context(), scanned("o-1", "poster", now)), "no such column")

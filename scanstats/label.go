@@ -7,23 +7,24 @@ import (
 	"unicode/utf8"
 )
 
-// A Label is what people call a scene. Any text will do, up to 200 bytes each; empty takes
-// it away.
+// A Label is a display name and a group of a scene. Each has at most 200 bytes of
+// any text; an empty one removes it.
 type Label struct {
-	Name  string // such as 南京路店, in place of poster-7
-	Group string // such as 上海: reports can be limited to it
+	Name  string // such as 南京路店, shown in place of poster-7
+	Group string // such as 上海; see [Query.Group]
 }
 
 const maxLabel = 200 // bytes
 
-// Label names a scene, which need not have been scanned yet; labelled ones are in reports
-// even if nobody scanned them. The scene is as it is counted; see [Config.Scene].
+// Label sets the label of a scene, named as it is counted (see
+// [Config.SceneName]). The scene need not have been scanned yet: reports list
+// labeled scenes without counts too.
 //
-// Errors: [ErrInvalidLabel]; [ErrClosed]; what kind of failure of the database it was, such as
+// Errors: [ErrInvalidLabel]; [ErrClosed]; the kind of a database failure, such as
 // [ErrUnavailable].
 func (s *Store) Label(ctx context.Context, scene string, l Label) error {
 	if err := s.label(ctx, scene, l); err != nil {
-		return fmt.Errorf("scanstats: label %.100q: %w", scene, explain(err))
+		return fmt.Errorf("scanstats: label %.100q: %w", scene, wrapDBError(err))
 	}
 	return nil
 }
@@ -31,20 +32,20 @@ func (s *Store) Label(ctx context.Context, scene string, l Label) error {
 func (s *Store) label(ctx context.Context, scene string, l Label) error {
 	for _, text := range []string{l.Name, l.Group} {
 		if len(text) > maxLabel {
-			return fmt.Errorf("%w: %.100q… has %d bytes, at most %d are allowed", ErrInvalidLabel, text, len(text), maxLabel)
+			return fmt.Errorf("%w: %.100q… has %d bytes; at most %d are allowed", ErrInvalidLabel, text, len(text), maxLabel)
 		}
 		if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
-			return fmt.Errorf("%w: %q is no text", ErrInvalidLabel, text)
+			return fmt.Errorf("%w: %q is not valid UTF-8 without NUL", ErrInvalidLabel, text)
 		}
 	}
 	if scene == "" {
-		return fmt.Errorf("%w: no scene", ErrInvalidLabel)
+		return fmt.Errorf("%w: the scene is empty", ErrInvalidLabel)
 	}
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	return s.change(ctx, func(t *tx) error {
-		scene := clean(scene)
+	return s.update(ctx, func(t *tx) error {
+		scene := normalizeScene(scene)
 		ids, err := t.sceneIDs([]string{scene})
 		if err != nil {
 			return err

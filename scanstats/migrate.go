@@ -16,23 +16,24 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// migrate brings the tables up to date.
+// migrate creates or migrates the tables.
 func (s *Store) migrate(ctx context.Context) error {
 	var err error
 	for range 10 {
 		err = migrate(ctx, s.db, s.writer.dialect)
-		if kind := kindOf(err); err == nil || ctx.Err() != nil || kind != nil && !errors.Is(kind, ErrLocked) {
+		if class := classify(err); err == nil || ctx.Err() != nil || class != nil && !errors.Is(class, ErrLocked) {
 			break
 		}
-		// Two that begin at once can meet: SQLite has no lock that spans several transactions, and the
-		// library looks at the tables before it takes that of a server. One fails, and finds its work done.
+		// Concurrent migrations can conflict: SQLite has no lock that spans several
+		// transactions, and goose reads the tables before it takes the lock of a server.
+		// One of them fails and finds the migration done when it retries.
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("bring the tables up to date: %w", err)
+		return fmt.Errorf("migrate the tables: %w", err)
 	}
 	return nil
 }
@@ -45,7 +46,7 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect) error {
 	case SQLite:
 		dialect, folder = goose.DialectSQLite3, "migrations/sqlite"
 	case Postgres:
-		const lockID = 0x7778737461747321 // any number that no other program takes
+		const lockID = 0x7778737461747321 // arbitrary, unlikely to be used by another program
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 300), lock.WithUnlockTimeout(1, 3))
 		if err != nil {
 			return err
@@ -64,13 +65,11 @@ func migrate(ctx context.Context, db *sql.DB, d Dialect) error {
 	if err != nil {
 		return err
 	}
-	if _, err = provider.Up(ctx); err != nil {
-		return err
-	}
-	return nil
+	_, err = provider.Up(ctx)
+	return err
 }
 
-// mysqlLock lets one instance migrate at a time.
+// mysqlLock serializes the migrations of several instances.
 type mysqlLock struct{}
 
 func (mysqlLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
@@ -79,7 +78,7 @@ func (mysqlLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	if got.Int64 != 1 {
-		return fmt.Errorf("%w: another instance has been bringing the tables up to date for 5 minutes", ErrLocked)
+		return fmt.Errorf("%w: another instance has been migrating the tables for 5 minutes", ErrLocked)
 	}
 	return nil
 }

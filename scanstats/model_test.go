@@ -30,7 +30,7 @@ func burstsOfEvents(rng *rand.Rand, users, scenes int) []*wxqrcode.Event {
 			case !follows:
 				all, follows = append(all, followed(openID, scene, at)), true
 			case n < 4:
-				all, follows = append(all, left(openID, at)), false
+				all, follows = append(all, unfollowed(openID, at)), false
 			default:
 				all = append(all, scanned(openID, scene, at))
 			}
@@ -50,7 +50,7 @@ func TestStore_CountsAreExactInAnyOrder(t *testing.T) {
 		for _, dialect := range dialects {
 			t.Run(fmt.Sprint(late, " late, ", dialect), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(late), 1))
-				n := naive{zone{shanghai}, burstsOfEvents(rng, 40, 3)}
+				n := model{zone{shanghai}, burstsOfEvents(rng, 40, 3)}
 				type arrival struct {
 					at    time.Time
 					event *wxqrcode.Event
@@ -97,7 +97,7 @@ func TestStore_CountsAreExactInAnyOrder(t *testing.T) {
 
 // compare compares the report of each day, week and hour with the model and
 // returns how many cells differ.
-func (n naive) compare(t *testing.T, s *Store) (wrong, cells int) {
+func (n model) compare(t *testing.T, s *Store) (wrong, cells int) {
 	t.Helper()
 	check := func(want, got Counts) {
 		cells++
@@ -105,14 +105,14 @@ func (n naive) compare(t *testing.T, s *Store) (wrong, cells int) {
 			wrong++
 		}
 	}
-	for _, q := range []Query{{By: Day, From: now.AddDate(0, 0, -50)}, {By: Week, From: now.AddDate(0, 0, -50)}, {By: Hour, From: now.AddDate(0, 0, -6)}} {
-		q.EachScene = true
+	for _, q := range []Query{{Interval: Day, From: now.AddDate(0, 0, -50)}, {Interval: Week, From: now.AddDate(0, 0, -50)}, {Interval: Hour, From: now.AddDate(0, 0, -6)}} {
+		q.PerScene = true
 		r, err := s.Report(t.Context(), q)
 		require.NoError(t, err)
 		coded := func(scene string) bool { return scene != "" }
-		retention := q.By != Hour
+		retention := q.Interval != Hour
 		check(n.counts(coded, r.From, r.To, true), r.Total)
-		check(n.counts(func(scene string) bool { return scene == "" }, r.From, r.To, true), r.Other)
+		check(n.counts(func(scene string) bool { return scene == "" }, r.From, r.To, true), r.Unattributed)
 		for _, b := range r.Buckets {
 			check(n.counts(coded, b.Start, b.End, retention), b.Counts)
 		}
@@ -172,7 +172,7 @@ func FuzzHistory_Compact(f *testing.F) {
 				d[fmt.Sprint("hour ", key)] = c.scans + 1000*c.newFollowers + 1e6*c.uniqueUsers + 1e9*c.unfollows
 			}
 			for key, c := range a.days {
-				d[fmt.Sprint("day ", key)] = c.scans + 1000*c.newFollowers + 1e6*c.uniqueUsers + 1e9*c.unfollows + 1e12*(c.left[0]+100*c.left[1]+10000*c.left[2])
+				d[fmt.Sprint("day ", key)] = c.scans + 1000*c.newFollowers + 1e6*c.uniqueUsers + 1e9*c.unfollows + 1e12*(c.unfollowed[0]+100*c.unfollowed[1]+10000*c.unfollowed[2])
 			}
 			for key, n := range a.unique {
 				d[fmt.Sprint("unique ", key)] = n

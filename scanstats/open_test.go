@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestManyInstancesMayStartAtOnce(t *testing.T) {
+func TestOpen_Concurrent(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -42,7 +42,7 @@ func TestManyInstancesMayStartAtOnce(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatCannotWork(t *testing.T) {
+func TestOpen_RejectsInvalidConfig(t *testing.T) {
 	db := newDatabase(t, SQLite).open(t)
 	single := newDatabase(t, SQLite).open(t)
 	single.SetMaxOpenConns(1)
@@ -52,16 +52,16 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 		change func(*Config)
 		says   string
 	}{
-		"no database":            {nil, SQLite, func(*Config) {}, "no database"},
-		"one connection":         {single, SQLite, func(*Config) {}, "allow two or more"},
+		"no database":            {nil, SQLite, func(*Config) {}, "db is nil"},
+		"one connection":         {single, SQLite, func(*Config) {}, "allow at least two"},
 		"no dialect":             {db, 0, func(*Config) {}, "Dialect(0)"},
 		"another dialect":        {db, 4, func(*Config) {}, "must be SQLite, Postgres or MySQL"},
-		"a short key":            {db, SQLite, func(c *Config) { c.Key = make([]byte, 15) }, "15 bytes, and must have at least 16"},
+		"a short key":            {db, SQLite, func(c *Config) { c.Key = make([]byte, 15) }, "15 bytes; it must have at least 16"},
 		"the machine's zone":     {db, SQLite, func(c *Config) { c.Location = time.Local }, `is "Local"`},
-		"people for too short":   {db, SQLite, func(c *Config) { c.KeepPeople = 31*24*time.Hour - 1 }, "Config.KeepPeople is 743h59m59.999999999s, and must be at least 744h0m0s"},
-		"a zone of no name":      {db, SQLite, func(c *Config) { c.Location = time.FixedZone("here", 3600) }, "take one by time.LoadLocation"},
-		"another zone's name":    {db, SQLite, func(c *Config) { c.Location = time.FixedZone("Europe/Berlin", 3600) }, "take one by time.LoadLocation"},
-		"events for too short":   {db, SQLite, func(c *Config) { c.KeepEvents = time.Hour - 1 }, "Config.KeepEvents"},
+		"people for too short":   {db, SQLite, func(c *Config) { c.PersonRetention = 31*24*time.Hour - 1 }, "Config.PersonRetention is 743h59m59.999999999s; it must be at least 744h0m0s"},
+		"a zone of no name":      {db, SQLite, func(c *Config) { c.Location = time.FixedZone("here", 3600) }, "use time.LoadLocation"},
+		"another zone's name":    {db, SQLite, func(c *Config) { c.Location = time.FixedZone("Europe/Berlin", 3600) }, "use time.LoadLocation"},
+		"events for too short":   {db, SQLite, func(c *Config) { c.DedupWindow = time.Hour - 1 }, "Config.DedupWindow"},
 		"no time":                {db, SQLite, func(c *Config) { c.Timeout = -1 }, "Config.Timeout"},
 		"a journal in no folder": {db, SQLite, func(c *Config) { c.Journal = filepath.Join(t.TempDir(), "none", "journal") }, "no such file"},
 	} {
@@ -75,7 +75,7 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 	}
 }
 
-func TestInstancesMustAgree(t *testing.T) {
+func TestOpen_RejectsConfigMismatch(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -89,14 +89,14 @@ func TestInstancesMustAgree(t *testing.T) {
 				c := c
 				c.Key = []byte("another key for tests")
 				_, err := Open(t.Context(), d.open(t), d.dialect, c)
-				require.ErrorIs(t, err, ErrMismatch)
+				require.ErrorIs(t, err, ErrConfigMismatch)
 				require.NotContains(t, err.Error(), "another key")
 			})
 			t.Run("on the zone", func(t *testing.T) {
 				c := c
 				c.Location = shanghai
 				_, err := Open(t.Context(), d.open(t), d.dialect, c)
-				require.ErrorIs(t, err, ErrMismatch)
+				require.ErrorIs(t, err, ErrConfigMismatch)
 				require.ErrorContains(t, err, "Europe/Berlin")
 			})
 			t.Run("and take the zone that is there", func(t *testing.T) {
@@ -120,9 +120,9 @@ func TestInstancesMustAgree(t *testing.T) {
 	}
 }
 
-func TestOpenFileMakesAFileForItsUserAlone(t *testing.T) {
+func TestOpenSQLite_CreatesAPrivateFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "odd ?#%20 name 统计.db")
-	s, err := OpenFile(t.Context(), path, testConfig())
+	s, err := OpenSQLite(t.Context(), path, testConfig())
 	require.NoError(t, err)
 	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", time.Now())))
 	for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -133,7 +133,7 @@ func TestOpenFileMakesAFileForItsUserAlone(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close(), "twice")
 
-	again, err := OpenFile(t.Context(), path, testConfig())
+	again, err := OpenSQLite(t.Context(), path, testConfig())
 	require.NoError(t, err)
 	defer again.Close()
 	r, err := again.Report(t.Context(), Query{})
@@ -141,7 +141,7 @@ func TestOpenFileMakesAFileForItsUserAlone(t *testing.T) {
 	assert.Equal(t, int64(1), r.Total.Scans)
 }
 
-func TestOpenFileRefusesWhatIsNotItsOwn(t *testing.T) {
+func TestOpenSQLite_RejectsOtherFiles(t *testing.T) {
 	folder := t.TempDir()
 	text := filepath.Join(folder, "text")
 	require.NoError(t, os.WriteFile(text, []byte("This is no database, but long enough to look like a header of one."), 0o600))
@@ -158,7 +158,7 @@ func TestOpenFileRefusesWhatIsNotItsOwn(t *testing.T) {
 		folder: ErrUnavailable,
 		filepath.Join(folder, "none", "scans.db"): ErrUnavailable,
 	} {
-		_, err := OpenFile(t.Context(), path, testConfig())
+		_, err := OpenSQLite(t.Context(), path, testConfig())
 		require.ErrorIs(t, err, want, path)
 	}
 	left, err := os.ReadFile(text)
@@ -166,17 +166,17 @@ func TestOpenFileRefusesWhatIsNotItsOwn(t *testing.T) {
 	assert.Contains(t, string(left), "This is no database")
 }
 
-func TestTheKeyIsTheStoresOwn(t *testing.T) {
+func TestStore_CopiesTheKey(t *testing.T) {
 	d := newDatabase(t, SQLite)
 	c := testConfig()
 	c.Key = slices.Clone(testKey)
 	s := newTestStore(t, d, c)
-	before := s.person("o-1")
+	before := s.personHash("o-1")
 	clear(c.Key)
-	assert.Equal(t, before, s.person("o-1"))
+	assert.Equal(t, before, s.personHash("o-1"))
 }
 
-func TestADatabaseOfAnotherKindIsAMistakeAndNoOutage(t *testing.T) {
+func TestOpen_RejectsTheWrongDialect(t *testing.T) {
 	for _, dialect := range dialects {
 		for _, wrong := range dialects {
 			if wrong == dialect {
@@ -187,13 +187,13 @@ func TestADatabaseOfAnotherKindIsAMistakeAndNoOutage(t *testing.T) {
 				c.Journal = filepath.Join(t.TempDir(), "journal")
 				_, err := Open(t.Context(), newDatabase(t, dialect).open(t), wrong, c)
 				require.ErrorIs(t, err, ErrInvalidConfig)
-				require.ErrorContains(t, err, "the database is none of "+wrong.String()+"'s")
+				require.ErrorContains(t, err, "the database is not "+wrong.String())
 			})
 		}
 	}
 }
 
-func TestOpenEndsWithItsContext(t *testing.T) {
+func TestOpen_EndsWithItsContext(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -205,7 +205,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestNothingShowsTheKey(t *testing.T) {
+func TestStore_PrintsNoKey(t *testing.T) {
 	c := testConfig()
 	s := newTestStore(t, newDatabase(t, SQLite), c)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// web has in chart.js the library of the charts, dist/chart.umd.min.js of chart.js 4.6.1 in the
-// npm registry without its last line, which names a source map, and beside it its licence.
+// web/chart.js is dist/chart.umd.min.js of the npm package chart.js 4.6.1, without
+// its last line, which names a source map.
 //
 //go:embed web
 var web embed.FS
 
 var pageFiles = readPageFiles()
 
-// A pageFile is a file of the page. Browsers keep it, and ask each time whether its ETag is
-// still right, so that a new version of the program is never mixed with old files.
+// A pageFile is a file of the page. Browsers revalidate it by ETag each time, so that
+// files of two versions of the program are never mixed.
 type pageFile struct {
 	name string
 	etag string
@@ -31,7 +31,7 @@ func readPageFiles() map[string]*pageFile {
 	files := map[string]*pageFile{}
 	entries, err := fs.ReadDir(web, "web")
 	if err != nil {
-		panic(err) // the files are part of the program
+		panic(err) // the files are embedded
 	}
 	for _, entry := range entries {
 		text, err := fs.ReadFile(web, path.Join("web", entry.Name()))
@@ -44,7 +44,7 @@ func readPageFiles() map[string]*pageFile {
 	return files
 }
 
-// pageTypes is our own: that of the system may call JavaScript text/plain.
+// pageTypes replaces the MIME types of the system, where JavaScript may be text/plain.
 var pageTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",

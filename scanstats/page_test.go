@@ -97,7 +97,7 @@ func (s *stubReporter) Report(_ context.Context, q Query) (*Report, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	r := &Report{By: cmp.Or(q.By, Day), Zone: shanghai.String(), Scenes: []SceneReport{}, Groups: []string{}, eachScene: q.EachScene}
+	r := &Report{Interval: cmp.Or(q.Interval, Day), Zone: shanghai.String(), Scenes: []SceneReport{}, Groups: []string{}, perScene: q.PerScene}
 	r.From, r.To = stubRange(q)
 	if !r.From.Before(r.To) {
 		return nil, fmt.Errorf("scanstats: report: %w: From is after To", ErrInvalidQuery)
@@ -108,18 +108,18 @@ func (s *stubReporter) Report(_ context.Context, q Query) (*Report, error) {
 			r.Groups = append(r.Groups, scene.Group)
 		}
 		if stubWants(q, scene) {
-			stubCount(r, &scene, i, q.EachScene)
+			stubCount(r, &scene, i, q.PerScene)
 		}
 	}
 	slices.Sort(r.Groups)
 	stubDays(&r.Total)
 	if len(q.Scenes) == 0 && q.Group == "" && q.Search == "" && r.Total.Scans > 0 {
-		r.Other = Counts{NewFollowers: 731, Lost: 88}
+		r.Unattributed = Counts{NewFollowers: 731, Unfollows: 88, NetFollowers: 643}
 	}
-	stubDays(&r.Other)
+	stubDays(&r.Unattributed)
 	slices.SortFunc(r.Scenes, func(a, b SceneReport) int { return cmp.Compare(b.Scans, a.Scans) })
 	if limit := cmp.Or(q.Limit, 1000); limit > 0 && len(r.Scenes) > limit {
-		r.More = len(r.Scenes) - limit
+		r.OmittedScenes = len(r.Scenes) - limit
 		r.Scenes = r.Scenes[:limit]
 	}
 	return r, nil
@@ -150,7 +150,7 @@ func stubBuckets(r *Report) []Bucket {
 	buckets := []Bucket{}
 	for start := r.From; start.Before(r.To); {
 		var end time.Time
-		switch r.By {
+		switch r.Interval {
 		case Hour:
 			end = start.Add(time.Hour)
 		case Week:
@@ -207,12 +207,13 @@ func stubHour(scene int, at time.Time) Counts {
 	}
 	c := Counts{Scans: int64(busy * 2 * random.Float64())}
 	c.NewFollowers = int64(float64(c.Scans) * (0.3 + 0.3*random.Float64()))
-	c.People = c.Scans - int64(float64(c.Scans)*0.5*random.Float64())
-	c.Lost = int64(float64(c.NewFollowers)*0.9*random.Float64() + 0.5)
+	c.UniqueUsers = c.Scans - int64(float64(c.Scans)*0.5*random.Float64())
+	c.Unfollows = int64(float64(c.NewFollowers)*0.9*random.Float64() + 0.5)
+	c.ScansByFollowers, c.NetFollowers = c.Scans-c.NewFollowers, c.NewFollowers-c.Unfollows
 	for i, days := range []int{1, 7, 30} {
 		if at.AddDate(0, 0, days).Before(pageNow) {
-			c.Stayed[i].Of = c.NewFollowers
-			c.Stayed[i].Stayed = int64(float64(c.NewFollowers)*(0.95-0.09*float64(i)-0.003*float64(scene%60)) + 0.5*random.Float64())
+			c.Retention[i].Cohort = c.NewFollowers
+			c.Retention[i].Retained = int64(float64(c.NewFollowers)*(0.95-0.09*float64(i)-0.003*float64(scene%60)) + 0.5*random.Float64())
 		}
 	}
 	return c
@@ -220,23 +221,25 @@ func stubHour(scene int, at time.Time) Counts {
 
 func stubDays(c *Counts) {
 	for i, days := range []int{1, 7, 30} {
-		c.Stayed[i].Days = days
+		c.Retention[i].Days = days
 	}
 }
 
 func stubAdd(c *Counts, more Counts) {
 	c.Scans += more.Scans
 	c.NewFollowers += more.NewFollowers
-	c.People += more.People
-	c.Lost += more.Lost
-	for i := range c.Stayed {
-		c.Stayed[i].Of += more.Stayed[i].Of
-		c.Stayed[i].Stayed += more.Stayed[i].Stayed
+	c.UniqueUsers += more.UniqueUsers
+	c.Unfollows += more.Unfollows
+	c.NetFollowers += more.NetFollowers
+	c.ScansByFollowers += more.ScansByFollowers
+	for i := range c.Retention {
+		c.Retention[i].Cohort += more.Retention[i].Cohort
+		c.Retention[i].Retained += more.Retention[i].Retained
 	}
 }
 
 // letIn is the middleware of a program that lets in everybody.
-func letIn(next http.Handler) http.Handler { return next }
+func allowAll(next http.Handler) http.Handler { return next }
 
 // servePage answers one request to a page at /stats/.
 func servePage(r reporter, protect func(http.Handler) http.Handler, request *http.Request) *httptest.ResponseRecorder {
@@ -248,7 +251,7 @@ func servePage(r reporter, protect func(http.Handler) http.Handler, request *htt
 }
 
 func getPage(r reporter, target string) *httptest.ResponseRecorder {
-	return servePage(r, letIn, httptest.NewRequest(http.MethodGet, target, nil))
+	return servePage(r, allowAll, httptest.NewRequest(http.MethodGet, target, nil))
 }
 
 // readError returns the text of an answer that says what went wrong.
@@ -261,7 +264,7 @@ func readError(t *testing.T, answer *httptest.ResponseRecorder) string {
 	return body["error"]
 }
 
-func TestPageServesItsFiles(t *testing.T) {
+func TestPage_ServesFiles(t *testing.T) {
 	for target, contentType := range map[string]string{
 		"/stats/":                 "text/html; charset=utf-8",
 		"/stats/?from=2026-11-01": "text/html; charset=utf-8",
@@ -283,7 +286,7 @@ func TestPageServesItsFiles(t *testing.T) {
 			assert.NotEmpty(t, answer.Body.Bytes())
 			assertPageHeaders(t, answer)
 
-			head := servePage(newStubReporter(), letIn, httptest.NewRequest(http.MethodHead, target, nil))
+			head := servePage(newStubReporter(), allowAll, httptest.NewRequest(http.MethodHead, target, nil))
 			assert.Equal(t, http.StatusOK, head.Code)
 			assert.Equal(t, contentType, head.Header().Get("Content-Type"))
 		})
@@ -306,7 +309,7 @@ func assertPageHeaders(t *testing.T, answer *httptest.ResponseRecorder) {
 	}
 }
 
-func TestPageRefuses(t *testing.T) {
+func TestPage_RejectsMethodsAndPaths(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, target string
 		status         int
@@ -321,7 +324,7 @@ func TestPageRefuses(t *testing.T) {
 		"an empty folder":                  {http.MethodGet, "/stats//app.js", http.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := servePage(newStubReporter(), letIn, httptest.NewRequest(test.method, test.target, nil))
+			answer := servePage(newStubReporter(), allowAll, httptest.NewRequest(test.method, test.target, nil))
 			assert.Equal(t, test.status, answer.Code)
 			assertPageHeaders(t, answer)
 			if test.status == http.StatusMethodNotAllowed {
@@ -331,7 +334,7 @@ func TestPageRefuses(t *testing.T) {
 	}
 }
 
-func TestPageIsClosedWithoutAMiddleware(t *testing.T) {
+func TestPage_RejectsAllWithoutMiddleware(t *testing.T) {
 	for _, target := range []string{"/stats", "/stats/", "/stats/report.json", "/stats/report.csv", "/stats/app.js", "/stats/nothing"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			t.Run(method+" "+target, func(t *testing.T) {
@@ -348,7 +351,7 @@ func TestPageIsClosedWithoutAMiddleware(t *testing.T) {
 	}
 }
 
-func TestPageIsWhollyBehindTheMiddleware(t *testing.T) {
+func TestPage_IsBehindTheMiddleware(t *testing.T) {
 	locked := func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	}
@@ -363,7 +366,7 @@ func TestPageIsWhollyBehindTheMiddleware(t *testing.T) {
 	}
 }
 
-func TestPageAddsTheSlashOfItsFolder(t *testing.T) {
+func TestPage_AddsTheTrailingSlash(t *testing.T) {
 	for name, test := range map[string]struct{ prefix, target, location string }{
 		"a plain prefix":                       {"/stats", "/stats", "./stats/"},
 		"a query stays":                        {"/stats", "/stats?from=2026-11-01&scene=%2F%2Fevil.example", "./stats/?from=2026-11-01&scene=%2F%2Fevil.example"},
@@ -374,7 +377,7 @@ func TestPageAddsTheSlashOfItsFolder(t *testing.T) {
 		"what looks like a scheme":             {"/javascript:alert(1)", "/javascript:alert(1)", "./javascript:alert(1)/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			page := newPage(newStubReporter(), time.Now, slog.New(slog.DiscardHandler), letIn)
+			page := newPage(newStubReporter(), time.Now, slog.New(slog.DiscardHandler), allowAll)
 			request := httptest.NewRequest(http.MethodGet, "/", nil)
 			request.RequestURI = test.target
 			request.URL.Path = ""
@@ -388,29 +391,29 @@ func TestPageAddsTheSlashOfItsFolder(t *testing.T) {
 	}
 }
 
-func TestPageWorksWhereThePrefixIsStrippedWithItsSlash(t *testing.T) {
-	page := newPage(newStubReporter(), func() time.Time { return pageNow }, slog.New(slog.DiscardHandler), letIn)
-	for _, target := range []string{"/stats/", "/stats/app.js", "/stats/report.json?by=week"} {
+func TestPage_AcceptsAPrefixWithSlash(t *testing.T) {
+	page := newPage(newStubReporter(), func() time.Time { return pageNow }, slog.New(slog.DiscardHandler), allowAll)
+	for _, target := range []string{"/stats/", "/stats/app.js", "/stats/report.json?interval=week"} {
 		answer := httptest.NewRecorder()
 		http.StripPrefix("/stats/", page).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
 		assert.Equal(t, http.StatusOK, answer.Code, target)
 	}
 }
 
-func TestPageFilesAreKeptUntilTheyChange(t *testing.T) {
+func TestPage_FilesHaveETags(t *testing.T) {
 	first := getPage(newStubReporter(), "/stats/chart.js")
 	require.NotEmpty(t, first.Header().Get("ETag"))
 
 	request := httptest.NewRequest(http.MethodGet, "/stats/chart.js", nil)
 	request.Header.Set("If-None-Match", first.Header().Get("ETag"))
-	second := servePage(newStubReporter(), letIn, request)
+	second := servePage(newStubReporter(), allowAll, request)
 	assert.Equal(t, http.StatusNotModified, second.Code)
 	assert.Empty(t, second.Body.Bytes())
 
 	assert.NotEqual(t, first.Header().Get("ETag"), getPage(newStubReporter(), "/stats/app.js").Header().Get("ETag"))
 }
 
-func TestPageLoadsNothingFromElsewhere(t *testing.T) {
+func TestPage_LoadsNothingFromOtherHosts(t *testing.T) {
 	for name, file := range pageFiles {
 		if name == "chart.js" || name == "chart.LICENSE.md" || name == "icon.svg" {
 			continue // a comment, the licence and the namespace name sites
@@ -423,7 +426,7 @@ func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 	assert.NotContains(t, string(pageFiles["chart.js"].text), "sourceMappingURL")
 }
 
-func TestPageReadsTheQuery(t *testing.T) {
+func TestPage_ParsesTheQuery(t *testing.T) {
 	noon := func(month time.Month, day int) time.Time { return time.Date(2026, month, day, 12, 0, 0, 0, shanghai) }
 	for name, test := range map[string]struct {
 		target string
@@ -431,7 +434,7 @@ func TestPageReadsTheQuery(t *testing.T) {
 	}{
 		"nothing":                         {"report.json", Query{}},
 		"days":                            {"report.json?from=2026-10-01&to=2026-10-31", Query{From: noon(10, 1), To: noon(10, 31)}},
-		"an interval":                     {"report.json?by=hour", Query{By: Hour}},
+		"an interval":                     {"report.json?interval=hour", Query{Interval: Hour}},
 		"a scene":                         {"report.json?scene=a%26b", Query{Scenes: []string{"a&b"}}},
 		"scenes":                          {"report.json?scene=a&scene=%3Cb%3E&scene=", Query{Scenes: []string{"a", "<b>", ""}}},
 		"a group":                         {"report.json?group=%E9%97%A8%E5%BA%97", Query{Group: "门店"}},
@@ -440,7 +443,7 @@ func TestPageReadsTheQuery(t *testing.T) {
 		"no limit":                        {"report.json?limit=-1", Query{Limit: -1}},
 		"a CSV file has all scenes":       {"report.csv", Query{Limit: -1}},
 		"a CSV file can be limited":       {"report.csv?limit=5", Query{Limit: 5}},
-		"a CSV file can have more detail": {"report.csv?each=1&by=week", Query{Limit: -1, EachScene: true, By: Week}},
+		"a CSV file can have more detail": {"report.csv?per_scene=1&interval=week", Query{Limit: -1, PerScene: true, Interval: Week}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reports := newStubReporter()
@@ -451,40 +454,40 @@ func TestPageReadsTheQuery(t *testing.T) {
 	}
 }
 
-func TestPageTakesADayWhoseMidnightIsSkipped(t *testing.T) {
+func TestPage_ParsesADayWithoutMidnight(t *testing.T) {
 	santiago, err := time.LoadLocation("America/Santiago")
 	if err != nil {
 		t.Skip("the system knows no time zones")
 	}
-	day, err := readDay("from", "2022-09-11", santiago) // clocks went from 24:00 to 1:00
+	day, err := parseDay("from", "2022-09-11", santiago) // clocks went from 24:00 to 1:00
 	require.NoError(t, err)
 	assert.Equal(t, "2022-09-11", day.Format(time.DateOnly))
 }
 
-func TestPageSaysWhatIsWrongWithAQuery(t *testing.T) {
+func TestPage_RejectsInvalidQueries(t *testing.T) {
 	for query, want := range map[string]string{
 		"from=yesterday":          `from is "yesterday"; it must be a day such as 2026-11-21`,
 		"from=":                   `from is ""; it must be a day such as 2026-11-21`,
 		"to=2026-02-30":           `to is "2026-02-30"; it must be a day such as 2026-11-21`,
 		"to=2026-1-2":             `to is "2026-1-2"; it must be a day such as 2026-11-21`,
 		"to=2026-11-21T00:00:00Z": `to is "2026-11-21T00:00:00Z"; it must be a day such as 2026-11-21`,
-		"by=year":                 `by is "year"; it must be hour, day, week or month`,
-		"by=":                     `by is ""; it must be hour, day, week or month`,
-		"limit=many":              `limit is "many"; it must be a whole number; a negative one for all scenes`,
-		"limit=1.5":               `limit is "1.5"; it must be a whole number; a negative one for all scenes`,
+		"interval=year":           `interval is "year"; it must be hour, day, week or month`,
+		"interval=":               `interval is ""; it must be hour, day, week or month`,
+		"limit=many":              `limit is "many"; it must be an integer; negative for all scenes`,
+		"limit=1.5":               `limit is "1.5"; it must be an integer; negative for all scenes`,
 		"limit=99999999999999999999": `limit is "99999999999999999999"; ` +
-			`it must be a whole number; a negative one for all scenes`,
-		"from=2026-11-01&from=2026-11-02": `from is given 2 times; only scene may be given more than once`,
-		"by=day&by=day&by=week":           `by is given 3 times; only scene may be given more than once`,
-		"group=a&group=b":                 `group is given 2 times; only scene may be given more than once`,
-		"search=a&search=b":               `search is given 2 times; only scene may be given more than once`,
-		"From=2026-11-01":                 `there is no parameter "From"; there are from, to, by, scene, group, search and limit`,
-		"unknown=":                        `there is no parameter "unknown"; there are from, to, by, scene, group, search and limit`,
-		"each=1":                          `there is no parameter "each"; there are from, to, by, scene, group, search and limit`,
-		"scene=%FF":                       `scene is "\xff"; it must be text in UTF-8 without NUL`,
-		"search=a%00b":                    `search is "a\x00b"; it must be text in UTF-8 without NUL`,
-		"scene=%zz":                       `the query cannot be read: invalid URL escape "%zz"`,
-		"by=" + strings.Repeat("x", 1000): `by is "` + strings.Repeat("x", 100) + `"; it must be hour, day, week or month`,
+			`it must be an integer; negative for all scenes`,
+		"from=2026-11-01&from=2026-11-02":         `from is given 2 times; only scene can be repeated`,
+		"interval=day&interval=day&interval=week": `interval is given 3 times; only scene can be repeated`,
+		"group=a&group=b":                         `group is given 2 times; only scene can be repeated`,
+		"search=a&search=b":                       `search is given 2 times; only scene can be repeated`,
+		"From=2026-11-01":                         `unknown parameter "From"; the parameters are from, to, interval, scene, group, search and limit`,
+		"unknown=":                                `unknown parameter "unknown"; the parameters are from, to, interval, scene, group, search and limit`,
+		"per_scene=1":                             `unknown parameter "per_scene"; the parameters are from, to, interval, scene, group, search and limit`,
+		"scene=%FF":                               `scene is "\xff"; it must be text in UTF-8 without NUL`,
+		"search=a%00b":                            `search is "a\x00b"; it must be text in UTF-8 without NUL`,
+		"scene=%zz":                               `invalid query: invalid URL escape "%zz"`,
+		"interval=" + strings.Repeat("x", 1000):   `interval is "` + strings.Repeat("x", 100) + `"; it must be hour, day, week or month`,
 	} {
 		t.Run(query[:min(len(query), 40)], func(t *testing.T) {
 			reports := newStubReporter()
@@ -494,19 +497,19 @@ func TestPageSaysWhatIsWrongWithAQuery(t *testing.T) {
 			assert.Empty(t, reports.queries)
 			assertPageHeaders(t, answer)
 
-			if query != "each=1" {
+			if query != "per_scene=1" {
 				assert.Equal(t, http.StatusBadRequest, getPage(reports, "/stats/report.csv?"+query).Code)
 			}
 		})
 	}
 	t.Run("of a CSV file", func(t *testing.T) {
-		assert.Equal(t, `each is "yes"; it must be 1`, readError(t, getPage(newStubReporter(), "/stats/report.csv?each=yes")))
-		assert.Equal(t, `there is no parameter "x"; there are from, to, by, scene, group, search, limit and each`,
+		assert.Equal(t, `per_scene is "yes"; it must be 1`, readError(t, getPage(newStubReporter(), "/stats/report.csv?per_scene=yes")))
+		assert.Equal(t, `unknown parameter "x"; the parameters are from, to, interval, scene, group, search, limit and per_scene`,
 			readError(t, getPage(newStubReporter(), "/stats/report.csv?x=1")))
 	})
 }
 
-func TestPageTellsOfAReportThatFailed(t *testing.T) {
+func TestPage_ReportErrors(t *testing.T) {
 	for _, file := range []string{"report.json", "report.csv"} {
 		t.Run(file+": a query that the store refuses", func(t *testing.T) {
 			answer := getPage(newStubReporter(), "/stats/"+file+"?from=2026-11-02&to=2026-11-01")
@@ -517,11 +520,11 @@ func TestPageTellsOfAReportThatFailed(t *testing.T) {
 			reports := newStubReporter()
 			reports.fail(errors.New("database 10.0.0.7 is down"))
 			var log bytes.Buffer
-			page := newPage(reports, time.Now, slog.New(slog.NewTextHandler(&log, nil)), letIn)
+			page := newPage(reports, time.Now, slog.New(slog.NewTextHandler(&log, nil)), allowAll)
 			answer := httptest.NewRecorder()
 			page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/"+file, nil))
 			assert.Equal(t, http.StatusServiceUnavailable, answer.Code)
-			assert.Equal(t, "the report cannot be made now; the program's log says why", readError(t, answer))
+			assert.Equal(t, "the report is unavailable; see the log of the program", readError(t, answer))
 			assert.Equal(t, 1, strings.Count(log.String(), "database 10.0.0.7 is down"), log.String())
 			assert.Empty(t, answer.Header().Get("Content-Disposition"))
 		})
@@ -529,7 +532,7 @@ func TestPageTellsOfAReportThatFailed(t *testing.T) {
 			reports := newStubReporter()
 			reports.fail(context.Canceled)
 			var log bytes.Buffer
-			page := newPage(reports, time.Now, slog.New(slog.NewTextHandler(&log, nil)), letIn)
+			page := newPage(reports, time.Now, slog.New(slog.NewTextHandler(&log, nil)), allowAll)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			page.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/"+file, nil))
@@ -538,9 +541,9 @@ func TestPageTellsOfAReportThatFailed(t *testing.T) {
 	}
 }
 
-func TestPageReportIsTheStores(t *testing.T) {
+func TestPage_ServesJSON(t *testing.T) {
 	reports := newStubReporter().addHostile()
-	answer := getPage(reports, "/stats/report.json?by=week")
+	answer := getPage(reports, "/stats/report.json?interval=week")
 	require.Equal(t, http.StatusOK, answer.Code)
 	for _, bad := range []string{"<", ">", "&", "\u2028"} { // which would be markup if somebody took it for HTML
 		assert.NotContains(t, answer.Body.String(), bad)
@@ -552,7 +555,7 @@ func TestPageReportIsTheStores(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
 	assert.Equal(t, "2026-11-21", got.Today)
-	want, err := reports.Report(t.Context(), Query{By: Week})
+	want, err := reports.Report(t.Context(), Query{Interval: Week})
 	require.NoError(t, err)
 	assert.Equal(t, want.Total, got.Total)
 	assert.Equal(t, want.Scenes, got.Scenes)
@@ -561,7 +564,7 @@ func TestPageReportIsTheStores(t *testing.T) {
 	}
 }
 
-func TestPageExportsCSV(t *testing.T) {
+func TestPage_ServesCSV(t *testing.T) {
 	reports := newStubReporter().addHostile()
 	answer := getPage(reports, "/stats/report.csv?from=2026-10-23&to=2026-11-21&group=Stores")
 	require.Equal(t, http.StatusOK, answer.Code)
@@ -574,21 +577,21 @@ func TestPageExportsCSV(t *testing.T) {
 	assert.Equal(t, 14+1, strings.Count(answer.Body.String(), "\n"))
 }
 
-func TestHandlerShowsWhatTheStoreCounted(t *testing.T) {
+func TestStore_Handler(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
 			s := newTestStore(t, d, testConfig())
 			require.NoError(t, s.Record(t.Context(), followed("o-1", "poster", now)))
 			require.NoError(t, s.Label(t.Context(), "poster", Label{Name: "南京路"}))
-			page := s.Handler(letIn)
+			page := s.Handler(allowAll)
 
 			answer := httptest.NewRecorder()
-			page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/report.json?from=2026-11-01&to=2026-11-21&by=week", nil))
+			page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/report.json?from=2026-11-01&to=2026-11-21&interval=week", nil))
 			require.Equal(t, http.StatusOK, answer.Code, answer.Body)
 			var got Report
 			require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
-			want, err := s.Report(t.Context(), Query{From: now.AddDate(0, 0, -20), By: Week})
+			want, err := s.Report(t.Context(), Query{From: now.AddDate(0, 0, -20), Interval: Week})
 			require.NoError(t, err)
 			assert.Equal(t, want.Total, got.Total)
 			assert.Equal(t, want.Scenes, got.Scenes)
@@ -596,7 +599,7 @@ func TestHandlerShowsWhatTheStoreCounted(t *testing.T) {
 
 			answer = httptest.NewRecorder()
 			page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/report.csv", nil))
-			assert.Contains(t, answer.Body.String(), "\nposter,南京路,,1,1,1,0,")
+			assert.Contains(t, answer.Body.String(), "\nposter,南京路,,1,0,1,1,0,1,")
 
 			answer = httptest.NewRecorder()
 			s.Handler(nil).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/report.json", nil))
@@ -606,7 +609,7 @@ func TestHandlerShowsWhatTheStoreCounted(t *testing.T) {
 	}
 }
 
-func TestPageReadsDaysInTheZoneOfADatabaseThatWasAway(t *testing.T) {
+func TestStore_HandlerUsesTheZoneOfTheDatabase(t *testing.T) {
 	losAngeles, err := time.LoadLocation("America/Los_Angeles")
 	require.NoError(t, err)
 	d := newDatabase(t, SQLite)
@@ -619,7 +622,7 @@ func TestPageReadsDaysInTheZoneOfADatabaseThatWasAway(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	s.now = func() time.Time { return now }
-	page := s.Handler(letIn)
+	page := s.Handler(allowAll)
 	get := func(ctx context.Context) *httptest.ResponseRecorder {
 		answer := httptest.NewRecorder()
 		page.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/report.json?from=2026-11-01&to=2026-11-02", nil))
@@ -630,7 +633,7 @@ func TestPageReadsDaysInTheZoneOfADatabaseThatWasAway(t *testing.T) {
 	cancel()
 	answer := get(gone)
 	assert.Equal(t, http.StatusServiceUnavailable, answer.Code, "it is away")
-	assert.Equal(t, "the report cannot be made now; the program's log says why", readError(t, answer))
+	assert.Equal(t, "the report is unavailable; see the log of the program", readError(t, answer))
 
 	answer = get(t.Context())
 	require.Equal(t, http.StatusOK, answer.Code, answer.Body)

@@ -9,15 +9,15 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// A person is a keyed hash that stands for an OpenID.
-type person [16]byte
+// A personHash is a keyed hash of an OpenID.
+type personHash [16]byte
 
-// An eventID tells an event from others. It begins with the event's seconds, so that new
-// ones stand together in the table and old ones can be deleted from its beginning; the rest is
-// a keyed hash.
+// An eventID identifies an event. It begins with the time of the event in Unix
+// seconds, so that new rows are adjacent and old ones can be deleted by range; the
+// rest is a keyed hash.
 type eventID [16]byte
 
-func (s *Store) person(openID string) (p person) {
+func (s *Store) personHash(openID string) (p personHash) {
 	copy(p[:], s.hash("person", openID))
 	return p
 }
@@ -28,10 +28,10 @@ func (s *Store) eventID(e *wxqrcode.Event) (id eventID) {
 	return id
 }
 
-// fingerprint tells whether two instances have the same key, and does not tell the key.
+// fingerprint identifies the key without revealing it.
 func (s *Store) fingerprint() string { return hex.EncodeToString(s.hash("key", "")[:8]) }
 
-// hash gives each use hashes of its own.
+// hash returns a keyed hash of text. Different uses have different hashes.
 func (s *Store) hash(use, text string) []byte {
 	h := hmac.New(sha256.New, s.key)
 	h.Write([]byte(use + "\x00" + text))

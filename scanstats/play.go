@@ -18,7 +18,7 @@ func (s *Store) play() {
 	rest, most := minRest, batchSize(maxBatch)
 	for s.stop.Err() == nil {
 		n, err := s.playSome(int(most))
-		most = most.after(err)
+		most = most.next(err)
 		if err == nil && n == 0 {
 			done, finishErr := s.journal.finish()
 			if done {
@@ -44,13 +44,13 @@ func (s *Store) play() {
 // playSome gives at most so many entries to the database and returns how many.
 func (s *Store) playSome(most int) (int, error) {
 	if err := s.prepare(s.stop); err != nil { // it may have been away since the store was opened
-		return 0, explain(err)
+		return 0, wrapDBError(err)
 	}
 	entries, end, err := s.journal.next(most)
 	if err != nil || len(entries) == 0 {
 		return 0, err
 	}
-	if err := explain(s.apply(context.WithoutCancel(s.stop), entries)); err != nil {
+	if err := wrapDBError(s.apply(context.WithoutCancel(s.stop), entries)); err != nil {
 		return 0, err
 	}
 	s.journal.hasPlayed(end)

@@ -8,39 +8,39 @@ import (
 	"time"
 )
 
-// ready reports why the database cannot be used.
+// ready returns an error if the database cannot be used.
 func (s *Store) ready(ctx context.Context) error {
 	if s.stop.Err() != nil {
 		return ErrClosed
 	}
-	if err := s.file.check(); err != nil {
+	if err := s.sqliteFile.check(); err != nil {
 		return err
 	}
 	return s.prepare(ctx)
 }
 
-// prepare brings the tables up to date and agrees with the other instances, once.
+// prepare migrates the tables and checks the settings, once.
 func (s *Store) prepare(ctx context.Context) error {
 	if s.currentZone() != nil {
 		return nil
 	}
-	if s.journal != nil { // which can wait, but not for a server that says nothing
-		const most = 30 * time.Second
-		limit := min(10*s.cfg.Timeout, most)
+	if s.journal != nil { // a server that does not respond must not block Open
+		const maxWait = 30 * time.Second
+		limit := min(10*s.cfg.Timeout, maxWait)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, slowError(limit))
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, timeoutError(limit))
 		defer cancel()
 	}
 	if err := s.checkDialect(ctx); err != nil {
 		return err
 	}
-	if err := s.checkOurs(ctx); err != nil {
+	if err := s.checkOwnDatabase(ctx); err != nil {
 		return err
 	}
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	loc, err := s.agree(ctx)
+	loc, err := s.checkSettings(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,35 +50,36 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
-// checkDialect makes sure that the database is of its dialect, by something that others do not know.
+// checkDialect runs a query that only a database of the dialect supports.
 func (s *Store) checkDialect(ctx context.Context) error {
 	d := s.writer.dialect
 	var version string
 	err := s.db.QueryRowContext(ctx, map[Dialect]string{
 		SQLite: "SELECT sqlite_version()", Postgres: "SELECT current_setting('server_version_num')", MySQL: "SELECT @@version_comment",
 	}[d]).Scan(&version)
-	if err != nil && kindOf(err) == nil && ctx.Err() == nil {
-		return fmt.Errorf("%w: the database is none of %v's: %w", ErrInvalidConfig, d, err)
+	if err != nil && classify(err) == nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: the database is not %v: %w", ErrInvalidConfig, d, err)
 	}
 	return err
 }
 
-// currentZone returns nil while the database has not been prepared.
+// currentZone returns nil until the database is prepared.
 func (s *Store) currentZone() *zone {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.zone
 }
 
-// Names of settings.
+// Rows of scanstats_setting.
 const (
 	settingZone   = "zone"
 	settingKey    = "key"
-	settingPurged = "purged" // the day on which old rows were deleted last
+	settingPurged = "purged" // the day of the last purge
 )
 
-// agree makes sure that this instance counts as the others do, and returns the time zone.
-func (s *Store) agree(ctx context.Context) (*time.Location, error) {
+// checkSettings compares the settings with those of the database, and returns the
+// time zone.
+func (s *Store) checkSettings(ctx context.Context) (*time.Location, error) {
 	wanted := s.cfg.Location
 	if wanted == nil {
 		wanted = shanghai
@@ -88,7 +89,7 @@ func (s *Store) agree(ctx context.Context) (*time.Location, error) {
 		return nil, err
 	}
 	if s.cfg.Location != nil && zone != wanted.String() {
-		return nil, fmt.Errorf("%w: Config.Location is %v, but the days of this database begin in %s", ErrMismatch, wanted, zone)
+		return nil, fmt.Errorf("%w: Config.Location is %v; the time zone of the database is %s", ErrConfigMismatch, wanted, zone)
 	}
 	if len(s.key) > 0 {
 		key, err := s.setting(ctx, settingKey, s.fingerprint())
@@ -96,7 +97,7 @@ func (s *Store) agree(ctx context.Context) (*time.Location, error) {
 			return nil, err
 		}
 		if key != s.fingerprint() {
-			return nil, fmt.Errorf("%w: Config.Key is not the one that made the hashes in this database", ErrMismatch)
+			return nil, fmt.Errorf("%w: the hashes in the database were made with another Config.Key", ErrConfigMismatch)
 		}
 	}
 	if s.cfg.Location != nil {
@@ -105,15 +106,15 @@ func (s *Store) agree(ctx context.Context) (*time.Location, error) {
 	return loadZone(zone)
 }
 
-// setting returns a setting, and makes it if it is not there. A database that may only be
-// read is good enough for one that is.
-func (s *Store) setting(ctx context.Context, name, otherwise string) (value string, err error) {
+// setting returns a setting, and stores the default if there is none. A read-only
+// database can be used if the setting exists.
+func (s *Store) setting(ctx context.Context, name, defaultValue string) (value string, err error) {
 	err = s.db.QueryRowContext(ctx, s.writer.dialect.sql(selectSetting), name).Scan(&value)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return value, err
 	}
-	err = s.change(ctx, func(t *tx) error {
-		value, err = t.setting(name, otherwise)
+	err = s.update(ctx, func(t *tx) error {
+		value, err = t.setting(name, defaultValue)
 		return err
 	})
 	return value, err
@@ -121,11 +122,11 @@ func (s *Store) setting(ctx context.Context, name, otherwise string) (value stri
 
 const selectSetting = "SELECT value FROM scanstats_setting WHERE name = ?"
 
-// setting returns a setting, and makes it if it is not there.
-func (t *tx) setting(name, otherwise string) (value string, err error) {
+// setting returns a setting, and stores the default if there is none.
+func (t *tx) setting(name, defaultValue string) (value string, err error) {
 	err = t.query(t.dialect.sql(selectSetting), []any{name}, &value)
 	if errors.Is(err, sql.ErrNoRows) {
-		return otherwise, t.insert(settingTable, []any{name, otherwise})
+		return defaultValue, t.insert(settingTable, []any{name, defaultValue})
 	}
 	return value, err
 }

@@ -15,9 +15,9 @@ import (
 )
 
 // known returns how many events of a user are in the database.
-func known(t *testing.T, s *Store, openID string) int {
+func storedEvents(t *testing.T, s *Store, openID string) int {
 	t.Helper()
-	p := s.person(openID)
+	p := s.personHash(openID)
 	var stored []byte
 	err := s.db.QueryRowContext(t.Context(), s.writer.dialect.sql("SELECT history FROM scanstats_person WHERE person = ?"), p[:]).Scan(&stored)
 	if !errors.Is(err, sql.ErrNoRows) {
@@ -35,29 +35,29 @@ func TestStore_PurgeDeletesUsersWhoUnfollowed(t *testing.T) {
 				require.NoError(t, s.Record(t.Context(), followed(openID, "poster", at(-10))))
 				require.NoError(t, s.Record(t.Context(), scanned(openID, "shop", at(-9))))
 			}
-			require.NoError(t, s.Record(t.Context(), left("o-1", at(-5))))
-			require.NoError(t, s.Record(t.Context(), left("o-3", at(-5))))
+			require.NoError(t, s.Record(t.Context(), unfollowed("o-1", at(-5))))
+			require.NoError(t, s.Record(t.Context(), unfollowed("o-3", at(-5))))
 			require.NoError(t, s.Record(t.Context(), scanned("o-3", "shop", at(-4))))
-			want := Counts{Scans: 7, NewFollowers: 3, People: 4, Lost: 2, Stayed: [3]Stay{{1, 3, 3}, {7, 3, 1}, {30, 0, 0}}}
+			want := withDerived(Counts{Scans: 7, NewFollowers: 3, UniqueUsers: 4, Unfollows: 2, Retention: [3]Retention{{1, 3, 3}, {7, 3, 1}, {30, 0, 0}}})
 			assert.Equal(t, want, total(t, s))
 			s.now = func() time.Time { return at(-5).Add(unfollowRetention) }
 			require.NoError(t, s.purge(t.Context()))
-			assert.Equal(t, 3, known(t, s, "o-1"), "for late events")
+			assert.Equal(t, 3, storedEvents(t, s, "o-1"), "for late events")
 			s.now = func() time.Time { return now }
 			require.NoError(t, s.purge(t.Context()))
-			assert.Zero(t, known(t, s, "o-1"))
-			assert.Equal(t, 2, known(t, s, "o-2"))
-			assert.Equal(t, 2, known(t, s, "o-3"), "the time of the unfollow, and the scan since then")
+			assert.Zero(t, storedEvents(t, s, "o-1"))
+			assert.Equal(t, 2, storedEvents(t, s, "o-2"))
+			assert.Equal(t, 2, storedEvents(t, s, "o-3"), "the time of the unfollow, and the scan since then")
 			assert.Equal(t, want, total(t, s))
 			require.NoError(t, s.Record(t.Context(), scanned("o-3", "shop", at(-3))))
-			assert.EqualValues(t, 4, total(t, s).People, "the same user")
+			assert.EqualValues(t, 4, total(t, s).UniqueUsers, "the same user")
 
 			// Late beyond what is kept: the scan and the follower count, the user does not.
 			require.NoError(t, s.Record(t.Context(), followed("o-3", "poster", at(-8))))
 			late := total(t, s)
 			assert.EqualValues(t, 9, late.Scans)
 			assert.EqualValues(t, 4, late.NewFollowers)
-			assert.EqualValues(t, 4, late.People)
+			assert.EqualValues(t, 4, late.UniqueUsers)
 		})
 	}
 }
@@ -67,19 +67,19 @@ func TestStore_Forget(t *testing.T) {
 		t.Run(dialect.String(), func(t *testing.T) {
 			s := newTestStore(t, newDatabase(t, dialect), testConfig())
 			require.NoError(t, s.Record(t.Context(), followed("o-1", "poster", now.Add(-time.Hour))))
-			want := Counts{Scans: 1, NewFollowers: 1, People: 1, Stayed: noStays()}
+			want := withDerived(Counts{Scans: 1, NewFollowers: 1, UniqueUsers: 1, Retention: emptyRetention()})
 			for range 2 {
 				require.NoError(t, s.Forget(t.Context(), "o-1"))
-				assert.Zero(t, known(t, s, "o-1"))
+				assert.Zero(t, storedEvents(t, s, "o-1"))
 				assert.Equal(t, want, total(t, s))
 			}
 			require.NoError(t, s.Forget(t.Context(), "nobody"))
 			require.ErrorIs(t, s.Forget(t.Context(), ""), ErrInvalidEvent)
-			require.NoError(t, s.Record(t.Context(), left("o-1", now)))
+			require.NoError(t, s.Record(t.Context(), unfollowed("o-1", now)))
 			r, err := s.Report(t.Context(), Query{})
 			require.NoError(t, err)
 			assert.Equal(t, want, r.Total)
-			assert.Equal(t, int64(1), r.Other.Lost, "the scene is forgotten")
+			assert.Equal(t, int64(1), r.Unattributed.Unfollows, "the scene is forgotten")
 		})
 	}
 }
@@ -91,17 +91,17 @@ func TestStore_ForgetInABatch(t *testing.T) {
 	require.NoError(t, err)
 	again, _, err := s.entry(scanned("o-2", "poster", now.Add(-time.Hour)))
 	require.NoError(t, err)
-	require.NoError(t, s.apply(t.Context(), []entry{scans, {kind: forget, at: now.Unix(), person: s.person("o-1")}, again, {kind: forget, at: 1, person: s.person("o-3")}}))
-	assert.Zero(t, known(t, s, "o-1"))
-	assert.Equal(t, 1, known(t, s, "o-2"))
+	require.NoError(t, s.apply(t.Context(), []entry{scans, {kind: forget, at: now.Unix(), person: s.personHash("o-1")}, again, {kind: forget, at: 1, person: s.personHash("o-3")}}))
+	assert.Zero(t, storedEvents(t, s, "o-1"))
+	assert.Equal(t, 1, storedEvents(t, s, "o-2"))
 	assert.Equal(t, int64(2), total(t, s).Scans)
 }
 
-func TestAFollowerWhoStillScansKeepsTheirScene(t *testing.T) {
+func TestStore_ScansExtendPersonRetention(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			c := testConfig()
-			c.KeepPeople, c.KeepEvents = 40*24*time.Hour, 100*24*time.Hour
+			c.PersonRetention, c.DedupWindow = 40*24*time.Hour, 100*24*time.Hour
 			s := newTestStore(t, newDatabase(t, dialect), c)
 			long := now.AddDate(0, 0, -45)
 			for _, openID := range []string{"o-stays", "o-sleeps", "o-0", "o-1", "o-2", "o-3"} {
@@ -109,31 +109,31 @@ func TestAFollowerWhoStillScansKeepsTheirScene(t *testing.T) {
 			}
 			require.NoError(t, s.Record(t.Context(), scanned("o-stays", "shop", now.AddDate(0, 0, -1))))
 			require.NoError(t, s.purge(t.Context()))
-			assert.Zero(t, known(t, s, "o-sleeps"))
-			require.NoError(t, s.Record(t.Context(), left("o-stays", now)))
-			require.NoError(t, s.Record(t.Context(), left("o-sleeps", now)))
+			assert.Zero(t, storedEvents(t, s, "o-sleeps"))
+			require.NoError(t, s.Record(t.Context(), unfollowed("o-stays", now)))
+			require.NoError(t, s.Record(t.Context(), unfollowed("o-sleeps", now)))
 			r, err := s.Report(t.Context(), Query{})
 			require.NoError(t, err)
-			assert.Equal(t, int64(1), r.Total.Lost)
-			assert.Equal(t, int64(1), r.Other.Lost)
+			assert.Equal(t, int64(1), r.Total.Unfollows)
+			assert.Equal(t, int64(1), r.Unattributed.Unfollows)
 		})
 	}
 }
 
-func TestStaysAreCountedToTheSecond(t *testing.T) {
+func TestStore_RetentionIsExactToTheSecond(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	came := now.AddDate(0, 0, -34)
-	s.cfg.KeepEvents = 100 * 24 * time.Hour
+	s.cfg.DedupWindow = 100 * 24 * time.Hour
 	for i, days := range retentionDays {
 		for j, moment := range []time.Duration{-time.Second, 0} {
 			openID := fmt.Sprint("o-", i, "-", j)
 			require.NoError(t, s.Record(t.Context(), followed(openID, "poster", came)))
-			require.NoError(t, s.Record(t.Context(), left(openID, came.Add(time.Duration(days)*24*time.Hour+moment))))
+			require.NoError(t, s.Record(t.Context(), unfollowed(openID, came.Add(time.Duration(days)*24*time.Hour+moment))))
 		}
 	}
 	r, err := s.Report(t.Context(), Query{From: came})
 	require.NoError(t, err)
-	assert.Equal(t, [3]Stay{{1, 6, 5}, {7, 6, 3}, {30, 6, 1}}, r.Total.Stayed)
+	assert.Equal(t, [3]Retention{{1, 6, 5}, {7, 6, 3}, {30, 6, 1}}, r.Total.Retention)
 
 	// A day is told when the last who could have come on it came long enough ago.
 	day := zone{shanghai}.dayOf(came)
@@ -146,14 +146,14 @@ func TestStaysAreCountedToTheSecond(t *testing.T) {
 			s.now = func() time.Time { return tt.now }
 			r, err := s.Report(t.Context(), Query{From: came, To: came})
 			require.NoError(t, err)
-			assert.Equal(t, tt.of, r.Total.Stayed[i].Of, "%d days, at %v", days, tt.now)
-			assert.Equal(t, tt.of, r.Buckets[0].Stayed[i].Of)
-			assert.Equal(t, tt.of, r.Scenes[0].Stayed[i].Of)
+			assert.Equal(t, tt.of, r.Total.Retention[i].Cohort, "%d days, at %v", days, tt.now)
+			assert.Equal(t, tt.of, r.Buckets[0].Retention[i].Cohort)
+			assert.Equal(t, tt.of, r.Scenes[0].Retention[i].Cohort)
 		}
 	}
 }
 
-func TestNoOpenIDIsStored(t *testing.T) {
+func TestStore_StoresNoOpenID(t *testing.T) {
 	const openID = "o7Lp5t6n59DeX3U0C7Kric9qEx-Q"
 	folder := t.TempDir()
 	c := testConfig()
@@ -181,7 +181,7 @@ func TestNoOpenIDIsStored(t *testing.T) {
 	}
 }
 
-func TestAStoreKeepsHouseByItself(t *testing.T) {
+func TestStore_PurgesAutomatically(t *testing.T) {
 	d := newDatabase(t, SQLite)
 	old := newTestStore(t, d, testConfig())
 	require.NoError(t, old.Record(t.Context(), scanned("o-1", "poster", now)))
@@ -205,13 +205,13 @@ func TestAStoreKeepsHouseByItself(t *testing.T) {
 	require.Eventually(t, func() bool { return count() == 0 }, 10*time.Second, 10*time.Millisecond)
 }
 
-func TestOldPeopleAndEventsAreDeleted(t *testing.T) {
+func TestStore_PurgeDeletesExpiredRows(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
 			c := testConfig()
-			c.KeepPeople = 40 * 24 * time.Hour
-			c.KeepEvents = 40 * 24 * time.Hour
+			c.PersonRetention = 40 * 24 * time.Hour
+			c.DedupWindow = 40 * 24 * time.Hour
 			s := newTestStore(t, d, c)
 			at := func(days int) time.Time { return now.AddDate(0, 0, days) }
 			for i := range 300 { // so that hashes begin with many bytes

@@ -14,17 +14,17 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-func TestReportRefusesWhatItCannotAnswer(t *testing.T) {
+func TestStore_ReportRejectsInvalidQueries(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	for name, tt := range map[string]struct {
 		query Query
 		says  string
 	}{
-		"another interval":     {Query{By: "year"}, `By "year" must be hour, day, week or month`},
+		"another interval":     {Query{Interval: "year"}, `the interval is "year"; it must be hour, day, week or month`},
 		"the end first":        {Query{From: now, To: now.AddDate(0, 0, -1)}, "it begins on 2026-11-21, after its end on 2026-11-20"},
-		"too many days":        {Query{From: now.AddDate(0, 0, -3700), By: Month}, "are 3701 days, at most 3700 are allowed"},
-		"too many buckets":     {Query{From: now.AddDate(0, 0, -1500)}, "by day are 1501 buckets, at most 1500 are allowed"},
-		"too many hours":       {Query{From: now.AddDate(0, 0, -62), By: Hour}, "at most 1500 are allowed"},
+		"too many days":        {Query{From: now.AddDate(0, 0, -3700), Interval: Month}, "are 3701 days; at most 3700 are allowed"},
+		"too many buckets":     {Query{From: now.AddDate(0, 0, -1500)}, "by day are 1501 buckets; at most 1500 are allowed"},
+		"too many hours":       {Query{From: now.AddDate(0, 0, -62), Interval: Hour}, "at most 1500 are allowed"},
 		"before there was any": {Query{From: time.Unix(-1e10, 0), To: time.Unix(-1e10, 0)}, "are 1 days"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -33,13 +33,13 @@ func TestReportRefusesWhatItCannotAnswer(t *testing.T) {
 			require.ErrorContains(t, err, tt.says)
 		})
 	}
-	for _, q := range []Query{{From: now.AddDate(0, 0, -3699), By: Month}, {From: now.AddDate(0, 0, -1499)}, {From: now.AddDate(0, 0, -61), By: Hour}} {
+	for _, q := range []Query{{From: now.AddDate(0, 0, -3699), Interval: Month}, {From: now.AddDate(0, 0, -1499)}, {From: now.AddDate(0, 0, -61), Interval: Hour}} {
 		_, err := s.Report(t.Context(), q)
 		require.NoError(t, err)
 	}
 }
 
-func TestACSVHasTheSameColumnsWhateverIsFound(t *testing.T) {
+func TestReport_WriteCSVColumns(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now)))
 	for name, tt := range map[string]struct {
@@ -49,10 +49,10 @@ func TestACSVHasTheSameColumnsWhateverIsFound(t *testing.T) {
 	}{
 		"scenes":                 {Query{}, "scene,", 1},
 		"no scene":               {Query{Search: "none"}, "scene,", 0},
-		"scenes, each by day":    {Query{EachScene: true}, "start,scene,", 30},
-		"no scene, each by day":  {Query{EachScene: true, Search: "none"}, "start,scene,", 0},
-		"no scene, each by hour": {Query{EachScene: true, Scenes: []string{"none"}, By: Hour}, "start,scene,", 0},
-		"no scene of any group":  {Query{EachScene: true, Group: "none"}, "start,scene,", 0},
+		"scenes, each by day":    {Query{PerScene: true}, "start,scene,", 30},
+		"no scene, each by day":  {Query{PerScene: true, Search: "none"}, "start,scene,", 0},
+		"no scene, each by hour": {Query{PerScene: true, Scenes: []string{"none"}, Interval: Hour}, "start,scene,", 0},
+		"no scene of any group":  {Query{PerScene: true, Group: "none"}, "start,scene,", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := s.Report(t.Context(), tt.query)
@@ -65,14 +65,14 @@ func TestACSVHasTheSameColumnsWhateverIsFound(t *testing.T) {
 	}
 }
 
-func TestIntervalsBeginWhereCalendarsSay(t *testing.T) {
+func TestStore_ReportIntervals(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	for by, want := range map[Interval][]string{
 		Day:   {"2026-10-30", "2026-10-31", "2026-11-01", "2026-11-02", "2026-11-03"},
 		Week:  {"2026-10-30", "2026-11-02"}, // a Monday
 		Month: {"2026-10-30", "2026-11-01"},
 	} {
-		r, err := s.Report(t.Context(), Query{By: by, From: now.AddDate(0, 0, -22), To: now.AddDate(0, 0, -18)})
+		r, err := s.Report(t.Context(), Query{Interval: by, From: now.AddDate(0, 0, -22), To: now.AddDate(0, 0, -18)})
 		require.NoError(t, err)
 		var starts []string
 		for _, b := range r.Buckets {
@@ -88,7 +88,7 @@ func TestIntervalsBeginWhereCalendarsSay(t *testing.T) {
 	assert.Equal(t, "2026-11-22T00:00:00+08:00", r.To.Format(time.RFC3339))
 }
 
-func TestDaysOfOtherZones(t *testing.T) {
+func TestStore_ReportDaysOfZones(t *testing.T) {
 	for zoneName, tt := range map[string]struct {
 		day   string // in the zone
 		hours int
@@ -103,7 +103,7 @@ func TestDaysOfOtherZones(t *testing.T) {
 			loc, err := time.LoadLocation(zoneName)
 			require.NoError(t, err)
 			c := testConfig()
-			c.Location, c.KeepEvents = loc, 1000*24*time.Hour
+			c.Location, c.DedupWindow = loc, 1000*24*time.Hour
 			s := newTestStore(t, newDatabase(t, SQLite), c)
 			date, err := time.ParseInLocation(time.DateTime, tt.day+" 12:00:00", loc)
 			require.NoError(t, err)
@@ -117,21 +117,21 @@ func TestDaysOfOtherZones(t *testing.T) {
 			day, err := s.Report(t.Context(), Query{From: date, To: date})
 			require.NoError(t, err)
 			assert.Equal(t, int64(n-3), day.Total.Scans, "those of the day itself")
-			assert.Equal(t, int64(1), day.Total.People)
-			hours, err := s.Report(t.Context(), Query{From: date, To: date, By: Hour})
+			assert.Equal(t, int64(1), day.Total.UniqueUsers)
+			hours, err := s.Report(t.Context(), Query{From: date, To: date, Interval: Hour})
 			require.NoError(t, err)
 			assert.Len(t, hours.Buckets, tt.hours)
 			var sum int64
 			for _, b := range hours.Buckets {
 				sum += b.Scans
-				assert.Equal(t, int64(1), b.People, b.Start)
+				assert.Equal(t, int64(1), b.UniqueUsers, b.Start)
 			}
 			assert.Equal(t, day.Total.Scans, sum)
 		})
 	}
 }
 
-func TestLabelsGroupsAndSearch(t *testing.T) {
+func TestStore_ReportFilters(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -166,13 +166,13 @@ func TestLabelsGroupsAndSearch(t *testing.T) {
 
 			r, err := s.Report(t.Context(), Query{Limit: 2})
 			require.NoError(t, err)
-			assert.Equal(t, 4, r.More)
-			assert.Equal(t, Counts{Scans: 15, NewFollowers: 15, People: 5, Lost: 10, Stayed: noStays()}, r.Total, "of all scenes")
+			assert.Equal(t, 4, r.OmittedScenes)
+			assert.Equal(t, withDerived(Counts{Scans: 15, NewFollowers: 15, UniqueUsers: 5, Unfollows: 10, Retention: emptyRetention()}), r.Total, "of all scenes")
 			r, err = s.Report(t.Context(), Query{Group: "上海"})
 			require.NoError(t, err)
 			assert.Equal(t, int64(8), r.Total.NewFollowers)
-			assert.Equal(t, int64(8), r.Total.People, "once for each scene")
-			assert.Zero(t, r.More)
+			assert.Equal(t, int64(8), r.Total.UniqueUsers, "once for each scene")
+			assert.Zero(t, r.OmittedScenes)
 
 			require.NoError(t, s.Label(t.Context(), "planned", Label{}))
 			assert.NotContains(t, list(Query{}), "planned", "a label can be taken away")
@@ -180,7 +180,7 @@ func TestLabelsGroupsAndSearch(t *testing.T) {
 	}
 }
 
-func TestLabelRefusesWhatIsNoLabel(t *testing.T) {
+func TestStore_LabelRejectsInvalidLabels(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	for name, tt := range map[string]struct {
 		scene string
@@ -206,7 +206,7 @@ var anyTexts = []string{
 	strings.Repeat("长", 200), strings.Repeat("长", 200) + "1", strings.Repeat("\x00", 600), strings.Repeat("\xffa", 300),
 }
 
-func TestAnyTextIsAScene(t *testing.T) {
+func TestStore_AcceptsAnyScene(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -223,7 +223,7 @@ func TestAnyTextIsAScene(t *testing.T) {
 			for i, scene := range slices.Backward(anyTexts) {
 				got := r.Scenes[len(anyTexts)-1-i]
 				assert.Equal(t, int64(i+1), got.Scans)
-				assert.Equal(t, clean(scene), got.Scene)
+				assert.Equal(t, normalizeScene(scene), got.Scene)
 				assert.True(t, utf8.ValidString(got.Scene))
 				assert.LessOrEqual(t, len(got.Scene), maxScene)
 				one, err := s.Report(t.Context(), Query{Scenes: []string{scene}})
@@ -235,7 +235,7 @@ func TestAnyTextIsAScene(t *testing.T) {
 	}
 }
 
-func TestCodesOfLoginsAreOneScene(t *testing.T) {
+func TestFoldRandom(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	for i := range 100 {
 		require.NoError(t, s.Record(t.Context(), scanned(fmt.Sprint("o-", i), wxqrcode.RandomScene("login-").Key(), now)))
@@ -261,9 +261,9 @@ func TestCodesOfLoginsAreOneScene(t *testing.T) {
 	}
 }
 
-func TestASceneFunctionDecidesWhatIsCounted(t *testing.T) {
+func TestStore_SceneName(t *testing.T) {
 	c := testConfig()
-	c.Scene = func(key string) string {
+	c.SceneName = func(key string) string {
 		shop, rest, _ := strings.Cut(key, "/")
 		if rest == "secret" {
 			return ""
@@ -278,11 +278,11 @@ func TestASceneFunctionDecidesWhatIsCounted(t *testing.T) {
 	r, err := s.Report(t.Context(), Query{})
 	require.NoError(t, err)
 	require.Len(t, r.Scenes, 1)
-	assert.Equal(t, Counts{Scans: 4, NewFollowers: 2, People: 2, Stayed: noStays()}, r.Scenes[0].Counts)
-	assert.Equal(t, int64(1), r.Other.NewFollowers)
+	assert.Equal(t, withDerived(Counts{Scans: 4, NewFollowers: 2, UniqueUsers: 2, Retention: emptyRetention()}), r.Scenes[0].Counts)
+	assert.Equal(t, int64(1), r.Unattributed.NewFollowers)
 }
 
-func TestAReportHasALimit(t *testing.T) {
+func TestStore_ReportLimit(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	var entries []entry
 	for i := range 1400 {
@@ -294,12 +294,12 @@ func TestAReportHasALimit(t *testing.T) {
 	r, err := s.Report(t.Context(), Query{})
 	require.NoError(t, err)
 	assert.Len(t, r.Scenes, 1000)
-	assert.Equal(t, 400, r.More)
+	assert.Equal(t, 400, r.OmittedScenes)
 	r, err = s.Report(t.Context(), Query{Limit: -1, Search: "poster"})
 	require.NoError(t, err)
 	assert.Len(t, r.Scenes, 1400)
 	assert.Equal(t, int64(1400), r.Buckets[29].Scans, "in more scenes than one statement takes")
-	_, err = s.Report(t.Context(), Query{Limit: -1, EachScene: true, From: now.AddDate(0, 0, -1499)})
+	_, err = s.Report(t.Context(), Query{Limit: -1, PerScene: true, From: now.AddDate(0, 0, -1499)})
 	require.ErrorIs(t, err, ErrInvalidQuery)
-	require.ErrorContains(t, err, "1400 scenes with 1500 buckets each are 2100000, at most 400000 are allowed")
+	require.ErrorContains(t, err, "1400 scenes with 1500 buckets each are 2100000; at most 400000 are allowed")
 }

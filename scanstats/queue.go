@@ -8,35 +8,36 @@ import (
 	"sync/atomic"
 )
 
-// maxBatch is how many entries are written at once.
+// maxBatch limits the entries of one transaction.
 const maxBatch = 2000
 
-// A batchSize is how many are written at once for the time being: fewer after a failure, as a database
-// that is far away or slow may not get through more in time.
+// A batchSize limits the entries of the next transaction. It shrinks after a
+// transient failure, because a slow database may not complete a large batch in
+// time.
 type batchSize int
 
-// after returns the size of the batch after one that ended with err.
-func (n batchSize) after(err error) batchSize {
+// next returns the size after a batch that returned err.
+func (n batchSize) next(err error) batchSize {
 	switch {
 	case err == nil:
 		return min(2*n, maxBatch)
-	case isAway(err):
+	case isTransient(err):
 		return max(n/2, 1)
 	}
 	return n
 }
 
-// A request is an entry that somebody waits for.
+// A request is an entry whose caller waits for the result.
 type request struct {
 	entry entry
-	taken atomic.Bool // by the writer, or by a caller who waits no longer
+	taken atomic.Bool // by the writer, or by a caller that gave up
 	done  chan error
 }
 
 // submit waits until an entry is recorded.
 func (s *Store) submit(ctx context.Context, e entry) error {
 	if ctx.Err() != nil {
-		return ended(ctx, errNotRecorded)
+		return contextError(ctx, errNotRecorded)
 	}
 	r := &request{entry: e, done: make(chan error, 1)}
 	if err := s.enqueue(r); err != nil {
@@ -47,29 +48,30 @@ func (s *Store) submit(ctx context.Context, e entry) error {
 		return err
 	case <-ctx.Done():
 	}
-	left := errNotRecorded
+	outcome := errNotRecorded
 	if !r.taken.CompareAndSwap(false, true) {
-		select { // it may just have been done
+		select { // the result may have just arrived
 		case err := <-r.done:
 			return err
 		default:
-			left = errUnknown
+			outcome = errUncertain
 		}
 	}
-	return ended(ctx, left)
+	return contextError(ctx, outcome)
 }
 
-// ended returns why a caller was not waited for any longer, and what became of the event.
-func ended(ctx context.Context, event error) error {
+// contextError returns the error of a caller whose context ended, with the outcome
+// of the event.
+func contextError(ctx context.Context, outcome error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w: %w", ErrUnavailable, context.Cause(ctx), event)
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, context.Cause(ctx), outcome)
 	}
-	return fmt.Errorf("%w: %w", context.Cause(ctx), event)
+	return fmt.Errorf("%w: %w", context.Cause(ctx), outcome)
 }
 
 var (
 	errNotRecorded = errors.New("the event is not recorded")
-	errUnknown     = errors.New("the event may not be recorded yet; recording it again does not count it twice")
+	errUncertain   = errors.New("the event may not be recorded yet; recording it again does not count it twice")
 )
 
 func (s *Store) enqueue(r *request) error {
@@ -79,18 +81,18 @@ func (s *Store) enqueue(r *request) error {
 		return ErrClosed
 	}
 	s.queue = append(s.queue, r)
-	if !s.working {
-		s.working = true
-		s.routines.Go(s.work)
+	if !s.writing {
+		s.writing = true
+		s.goroutines.Go(s.writeBatches)
 	}
 	return nil
 }
 
-// work records what is in the queue, and ends when nothing is. While it writes one batch, the
-// next one gathers: the more comes, the larger they are.
-func (s *Store) work() {
+// writeBatches writes the queue in batches until it is empty. While one batch is
+// written, the next one grows.
+func (s *Store) writeBatches() {
 	for {
-		batch := s.take()
+		batch := s.nextBatch()
 		if batch == nil {
 			return
 		}
@@ -98,34 +100,34 @@ func (s *Store) work() {
 		for i, r := range batch {
 			entries[i] = r.entry
 		}
-		err := s.record(entries)
-		s.adapt(err)
+		err := s.writeEntries(entries)
+		s.adjustBatchSize(err)
 		for _, r := range batch {
 			r.done <- err
 		}
 		if err != nil {
-			// Those who wait already need not wait for the same failure, one batch after the other.
-			for _, r := range s.takeAll() {
+			// Callers that wait already need not wait for the same failure again.
+			for _, r := range s.takeQueue() {
 				r.done <- err
 			}
 		}
 	}
 }
 
-func (s *Store) adapt(err error) {
+func (s *Store) adjustBatchSize(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.most = s.most.after(err)
+	s.batchSize = s.batchSize.next(err)
 }
 
-// take returns the next requests that somebody waits for, or nil if there are none.
-func (s *Store) take() []*request {
+// nextBatch returns the next requests whose callers still wait, or nil.
+func (s *Store) nextBatch() []*request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var batch []*request
 	n := 0
 	for _, r := range s.queue {
-		if len(batch) == int(s.most) {
+		if len(batch) == int(s.batchSize) {
 			break
 		}
 		n++
@@ -135,13 +137,13 @@ func (s *Store) take() []*request {
 	}
 	s.queue = s.queue[n:]
 	if batch == nil {
-		s.queue, s.working = nil, false
+		s.queue, s.writing = nil, false
 	}
 	return batch
 }
 
-// takeAll empties the queue.
-func (s *Store) takeAll() (all []*request) {
+// takeQueue empties the queue.
+func (s *Store) takeQueue() (all []*request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.queue {
@@ -153,19 +155,19 @@ func (s *Store) takeAll() (all []*request) {
 	return all
 }
 
-// record writes entries to the database, or to the journal if it is away or older entries
-// wait there.
-func (s *Store) record(entries []entry) error {
+// writeEntries writes entries to the database, or to the journal if the database is
+// unavailable or older entries are pending there.
+func (s *Store) writeEntries(entries []entry) error {
 	if s.journal == nil || !s.journal.waiting() {
-		err := explain(s.apply(context.Background(), entries))
-		if err == nil || s.journal == nil || !isAway(err) {
+		err := wrapDBError(s.apply(context.Background(), entries))
+		if err == nil || s.journal == nil || !isTransient(err) {
 			return err
 		}
 		s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "scanstats: the database is away, events go to the journal", slog.String("error", err.Error()))
 	}
 	start, err := s.journal.append(entries)
 	if start {
-		s.routines.Go(s.play)
+		s.goroutines.Go(s.play)
 	}
 	return err
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// Record counts an event: who follows, who scans, who leaves. Other events it ignores. It
-// returns when the event is committed, or in the journal and synced: then it is there after a
-// crash and a loss of power. The same event counts once, however often and by whichever
-// instance it is recorded. Call it in the callback, and return its error there, so that WeChat
-// pushes again:
+// Record counts a follow, a scan or an unfollow; other events are ignored. It
+// returns when the event is committed, or written to the journal and synced. An
+// event counts once, however often and by whichever instance it is recorded. Call
+// Record in the callback and return its error there, so that WeChat redelivers the
+// push:
 //
 //	func onEvent(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 //		if err := stats.Record(ctx, e); err != nil {
@@ -20,13 +20,20 @@ import (
 //		}
 //		…
 //
-// Of what comes at once, up to 2,000 events are written together. Record returns when ctx ends, or
-// when the database has not answered within [Config.Timeout]; then the event may be recorded or
-// not, and may be recorded again.
+// Concurrent calls are written in batches of at most 2,000 events. Record returns
+// when ctx ends, or when the database has not responded within [Config.Timeout];
+// the event may then be recorded or not, and can be recorded again.
 //
-// Errors: [ErrInvalidEvent] if there is no OpenID, no Key, or if the event is older than
-// [Config.KeepEvents] or more than a day ahead; [ErrUnavailable], [ErrLocked],
-// [ErrFull], [ErrReadOnly], [ErrJournal]; [ErrClosed].
+// Counts are exact in any order of arrival, with these exceptions. An event that
+// arrives more than three days after a later unfollow of the same user is counted
+// in Scans, NewFollowers or, unattributed, in Unfollows, but not in UniqueUsers
+// and Retention, because the data they need was deleted. An event that precedes
+// more than 200 later events of the same user may be missing from UniqueUsers.
+//
+// Errors: [ErrInvalidEvent] if the OpenID is empty, the store has no Key, or the
+// event is older than [Config.DedupWindow] or more than a day in the future;
+// [ErrUnavailable], [ErrLocked], [ErrNoSpace], [ErrReadOnly], [ErrJournal];
+// [ErrClosed].
 func (s *Store) Record(ctx context.Context, e *wxqrcode.Event) error {
 	entry, ok, err := s.entry(e)
 	if err == nil && ok {
@@ -38,16 +45,17 @@ func (s *Store) Record(ctx context.Context, e *wxqrcode.Event) error {
 	return nil
 }
 
-// Forget deletes what is known of somebody: on which days they scanned, and which code brought
-// them. What was counted stays. It returns when that is done, or in the journal. If they scan again
-// they are new; if they leave later, nobody knows which code has lost them. An unsubscribe that is
-// recorded forgets by itself.
+// Forget deletes the data of a user: the scans with their times, and the scene of
+// the follow. Counts do not change. It returns when the deletion is committed, or
+// written to the journal and synced. If the user scans again, it is a new user; a
+// later unfollow is unattributed. A recorded unfollow deletes the data
+// automatically, after three days.
 //
 // Its errors are those of [Store.Record].
 func (s *Store) Forget(ctx context.Context, openID string) error {
-	err := s.checkPerson(openID)
+	err := s.checkUser(openID)
 	if err == nil {
-		err = s.submit(ctx, entry{kind: forget, at: s.now().Unix(), person: s.person(openID)})
+		err = s.submit(ctx, entry{kind: forget, at: s.now().Unix(), person: s.personHash(openID)})
 	}
 	if err != nil {
 		return fmt.Errorf("scanstats: forget: %w", err)
@@ -55,24 +63,24 @@ func (s *Store) Forget(ctx context.Context, openID string) error {
 	return nil
 }
 
-func (s *Store) checkPerson(openID string) error {
+func (s *Store) checkUser(openID string) error {
 	if len(s.key) == 0 {
-		return fmt.Errorf("%w: the store was opened without a Config.Key, which OpenIDs need", ErrInvalidEvent)
+		return fmt.Errorf("%w: the store has no Config.Key, which is needed to hash the OpenID", ErrInvalidEvent)
 	}
 	if openID == "" {
-		return fmt.Errorf("%w: no OpenID", ErrInvalidEvent)
+		return fmt.Errorf("%w: the OpenID is empty", ErrInvalidEvent)
 	}
 	return nil
 }
 
-// entry returns how an event is counted, and whether it is at all.
+// entry returns the entry of an event, and whether the event is counted.
 func (s *Store) entry(e *wxqrcode.Event) (entry, bool, error) {
 	if e == nil {
-		return entry{}, false, fmt.Errorf("%w: nil", ErrInvalidEvent)
+		return entry{}, false, fmt.Errorf("%w: the event is nil", ErrInvalidEvent)
 	}
 	var n entry
 	if key, ok := e.SceneKey(); ok {
-		n.scene = clean(s.cfg.Scene(key))
+		n.scene = normalizeScene(s.cfg.SceneName(key))
 	}
 	switch {
 	case e.Type == wxqrcode.EventSubscribe:
@@ -84,14 +92,14 @@ func (s *Store) entry(e *wxqrcode.Event) (entry, bool, error) {
 	default:
 		return entry{}, false, nil
 	}
-	if err := s.checkPerson(e.OpenID); err != nil {
+	if err := s.checkUser(e.OpenID); err != nil {
 		return entry{}, false, err
 	}
-	const ahead = 24 * time.Hour // of a clock that is wrong
-	if age := s.now().Sub(e.CreatedAt); age > s.cfg.KeepEvents || age < -ahead {
-		return entry{}, false, fmt.Errorf("%w: its CreatedAt %v is not in the last %v (Config.KeepEvents) nor in the next %v, so a duplicate could not be detected",
-			ErrInvalidEvent, e.CreatedAt.UTC().Format(time.RFC3339), s.cfg.KeepEvents, ahead)
+	const maxSkew = 24 * time.Hour
+	if age := s.now().Sub(e.CreatedAt); age > s.cfg.DedupWindow || age < -maxSkew {
+		return entry{}, false, fmt.Errorf("%w: CreatedAt is %v; it must be in the last %v (Config.DedupWindow) or the next %v, so that a duplicate can be detected",
+			ErrInvalidEvent, e.CreatedAt.UTC().Format(time.RFC3339), s.cfg.DedupWindow, maxSkew)
 	}
-	n.at, n.person, n.id = e.CreatedAt.Unix(), s.person(e.OpenID), s.eventID(e)
+	n.at, n.person, n.id = e.CreatedAt.Unix(), s.personHash(e.OpenID), s.eventID(e)
 	return n, true, nil
 }

@@ -17,6 +17,12 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
+// withDerived sets the counts that derive from others.
+func withDerived(c Counts) Counts {
+	c.ScansByFollowers, c.NetFollowers = max(c.Scans-c.NewFollowers, 0), c.NewFollowers-c.Unfollows
+	return c
+}
+
 // total returns the totals of the last 30 days.
 func total(t testing.TB, s *Store) Counts {
 	t.Helper()
@@ -25,13 +31,13 @@ func total(t testing.TB, s *Store) Counts {
 	return r.Total
 }
 
-func TestARepeatCountsOnce(t *testing.T) {
+func TestStore_CountsDuplicatesOnce(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
 			one, other := newTestStore(t, d, testConfig()), newTestStore(t, d, testConfig())
 			follows := followed("o-1", "poster", now.Add(-time.Hour))
-			leaves := left("o-1", now)
+			leaves := unfollowed("o-1", now)
 			var recording sync.WaitGroup
 			for _, e := range []*wxqrcode.Event{follows, leaves} {
 				for range 20 {
@@ -41,7 +47,7 @@ func TestARepeatCountsOnce(t *testing.T) {
 				}
 				recording.Wait()
 			}
-			want := Counts{Scans: 1, NewFollowers: 1, People: 1, Lost: 1, Stayed: noStays()}
+			want := withDerived(Counts{Scans: 1, NewFollowers: 1, UniqueUsers: 1, Unfollows: 1, Retention: emptyRetention()})
 			assert.Equal(t, want, total(t, one))
 			again := newTestStore(t, d, testConfig())
 			require.NoError(t, again.Record(t.Context(), follows), "after a restart")
@@ -50,7 +56,7 @@ func TestARepeatCountsOnce(t *testing.T) {
 	}
 }
 
-func TestRecordCountsWhatBelongsToCodes(t *testing.T) {
+func TestStore_RecordIgnoresOtherEvents(t *testing.T) {
 	payment := followed("o-pay", "", now)
 	payment.EventKey = "last_trade_no_4002752001"
 	menu := newEvent("o-menu", "CLICK", "menu", now)
@@ -62,22 +68,22 @@ func TestRecordCountsWhatBelongsToCodes(t *testing.T) {
 	}
 	r, err := s.Report(t.Context(), Query{})
 	require.NoError(t, err)
-	assert.Equal(t, Counts{Scans: 2, NewFollowers: 1, People: 1, Stayed: noStays()}, r.Total)
-	assert.Equal(t, Counts{NewFollowers: 2, Stayed: noStays()}, r.Other, "by search, and after a payment")
+	assert.Equal(t, withDerived(Counts{Scans: 2, NewFollowers: 1, UniqueUsers: 1, Retention: emptyRetention()}), r.Total)
+	assert.Equal(t, withDerived(Counts{NewFollowers: 2, Retention: emptyRetention()}), r.Unattributed, "by search, and after a payment")
 }
 
-func TestRecordRefusesWhatItCannotCount(t *testing.T) {
+func TestStore_RecordRejectsInvalidEvents(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
-	keep := s.cfg.KeepEvents
+	keep := s.cfg.DedupWindow
 	for name, tt := range map[string]struct {
 		event *wxqrcode.Event
 		says  string
 	}{
 		"nothing":             {nil, "nil"},
-		"nobody":              {scanned("", "poster", now), "no OpenID"},
-		"no time":             {scanned("o-1", "poster", time.Time{}), "CreatedAt 0001-01-01T00:00:00Z"},
-		"older than is known": {scanned("o-1", "poster", now.Add(-keep-time.Second)), "840h0m0s (Config.KeepEvents)"},
-		"from the future":     {scanned("o-1", "poster", now.Add(24*time.Hour+time.Second)), "in the next 24h0m0s"},
+		"nobody":              {scanned("", "poster", now), "the OpenID is empty"},
+		"no time":             {scanned("o-1", "poster", time.Time{}), "CreatedAt is 0001-01-01T00:00:00Z"},
+		"older than is known": {scanned("o-1", "poster", now.Add(-keep-time.Second)), "840h0m0s (Config.DedupWindow)"},
+		"from the future":     {scanned("o-1", "poster", now.Add(24*time.Hour+time.Second)), "the next 24h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := s.Record(t.Context(), tt.event)
@@ -90,47 +96,47 @@ func TestRecordRefusesWhatItCannotCount(t *testing.T) {
 	require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", now.Add(24*time.Hour))))
 }
 
-func TestEventsThatComeInAnotherOrder(t *testing.T) {
+func TestStore_EventsOutOfOrder(t *testing.T) {
 	at := func(hours int) time.Time { return now.Add(time.Duration(hours) * time.Hour) }
 	for name, tt := range map[string]struct {
 		events []*wxqrcode.Event
-		want   Counts // but the stays
+		want   Counts // without Retention
 	}{
 		"follows twice: the push about leaving was lost": {
 			[]*wxqrcode.Event{followed("o", "a", at(-9)), followed("o", "b", at(-5))},
-			Counts{Scans: 2, NewFollowers: 2, People: 1, Lost: 1},
+			Counts{Scans: 2, NewFollowers: 2, UniqueUsers: 1, Unfollows: 1},
 		},
 		"the earlier follow comes late": {
 			[]*wxqrcode.Event{followed("o", "b", at(-5)), followed("o", "a", at(-9))},
-			Counts{Scans: 2, NewFollowers: 2, People: 1, Lost: 1},
+			Counts{Scans: 2, NewFollowers: 2, UniqueUsers: 1, Unfollows: 1},
 		},
 		"the follow comes after leaving": {
-			[]*wxqrcode.Event{left("o", at(-5)), followed("o", "a", at(-9))},
-			Counts{Scans: 1, NewFollowers: 1, People: 1, Lost: 1},
+			[]*wxqrcode.Event{unfollowed("o", at(-5)), followed("o", "a", at(-9))},
+			Counts{Scans: 1, NewFollowers: 1, UniqueUsers: 1, Unfollows: 1},
 		},
 		"the scan too": {
-			[]*wxqrcode.Event{followed("o", "a", at(-9)), left("o", at(-5)), scanned("o", "a", at(-7))},
-			Counts{Scans: 2, NewFollowers: 1, People: 1, Lost: 1},
+			[]*wxqrcode.Event{followed("o", "a", at(-9)), unfollowed("o", at(-5)), scanned("o", "a", at(-7))},
+			Counts{Scans: 2, NewFollowers: 1, UniqueUsers: 1, Unfollows: 1},
 		},
 		"an earlier follow after leaving": {
-			[]*wxqrcode.Event{followed("o", "b", at(-6)), left("o", at(-5)), followed("o", "a", at(-9))},
-			Counts{Scans: 2, NewFollowers: 2, People: 1, Lost: 2},
+			[]*wxqrcode.Event{followed("o", "b", at(-6)), unfollowed("o", at(-5)), followed("o", "a", at(-9))},
+			Counts{Scans: 2, NewFollowers: 2, UniqueUsers: 1, Unfollows: 2},
 		},
 		"follows again, and the first follow comes last": {
-			[]*wxqrcode.Event{left("o", at(-5)), followed("o", "b", at(-2)), followed("o", "a", at(-9))},
-			Counts{Scans: 2, NewFollowers: 2, People: 2, Lost: 1},
+			[]*wxqrcode.Event{unfollowed("o", at(-5)), followed("o", "b", at(-2)), followed("o", "a", at(-9))},
+			Counts{Scans: 2, NewFollowers: 2, UniqueUsers: 2, Unfollows: 1},
 		},
 		"leaving before the last follow comes late": {
-			[]*wxqrcode.Event{followed("o", "a", at(-9)), followed("o", "b", at(-5)), left("o", at(-7)), left("o", at(-1))},
-			Counts{Scans: 2, NewFollowers: 2, People: 2, Lost: 2},
+			[]*wxqrcode.Event{followed("o", "a", at(-9)), followed("o", "b", at(-5)), unfollowed("o", at(-7)), unfollowed("o", at(-1))},
+			Counts{Scans: 2, NewFollowers: 2, UniqueUsers: 2, Unfollows: 2},
 		},
 		"a scan comes after an unfollow of 5 s later": {
-			[]*wxqrcode.Event{left("o", now.Add(-time.Hour)), scanned("o", "a", now.Add(-time.Hour-5*time.Second))},
-			Counts{Scans: 1, People: 1},
+			[]*wxqrcode.Event{unfollowed("o", now.Add(-time.Hour)), scanned("o", "a", now.Add(-time.Hour-5*time.Second))},
+			Counts{Scans: 1, UniqueUsers: 1},
 		},
 		"an unfollow comes after the later follow": {
-			[]*wxqrcode.Event{followed("o", "a", at(-2)), left("o", at(-5))},
-			Counts{Scans: 1, NewFollowers: 1, People: 1},
+			[]*wxqrcode.Event{followed("o", "a", at(-2)), unfollowed("o", at(-5))},
+			Counts{Scans: 1, NewFollowers: 1, UniqueUsers: 1},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,23 +144,24 @@ func TestEventsThatComeInAnotherOrder(t *testing.T) {
 			for _, e := range tt.events {
 				require.NoError(t, s.Record(t.Context(), e))
 			}
-			tt.want.Stayed = noStays()
+			tt.want.Retention = emptyRetention()
+			tt.want = withDerived(tt.want)
 			r, err := s.Report(t.Context(), Query{})
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, r.Total)
-			assert.LessOrEqual(t, r.Other.Lost, int64(1))
+			assert.LessOrEqual(t, r.Unattributed.Unfollows, int64(1))
 		})
 	}
 }
 
-func TestManyLeaveAtOnce(t *testing.T) {
+func TestStore_ManyUnfollows(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			s := newTestStore(t, newDatabase(t, dialect), testConfig())
 			const people = 1500
 			for _, event := range []func(openID string) *wxqrcode.Event{
 				func(openID string) *wxqrcode.Event { return followed(openID, "poster", now.Add(-time.Hour)) },
-				func(openID string) *wxqrcode.Event { return left(openID, now) },
+				func(openID string) *wxqrcode.Event { return unfollowed(openID, now) },
 			} {
 				var entries []entry
 				for i := range people {
@@ -164,34 +171,34 @@ func TestManyLeaveAtOnce(t *testing.T) {
 				}
 				require.NoError(t, s.apply(t.Context(), entries))
 			}
-			assert.Equal(t, Counts{Scans: people, NewFollowers: people, People: people, Lost: people, Stayed: noStays()}, total(t, s))
+			assert.Equal(t, withDerived(Counts{Scans: people, NewFollowers: people, UniqueUsers: people, Unfollows: people, Retention: emptyRetention()}), total(t, s))
 			s.now = func() time.Time { return now.Add(unfollowRetention + 24*time.Hour) }
 			require.NoError(t, s.purge(t.Context()))
 			for _, openID := range []string{"o-0", "o-777", "o-1499"} {
-				assert.Zero(t, known(t, s, openID))
+				assert.Zero(t, storedEvents(t, s, openID))
 			}
 			s.now = func() time.Time { return now }
 		})
 	}
 }
 
-func TestBatchesGetSmallerWhereTheyFail(t *testing.T) {
+func TestBatchSize(t *testing.T) {
 	n := batchSize(maxBatch)
 	for range 20 {
-		n = n.after(fmt.Errorf("wrapped: %w", ErrUnavailable))
+		n = n.next(fmt.Errorf("wrapped: %w", ErrUnavailable))
 	}
 	assert.Equal(t, batchSize(1), n)
-	n = n.after(nil).after(nil)
+	n = n.next(nil).next(nil)
 	assert.Equal(t, batchSize(4), n)
-	n = n.after(errors.New("of another kind"))
+	n = n.next(errors.New("of another class"))
 	assert.Equal(t, batchSize(4), n)
 	for range 20 {
-		n = n.after(nil)
+		n = n.next(nil)
 	}
 	assert.Equal(t, batchSize(maxBatch), n)
 }
 
-func TestAnEndedContextIsToldAtOnce(t *testing.T) {
+func TestStore_RecordWithAnEndedContext(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	ctx, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()
@@ -202,7 +209,7 @@ func TestAnEndedContextIsToldAtOnce(t *testing.T) {
 	assert.Zero(t, total(t, s).Scans)
 }
 
-func TestAFileIsSetUpToLoseNothing(t *testing.T) {
+func TestOpenSQLite_Pragmas(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "secure_delete": "2"} {
 		var got string
@@ -211,7 +218,7 @@ func TestAFileIsSetUpToLoseNothing(t *testing.T) {
 	}
 }
 
-func TestTenThousandAtOnce(t *testing.T) {
+func TestStore_TenThousandCallers(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -224,7 +231,7 @@ func TestTenThousandAtOnce(t *testing.T) {
 				})
 			}
 			recording.Wait()
-			assert.Equal(t, Counts{Scans: callers, People: callers, Stayed: noStays()}, total(t, s))
+			assert.Equal(t, withDerived(Counts{Scans: callers, UniqueUsers: callers, Retention: emptyRetention()}), total(t, s))
 		})
 	}
 }
@@ -235,7 +242,7 @@ func holdLock(t *testing.T, d database) (release func()) {
 	w := newWriter(d.open(t), d.dialect)
 	ready, done, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		ended <- w.change(context.Background(), func(*tx) error {
+		ended <- w.update(context.Background(), func(*tx) error {
 			close(ready)
 			<-done
 			return nil
@@ -251,7 +258,7 @@ func holdLock(t *testing.T, d database) (release func()) {
 	return release
 }
 
-func TestALockedDatabaseIsAnErrorInTime(t *testing.T) {
+func TestStore_LockedDatabase(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -290,7 +297,7 @@ func TestALockedDatabaseIsAnErrorInTime(t *testing.T) {
 	}
 }
 
-func TestWhoWaitsBehindAFailureIsToldAtOnce(t *testing.T) {
+func TestStore_FailureEndsTheQueue(t *testing.T) {
 	d := newDatabase(t, SQLite)
 	c := testConfig()
 	c.Timeout = 3 * time.Second // many times what ten thousand callers take to come, on a slow machine
@@ -307,10 +314,10 @@ func TestWhoWaitsBehindAFailureIsToldAtOnce(t *testing.T) {
 	assert.Less(t, time.Since(start), 5*c.Timeout/2, "one batch after the other would each have waited")
 }
 
-func TestAFullDatabaseIsAnErrorAndLosesNothing(t *testing.T) {
+func TestStore_FullDatabase(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	limit := func(pages int) {
-		require.NoError(t, s.writer.change(t.Context(), func(t *tx) error {
+		require.NoError(t, s.writer.update(t.Context(), func(t *tx) error {
 			var n int
 			return t.query(fmt.Sprint("PRAGMA max_page_count = ", pages), nil, &n)
 		}))
@@ -323,7 +330,7 @@ func TestAFullDatabaseIsAnErrorAndLosesNothing(t *testing.T) {
 			recorded++
 			continue
 		}
-		require.ErrorIs(t, err, ErrFull)
+		require.ErrorIs(t, err, ErrNoSpace)
 		failed++
 		break
 	}
@@ -336,7 +343,7 @@ func TestAFullDatabaseIsAnErrorAndLosesNothing(t *testing.T) {
 	assert.Equal(t, int64(recorded+1), total(t, s).Scans)
 }
 
-func TestADatabaseThatMayOnlyBeReadIsGoodForReports(t *testing.T) {
+func TestStore_ReadOnlyDatabase(t *testing.T) {
 	for _, dialect := range []Dialect{SQLite, Postgres} {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -368,7 +375,7 @@ func TestADatabaseThatMayOnlyBeReadIsGoodForReports(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsGoneIsAnError(t *testing.T) {
+func TestStore_MissingFile(t *testing.T) {
 	for name, remove := range map[string]func(path string) error{
 		"removed": os.Remove,
 		"moved":   func(path string) error { return os.Rename(path, path+".old") },
@@ -378,7 +385,7 @@ func TestAFileThatIsGoneIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "scans.db")
-			s, err := OpenFile(t.Context(), path, testConfig())
+			s, err := OpenSQLite(t.Context(), path, testConfig())
 			require.NoError(t, err)
 			defer s.Close()
 			require.NoError(t, s.Record(t.Context(), scanned("o-1", "poster", time.Now())))
@@ -392,7 +399,7 @@ func TestAFileThatIsGoneIsAnError(t *testing.T) {
 	}
 }
 
-func TestALostConnectionIsMadeAnew(t *testing.T) {
+func TestStore_Reconnects(t *testing.T) {
 	for _, dialect := range []Dialect{Postgres, MySQL} {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -432,7 +439,7 @@ func cutConnections(t *testing.T, d database) {
 	}
 }
 
-func TestADatabaseThatIsGoneIsAnError(t *testing.T) {
+func TestStore_MissingTables(t *testing.T) {
 	for dialect, current := range map[Dialect]string{Postgres: "SELECT current_database()", MySQL: "SELECT DATABASE()"} {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
@@ -457,7 +464,7 @@ func TestADatabaseThatIsGoneIsAnError(t *testing.T) {
 	}
 }
 
-func TestAClosedStoreRefuses(t *testing.T) {
+func TestStore_Closed(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, s.Record(t.Context(), scanned("o-1", "poster", now)), ErrClosed)

@@ -15,16 +15,16 @@ import (
 )
 
 // A naive report is made in the plain way, of all events.
-type naive struct {
+type model struct {
 	zone   zone
 	events []*wxqrcode.Event
 }
 
 // counts returns what a report must say of the scenes that in accepts, from one time to
 // another, both beginnings of days or hours.
-func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays bool) Counts {
-	c := Counts{Stayed: noStays()}
-	people := map[string]bool{}
+func (n model) counts(in func(scene string) bool, from, to time.Time, withStays bool) Counts {
+	c := Counts{Retention: emptyRetention()}
+	users := map[string]bool{}
 	cameBy := map[string]*wxqrcode.Event{}
 	within := func(t time.Time) bool { return !t.Before(from) && t.Before(to) }
 	id := map[string]int{} // somebody who left is somebody else when they come back
@@ -39,7 +39,10 @@ func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays 
 		scene, _ := e.SceneKey()
 		if e.Type != wxqrcode.EventUnsubscribe && scene != "" && in(scene) && within(e.CreatedAt) {
 			c.Scans++
-			people[who(e)] = true
+			if e.Type == wxqrcode.EventScan {
+				c.ScansByFollowers++
+			}
+			users[who(e)] = true
 		}
 		switch e.Type {
 		case wxqrcode.EventSubscribe:
@@ -57,7 +60,7 @@ func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays 
 				scene, _ = came.SceneKey()
 			}
 			if in(scene) && within(e.CreatedAt) {
-				c.Lost++
+				c.Unfollows++
 			}
 			if s := current[e.OpenID]; s != nil {
 				s.left = e.CreatedAt
@@ -67,16 +70,17 @@ func (n naive) counts(in func(scene string) bool, from, to time.Time, withStays 
 			id[e.OpenID]++
 		}
 	}
-	c.People = int64(len(people))
+	c.UniqueUsers = int64(len(users))
+	c.NetFollowers = c.NewFollowers - c.Unfollows
 	for _, s := range stays {
 		for i, days := range retentionDays {
 			dayEnds := n.zone.start(n.zone.dayOf(s.came) + 1)
 			if !withStays || dayEnds.AddDate(0, 0, days).After(now) {
 				continue
 			}
-			c.Stayed[i].Of++
+			c.Retention[i].Cohort++
 			if s.left.Sub(s.came) >= time.Duration(days)*24*time.Hour {
-				c.Stayed[i].Stayed++
+				c.Retention[i].Retained++
 			}
 		}
 	}
@@ -102,7 +106,7 @@ func makeEvents(people, scenes, events int) []*wxqrcode.Event {
 			all = append(all, followed(openID, scene, at))
 			follows[openID] = true
 		case n < 3:
-			all = append(all, left(openID, at))
+			all = append(all, unfollowed(openID, at))
 			follows[openID] = false
 		default:
 			all = append(all, scanned(openID, scene, at))
@@ -111,14 +115,14 @@ func makeEvents(people, scenes, events int) []*wxqrcode.Event {
 	return all
 }
 
-func TestAReportCountsWhatThePlainWayCounts(t *testing.T) {
+func TestStore_ReportMatchesModel(t *testing.T) {
 	for _, dialect := range dialects {
 		t.Run(dialect.String(), func(t *testing.T) {
 			d := newDatabase(t, dialect)
 			c := testConfig()
-			c.KeepEvents = 100 * 24 * time.Hour
+			c.DedupWindow = 100 * 24 * time.Hour
 			s := newTestStore(t, d, c)
-			n := naive{zone{shanghai}, makeEvents(60, 5, 4000)}
+			n := model{zone{shanghai}, makeEvents(60, 5, 4000)}
 			entries := make([]entry, 0, len(n.events))
 			for _, e := range n.events {
 				entry, ok, err := s.entry(e)
@@ -134,19 +138,19 @@ func TestAReportCountsWhatThePlainWayCounts(t *testing.T) {
 			for _, q := range []Query{
 				{From: now.AddDate(0, 0, -80)},
 				{},
-				{By: Week},
-				{By: Month, From: now.AddDate(0, 0, -65), To: now.AddDate(0, 0, -3)},
-				{By: Hour, From: now.AddDate(0, 0, -9), To: now.AddDate(0, 0, -5)},
-				{By: Day, From: now, To: now},
+				{Interval: Week},
+				{Interval: Month, From: now.AddDate(0, 0, -65), To: now.AddDate(0, 0, -3)},
+				{Interval: Hour, From: now.AddDate(0, 0, -9), To: now.AddDate(0, 0, -5)},
+				{Interval: Day, From: now, To: now},
 			} {
-				t.Run(fmt.Sprint(q.By, q.From.Day(), q.To.Day()), func(t *testing.T) {
-					q.EachScene = true
+				t.Run(fmt.Sprint(q.Interval, q.From.Day(), q.To.Day()), func(t *testing.T) {
+					q.PerScene = true
 					r, err := s.Report(t.Context(), q)
 					require.NoError(t, err)
 					assert.Equal(t, n.counts(coded, r.From, r.To, true), r.Total, "total")
 					other := n.counts(func(scene string) bool { return scene == "" }, r.From, r.To, true)
-					assert.Equal(t, other, r.Other, "other")
-					stays := r.By != Hour
+					assert.Equal(t, other, r.Unattributed, "other")
+					stays := r.Interval != Hour
 					require.NotEmpty(t, r.Buckets)
 					require.Equal(t, r.From, r.Buckets[0].Start)
 					require.Equal(t, r.To, r.Buckets[len(r.Buckets)-1].End)
@@ -164,7 +168,7 @@ func TestAReportCountsWhatThePlainWayCounts(t *testing.T) {
 						}
 					}
 
-					q.EachScene = false
+					q.PerScene = false
 					q.Scenes = []string{"poster-1"}
 					alone, err := s.Report(t.Context(), q)
 					require.NoError(t, err)

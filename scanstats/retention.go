@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// keepHouse starts the housekeeping. A store without a key only reads, and leaves it to others.
-func (s *Store) keepHouse() {
+// startPurge starts the daily purge. A store without a key does not write.
+func (s *Store) startPurge() {
 	if len(s.key) > 0 {
-		s.routines.Go(s.housekeeping)
+		s.goroutines.Go(s.runPurge)
 	}
 }
 
-// housekeeping deletes once a day what is kept no longer.
-func (s *Store) housekeeping() {
-	const interval = time.Hour // looking whether it is time
+// runPurge purges once a day.
+func (s *Store) runPurge() {
+	const interval = time.Hour // another instance may have failed
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		if err := s.purge(s.stop); err != nil && s.stop.Err() == nil {
-			s.cfg.Logger.LogAttrs(s.stop, slog.LevelWarn, "scanstats: delete what is kept no longer", slog.String("error", err.Error()))
+			s.cfg.Logger.LogAttrs(s.stop, slog.LevelWarn, "scanstats: purge failed", slog.String("error", err.Error()))
 		}
 		select {
 		case <-tick.C:
@@ -34,48 +34,48 @@ func (s *Store) housekeeping() {
 	}
 }
 
-// purge deletes what is kept no longer, unless an instance has today. It does so in many small changes, so that
-// events need not wait for it.
+// purge deletes expired rows, unless an instance has done so today. It runs many
+// small updates, so that events do not wait.
 func (s *Store) purge(ctx context.Context) error {
 	zone := s.currentZone()
 	if zone == nil {
-		return nil // the database is away
+		return nil // the database is unavailable
 	}
 	now := s.now()
 	today := strconv.Itoa(int(zone.dayOf(now)))
 	purged := ""
-	err := s.change(ctx, func(t *tx) (err error) {
+	err := s.update(ctx, func(t *tx) (err error) {
 		purged, err = t.setting(settingPurged, "")
 		return err
 	})
 	if err != nil || purged == today {
 		return err
 	}
-	if err := s.purgePeople(ctx, now, now.Add(-s.cfg.KeepPeople)); err != nil {
+	if err := s.purgePersons(ctx, now, now.Add(-s.cfg.PersonRetention)); err != nil {
 		return err
 	}
-	if err := s.purgeEvents(ctx, now.Add(-s.cfg.KeepEvents)); err != nil {
+	if err := s.purgeEvents(ctx, now.Add(-s.cfg.DedupWindow)); err != nil {
 		return err
 	}
-	return s.change(ctx, func(t *tx) error { return t.insert(settingTable, []any{settingPurged, today}) })
+	return s.update(ctx, func(t *tx) error { return t.insert(settingTable, []any{settingPurged, today}) })
 }
 
-// settledBefore returns the time before which no event can arrive any more, also
-// at an instance whose clock is a day behind.
+// settledBefore returns the time before which no event can arrive anymore, even at
+// an instance whose clock is a day behind.
 func (s *Store) settledBefore() int64 {
 	const clockSkew = 24 * time.Hour
-	return s.now().Add(-s.cfg.KeepEvents - clockSkew).Unix()
+	return s.now().Add(-s.cfg.DedupWindow - clockSkew).Unix()
 }
 
-// purgePeople deletes the history of users without an event since a time, and
-// that of users who unfollowed, up to the unfollow.
-func (s *Store) purgePeople(ctx context.Context, now, before time.Time) error {
-	for first := range 256 { // a part of the hashes, by their first byte
+// purgePersons deletes the histories of users without an event since a time, and
+// the events up to an unfollow of users who unfollowed.
+func (s *Store) purgePersons(ctx context.Context, now, before time.Time) error {
+	for first := range 256 { // ranges of hashes by first byte
 		from, to := []byte{byte(first)}, []byte{byte(first + 1)}
 		if first == 255 {
-			to = bytes.Repeat([]byte{255}, len(person{})+1)
+			to = bytes.Repeat([]byte{255}, len(personHash{})+1)
 		}
-		err := s.change(ctx, func(t *tx) error {
+		err := s.update(ctx, func(t *tx) error {
 			if err := t.exec(t.dialect.sql("DELETE FROM scanstats_person WHERE person >= ? AND person < ? AND last_at < ?"), from, to, before.Unix()); err != nil {
 				return err
 			}
@@ -91,12 +91,12 @@ func (s *Store) purgePeople(ctx context.Context, now, before time.Time) error {
 // compactUnfollowed compacts the histories in a range of hashes that have an
 // unfollow before forgotten.
 func (t *tx) compactUnfollowed(from, to []byte, settled, forgotten int64) error {
-	var persons []person
-	histories := make(map[person]history)
+	var persons []personHash
+	histories := make(map[personHash]history)
 	var id, stored []byte
 	err := t.queryEach(t.dialect.sql("SELECT person, history FROM scanstats_person WHERE person >= ? AND person < ? AND unfollowed_at BETWEEN 1 AND ?"),
 		[]any{from, to, forgotten - 1}, func() {
-			p := person(id)
+			p := personHash(id)
 			persons = append(persons, p)
 			histories[p] = decodeHistory(stored).compact(settled, forgotten)
 		}, &id, &stored)
@@ -106,12 +106,12 @@ func (t *tx) compactUnfollowed(from, to []byte, settled, forgotten int64) error 
 	return t.saveHistories(persons, histories)
 }
 
-// purgeEvents deletes what tells repeats of events that happened before a time.
+// purgeEvents deletes the IDs of events before a time.
 func (s *Store) purgeEvents(ctx context.Context, before time.Time) error {
 	const step = 15 * time.Minute
 	d := s.writer.dialect
 	for done := false; !done; {
-		err := s.change(ctx, func(t *tx) error {
+		err := s.update(ctx, func(t *tx) error {
 			var first []byte
 			err := t.queryEach("SELECT id FROM scanstats_event ORDER BY id LIMIT 1", nil, func() {}, &first)
 			if err != nil || len(first) == 0 {

@@ -6,18 +6,19 @@ import (
 	"strings"
 )
 
-// A sceneID stands for a scene in the database.
+// A sceneID is the ID of a scene in the database.
 type sceneID int32
 
-// The ids that have no row in the table of scenes.
+// IDs without a row in scanstats_scene.
 const (
-	allScenes  sceneID = 0 // what is counted of all scenes together
-	noScene    sceneID = 1 // followers that no code brought
+	allScenes  sceneID = 0 // the counts of all scenes together
+	noScene    sceneID = 1 // followers without a code
 	firstScene sceneID = 2
 )
 
-// FoldRandom returns the scene, but the 26 characters that [wxqrcode.RandomScene] puts at the
-// end become a *: all codes of "login-" are counted as "login-*".
+// FoldRandom replaces the 26 random characters that [wxqrcode.RandomScene] appends
+// by *, so that all codes of "login-" are counted as "login-*". It returns other
+// scenes unchanged.
 func FoldRandom(scene string) string {
 	const random = 26
 	if len(scene) < random {
@@ -30,12 +31,12 @@ func FoldRandom(scene string) string {
 	return prefix + "*"
 }
 
-// maxScene is how many bytes of a scene are kept.
+// maxScene limits the bytes of a stored scene.
 const maxScene = 512
 
-// clean makes text that any database takes, of any bytes: valid UTF-8 without NUL. Of a
-// text that is too long it keeps the beginning, and tells the rest by a hash.
-func clean(scene string) string {
+// normalizeScene returns the scene as valid UTF-8 without NUL, which every database
+// can store. The end of a scene that is too long is replaced by a hash.
+func normalizeScene(scene string) string {
 	scene = strings.ReplaceAll(strings.ToValidUTF8(scene, "\ufffd"), "\x00", "\ufffd")
 	if len(scene) <= maxScene {
 		return scene

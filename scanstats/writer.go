@@ -10,99 +10,100 @@ import (
 	"time"
 )
 
-// change changes the database, in the time that the store gives it.
-func (s *Store) change(ctx context.Context, fn func(*tx) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, slowError(s.cfg.Timeout))
+// update runs fn in a transaction, within [Config.Timeout].
+func (s *Store) update(ctx context.Context, fn func(*tx) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, timeoutError(s.cfg.Timeout))
 	defer cancel()
-	return s.writer.change(ctx, fn)
+	return s.writer.update(ctx, fn)
 }
 
-// A writer makes one change of the database at a time: it holds a lock that all instances
-// respect. So what a change reads is so until it is written, whatever the dialect means by
-// isolation, and no two changes deadlock.
+// A writer runs one update of the database at a time, under a lock that all
+// instances take. So what an update reads stays valid until it commits, at any
+// isolation level, and updates do not deadlock.
 type writer struct {
 	db      *sql.DB
 	dialect Dialect
 
-	// turn holds a value while somebody has the turn, and so what follows. Who waits for it can give up.
-	turn       chan struct{}
+	// sem holds a value while an update runs. It guards the fields below; waiting
+	// for it ends with the context.
+	sem        chan struct{}
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt
-	inserts    map[insertion]string // texts, as making them takes as long as running them
+	inserts    map[insertion]string // cached: building the text takes as long as running it
 }
 
-// An insertion is a statement for some rows of a table.
+// An insertion identifies an INSERT statement: its table and number of rows.
 type insertion struct {
 	table string
 	rows  int
 }
 
 func newWriter(db *sql.DB, d Dialect) *writer {
-	return &writer{db: db, dialect: d, turn: make(chan struct{}, 1), inserts: make(map[insertion]string)}
+	return &writer{db: db, dialect: d, sem: make(chan struct{}, 1), inserts: make(map[insertion]string)}
 }
 
-// A tx is a change that is being made.
+// A tx is an update in progress.
 type tx struct {
 	*writer
 	ctx context.Context
 }
 
-// errStale tells that a connection that was kept had ended, before anything was changed.
-var errStale = errors.New("the connection had ended")
+// errStaleConn reports that a reused connection was closed before the update began.
+var errStaleConn = errors.New("the connection was closed")
 
-// change runs fn in a transaction, alone. If it returns an error nothing was changed, unless the
-// commit was on its way.
-func (w *writer) change(ctx context.Context, fn func(*tx) error) error {
+// update runs fn in a transaction, under the lock. If it returns an error, nothing
+// was changed, unless the COMMIT was in transit.
+func (w *writer) update(ctx context.Context, fn func(*tx) error) error {
 	select {
-	case w.turn <- struct{}{}:
+	case w.sem <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("%w: another change of this process has the turn: %w", ErrLocked, context.Cause(ctx))
+		return fmt.Errorf("%w: another update of this process is in progress: %w", ErrLocked, context.Cause(ctx))
 	}
-	defer func() { <-w.turn }()
-	err := w.tryChange(ctx, fn)
-	if errors.Is(err, errStale) {
-		err = w.tryChange(ctx, fn)
+	defer func() { <-w.sem }()
+	err := w.tryUpdate(ctx, fn)
+	if errors.Is(err, errStaleConn) {
+		err = w.tryUpdate(ctx, fn)
 	}
 	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
-		err = fmt.Errorf("%w: %w", err, context.Cause(ctx)) // drivers have other words for it
+		err = fmt.Errorf("%w: %w", err, context.Cause(ctx)) // drivers do not wrap it
 	}
 	return err
 }
 
-func (w *writer) tryChange(ctx context.Context, fn func(*tx) error) (err error) {
-	kept := w.conn != nil
-	if !kept {
+func (w *writer) tryUpdate(ctx context.Context, fn func(*tx) error) (err error) {
+	reused := w.conn != nil
+	if !reused {
 		if w.conn, err = w.db.Conn(ctx); err != nil {
 			return err
 		}
 		w.statements = make(map[string]*sql.Stmt)
 		if w.dialect == SQLite {
 			if _, err := w.conn.ExecContext(ctx, "PRAGMA cache_size = -65536"); err != nil { // in KiB
-				w.drop()
+				w.closeConn()
 				return err
 			}
 		}
 	}
 	t := &tx{w, ctx}
 	if err := t.begin(); err != nil {
-		w.drop()
-		if kept && ctx.Err() == nil && !errors.Is(err, ErrLocked) {
-			return fmt.Errorf("%w: %w", errStale, err)
+		w.closeConn()
+		if reused && ctx.Err() == nil && !errors.Is(err, ErrLocked) {
+			return fmt.Errorf("%w: %w", errStaleConn, err)
 		}
 		return err
 	}
 	if err := fn(t); err != nil {
-		w.rollBack(ctx)
+		w.rollback(ctx)
 		return err
 	}
 	if err := t.exec("COMMIT"); err != nil {
-		w.drop() // which ends the transaction if it has not ended
+		w.closeConn() // ends the transaction if it is still open
 		return err
 	}
 	return nil
 }
 
-// begin begins a transaction and takes the lock.
+// begin starts a transaction and takes the lock.
 func (t *tx) begin() error {
 	switch t.dialect {
 	case SQLite:
@@ -121,20 +122,20 @@ func (t *tx) begin() error {
 	}
 	var name string
 	err := t.query("SELECT name FROM scanstats_setting WHERE name = 'lock' FOR UPDATE", nil, &name)
-	if err != nil && t.ctx.Err() != nil { // it had answered until then
+	if err != nil && t.ctx.Err() != nil { // the server responded to BEGIN, so it waited for the lock
 		return fmt.Errorf("%w: %w", ErrLocked, err)
 	}
 	return err
 }
 
-// beginSQLite waits for the lock as long as the context lives.
+// beginSQLite waits for the lock until the context ends.
 func (t *tx) beginSQLite() error {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		err := t.exec("BEGIN IMMEDIATE")
-		if err == nil || t.ctx.Err() == nil && !errors.Is(kindOf(err), ErrLocked) {
+		if err == nil || t.ctx.Err() == nil && !errors.Is(classify(err), ErrLocked) {
 			return err
 		}
-		select { // a context that has ended did so while it waited
+		select { // if the context ended, it ended while waiting for the lock
 		case <-time.After(wait):
 		case <-t.ctx.Done():
 			return fmt.Errorf("%w: %w", ErrLocked, err)
@@ -142,38 +143,37 @@ func (t *tx) beginSQLite() error {
 	}
 }
 
-// rollBack undoes what was not committed. A connection of which that is not certain is not
-// used again.
-func (w *writer) rollBack(ctx context.Context) {
+// rollback rolls the transaction back. If that fails, the connection is closed.
+func (w *writer) rollback(ctx context.Context) {
 	if ctx.Err() == nil {
 		if _, err := w.conn.ExecContext(ctx, "ROLLBACK"); err == nil {
 			return
 		}
 	}
-	w.drop()
+	w.closeConn()
 }
 
-// drop ends the connection, and with it what it had begun.
-func (w *writer) drop() {
+// closeConn closes the connection, which ends its transaction.
+func (w *writer) closeConn() {
 	if w.conn == nil {
 		return
 	}
-	for _, statement := range w.statements { // each holds the connection open
+	for _, statement := range w.statements { // each holds a reference to the connection
 		_ = statement.Close()
 	}
-	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // or Close would keep it for others
+	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // or Close would return it to the pool
 	_ = w.conn.Close()
 	w.conn, w.statements = nil, nil
 }
 
-// close ends the connection, when nobody has the turn.
+// close waits for the update in progress and closes the connection.
 func (w *writer) close() {
-	w.turn <- struct{}{}
-	w.drop()
-	<-w.turn
+	w.sem <- struct{}{}
+	w.closeConn()
+	<-w.sem
 }
 
-// exec runs a statement whose parameters are written in the dialect's way.
+// exec runs a statement with placeholders of the dialect.
 func (t *tx) exec(statement string, args ...any) error {
 	if len(args) == 0 {
 		_, err := t.conn.ExecContext(t.ctx, statement)
@@ -186,19 +186,20 @@ func (t *tx) exec(statement string, args ...any) error {
 	return err
 }
 
-// query scans each row of the result into dest, and calls each, if it is given, for it. Without
-// one it wants one row.
+// query scans the one row of the result into dest.
 func (t *tx) query(statement string, args []any, dest ...any) error {
-	return t.queryEach(statement, args, nil, dest...)
-}
-
-func (t *tx) queryEach(statement string, args []any, each func(), dest ...any) (err error) {
 	prepared, err := t.prepared(statement)
 	if err != nil {
 		return err
 	}
-	if each == nil {
-		return prepared.QueryRowContext(t.ctx, args...).Scan(dest...)
+	return prepared.QueryRowContext(t.ctx, args...).Scan(dest...)
+}
+
+// queryEach scans each row of the result into dest and calls each.
+func (t *tx) queryEach(statement string, args []any, each func(), dest ...any) (err error) {
+	prepared, err := t.prepared(statement)
+	if err != nil {
+		return err
 	}
 	rows, err := prepared.QueryContext(t.ctx, args...)
 	if err != nil {
@@ -229,8 +230,9 @@ func (t *tx) prepared(statement string) (*sql.Stmt, error) {
 	return prepared, err
 }
 
-// insert puts rows into a table; args are their columns, one row after the other. The numbers
-// of rows in one statement are powers of two, so that there are few statements.
+// insert inserts rows into a table; args are the columns of the first row, then
+// those of the next. The number of rows per statement is a power of two, so that
+// few statements are prepared.
 func (t *tx) insert(into table, args []any) error {
 	width := len(into.columns)
 	for len(args) > 0 {
@@ -253,12 +255,12 @@ func (w *writer) insertText(into table, rows int) string {
 	return text
 }
 
-// selectKeys reads the rows of a table that have one of the keys, as queryEach does.
+// selectKeys calls each for the rows of a table that have one of the keys.
 func (t *tx) selectKeys(from table, keys []any, each func(), dest ...any) error {
 	const most = 256
 	for len(keys) > 0 {
 		n := powerOfTwo(min(len(keys), most))
-		if err := t.queryEach(t.dialect.sel(from, n), keys[:n], each, dest...); err != nil {
+		if err := t.queryEach(t.dialect.selectKeys(from, n), keys[:n], each, dest...); err != nil {
 			return err
 		}
 		keys = keys[n:]
@@ -266,5 +268,5 @@ func (t *tx) selectKeys(from table, keys []any, each func(), dest ...any) error 
 	return nil
 }
 
-// powerOfTwo returns the greatest that is not greater than n, which is at least 1.
+// powerOfTwo returns the largest power of two up to n, which is at least 1.
 func powerOfTwo(n int) int { return 1 << (bits.Len(uint(n)) - 1) }

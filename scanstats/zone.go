@@ -6,41 +6,42 @@ import (
 	"time"
 )
 
-// Location returns the time zone in which the days of the database begin: [Config.Location], or
-// that with which the database was begun. The database is asked until it has answered once; from
-// then on the zone is known, and there is no error.
+// Location returns the time zone in which days begin: [Config.Location], or the one
+// with which the database was created. It queries the database until it has
+// responded once, and then returns no error.
 //
-// Errors: [ErrClosed]; what kind of failure of the database it was, such as [ErrUnavailable]; and if
-// it was away when the store was opened, also [ErrMismatch] and [ErrInvalidConfig], as of [Open].
+// Errors: [ErrClosed]; the kind of a database failure, such as [ErrUnavailable]; if
+// the database was unavailable when the store was opened, also [ErrConfigMismatch]
+// and [ErrInvalidConfig], as in [Open].
 func (s *Store) Location(ctx context.Context) (*time.Location, error) {
 	z := s.currentZone()
 	if z == nil {
 		if err := s.ready(ctx); err != nil {
-			return nil, fmt.Errorf("scanstats: location: %w", explain(err))
+			return nil, fmt.Errorf("scanstats: location: %w", wrapDBError(err))
 		}
 		z = s.currentZone()
 	}
 	return z.Location, nil
 }
 
-// shanghai needs no table of time zones, which some machines lack: China has had this offset all the time that
-// WeChat has been there.
+// shanghai does not need the time zone database, which some machines lack: the
+// offset has not changed since 1991.
 var shanghai = time.FixedZone("Asia/Shanghai", 8*60*60)
 
-// loadZone returns the location of that name.
+// loadZone returns the location with the given name.
 func loadZone(name string) (*time.Location, error) {
 	if name == shanghai.String() {
 		return shanghai, nil
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the time zone %q of the database is not known on this machine: import time/tzdata, or install it: %w",
+		return nil, fmt.Errorf("%w: the time zone %q of the database is unknown on this machine; import time/tzdata: %w",
 			ErrInvalidConfig, name, err)
 	}
 	return loc, nil
 }
 
-// isNamed reports whether others who know the location's name mean the same.
+// isNamed reports whether the name of the location identifies it.
 func isNamed(loc *time.Location) bool {
 	if loc.String() == "Local" {
 		return false
@@ -59,11 +60,10 @@ func isNamed(loc *time.Location) bool {
 	return true
 }
 
-// A day is a date, in days since 1970-01-01. No event is as old as that, so 0 is
-// no day.
+// A day is a date, in days since 1970-01-01. 0 stands for no day.
 type day int32
 
-// A zone tells days and hours.
+// A zone converts times to days and hours.
 type zone struct{ *time.Location }
 
 // dayOf returns the date of t.
@@ -72,8 +72,8 @@ func (z zone) dayOf(t time.Time) day {
 	return day(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / (24 * 60 * 60))
 }
 
-// start returns the beginning of the day, which in some zones is not at midnight when summer
-// time begins.
+// start returns the beginning of the day, which is not midnight if a change to
+// daylight saving time skips midnight.
 func (z zone) start(d day) time.Time {
 	y, m, date := time.Unix(int64(d)*24*60*60, 0).UTC().Date()
 	t := time.Date(y, m, date, 0, 0, 0, 0, z.Location)
@@ -83,11 +83,11 @@ func (z zone) start(d day) time.Time {
 	return t
 }
 
-// A moment is when something happened, as it is counted.
+// A moment is the day and the hour of an event.
 type moment struct {
 	day  day
-	hour int   // since the day began, at most 31; a day has 26 at most, and has had odder ones
-	at   int64 // when the hour began, in Unix seconds
+	hour int   // since the day began, at most 31
+	at   int64 // the beginning of the hour, in Unix seconds
 }
 
 const secondsPerHour = 60 * 60

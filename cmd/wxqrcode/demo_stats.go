@@ -48,7 +48,7 @@ func (d *demoCommand) openStats(ctx context.Context) (*scanstats.Store, error) {
 	if err := writeStatsKey(statsKeyFile(path), []byte(demoStatsKey)); err != nil {
 		return nil, err
 	}
-	return scanstats.OpenFile(ctx, path, scanstats.Config{Key: []byte(demoStatsKey), Logger: newLog(d.stderr)})
+	return scanstats.OpenSQLite(ctx, path, scanstats.Config{Key: []byte(demoStatsKey), Logger: newLog(d.stderr)})
 }
 
 // report30Days records a month that is made up beside what was scanned, and reports it.

@@ -92,12 +92,12 @@ func assertMonth(t *testing.T, r scanstats.Report) {
 		assert.Greater(t, r.Scenes[0].Scans, s.Scans*3/2)
 	}
 	flyer := scenes["flyer-1"]
-	assert.Greater(t, flyer.Lost, flyer.NewFollowers/2, "those whom the flyer brings leave again")
+	assert.Greater(t, flyer.Unfollows, flyer.NewFollowers/2, "those whom the flyer brings leave again")
 	assert.Equal(t, "Win a phone!", flyer.Name)
 	newFollower, follower := scenes["海报-地铁站&展位=7"].Counts, scenes["login-*"].Counts
-	assert.Equal(t, []int64{1, 1, 1}, []int64{newFollower.Scans, newFollower.NewFollowers, newFollower.People})
-	assert.Equal(t, []int64{1, 0, 1}, []int64{follower.Scans, follower.NewFollowers, follower.People})
-	assert.Positive(t, r.Other.NewFollowers)
+	assert.Equal(t, []int64{1, 1, 1}, []int64{newFollower.Scans, newFollower.NewFollowers, newFollower.UniqueUsers})
+	assert.Equal(t, []int64{1, 0, 1}, []int64{follower.Scans, follower.NewFollowers, follower.UniqueUsers})
+	assert.Positive(t, r.Unattributed.NewFollowers)
 }
 
 func TestDemoEndsAtOnceWithoutAnInput(t *testing.T) {
@@ -177,7 +177,7 @@ func TestTheMonthIsTheSameForEverybodyAndInOrder(t *testing.T) {
 }
 
 func TestAMonthThatCannotBeRecordedSaysWhy(t *testing.T) {
-	stats, err := scanstats.OpenFile(t.Context(), filepath.Join(t.TempDir(), "scans.db"), scanstats.Config{Key: []byte(demoStatsKey)})
+	stats, err := scanstats.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "scans.db"), scanstats.Config{Key: []byte(demoStatsKey)})
 	require.NoError(t, err)
 	require.NoError(t, stats.Close())
 	events := [][]*wxqrcode.Event{{anEvent("o1", "a")}, {anEvent("o2", "a")}}

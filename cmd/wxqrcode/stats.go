@@ -165,8 +165,8 @@ func readDay(flags *pflag.FlagSet, name string) (day time.Time, err error) {
 // query returns what the flags ask for.
 func (c *statsCommand) query(show *show, stats *scanstats.Store) (scanstats.Query, error) {
 	q := scanstats.Query{
-		By: scanstats.Interval(c.by), Scenes: c.scenes, Group: c.group, Search: c.search,
-		Limit: cmp.Or(c.limit, shownScenes), EachScene: c.each,
+		Interval: scanstats.Interval(c.by), Scenes: c.scenes, Group: c.group, Search: c.search,
+		Limit: cmp.Or(c.limit, shownScenes), PerScene: c.each,
 	}
 	if c.limit == 0 && (c.json || c.csv) {
 		q.Limit = -1

@@ -27,8 +27,8 @@ func openStats(ctx context.Context, path string, log *slog.Logger) (*scanstats.S
 	if err != nil {
 		return nil, err
 	}
-	stats, err := scanstats.OpenFile(ctx, path, scanstats.Config{Key: key, Journal: path + ".journal", Logger: log})
-	if errors.Is(err, scanstats.ErrMismatch) {
+	stats, err := scanstats.OpenSQLite(ctx, path, scanstats.Config{Key: key, Journal: path + ".journal", Logger: log})
+	if errors.Is(err, scanstats.ErrConfigMismatch) {
 		source := statsKeyFile(path)
 		if os.Getenv(envStatsKey) != "" {
 			source = envStatsKey
@@ -47,7 +47,7 @@ func openStatsToRead(ctx context.Context, path string, log *slog.Logger) (*scans
 	if !begun {
 		return nil, usageError{fmt.Errorf("there are no statistics in %q; wxqrcode listen --stats %[1]q makes them", path)}
 	}
-	stats, err := scanstats.OpenFile(ctx, path, scanstats.Config{Logger: log})
+	stats, err := scanstats.OpenSQLite(ctx, path, scanstats.Config{Logger: log})
 	return stats, statsError(err)
 }
 

@@ -91,7 +91,7 @@ func TestListenRecordsAndServesThePage(t *testing.T) {
 	assert.Equal(t, key, readKey(t, path), "the key stays")
 	r := reportOf(t, path)
 	assert.EqualValues(t, 4, r.Total.Scans, "the counts go on")
-	assert.EqualValues(t, 2, r.Total.People, "and know who was there before")
+	assert.EqualValues(t, 2, r.Total.UniqueUsers, "and know who was there before")
 }
 
 func reportedScans(t *testing.T, path string) int {
@@ -221,7 +221,7 @@ func TestListenInASandboxRecordsTheButtons(t *testing.T) {
 	user := newBrowser(t)
 	_, _, at := user.open(t, address)
 	_, body, _ := user.open(t, "http://"+at.Host+"/report.json")
-	assert.Contains(t, body, `"scans":2,"new_followers":1,"people":2`)
+	assert.Contains(t, body, `"scans":2,"scans_by_followers":1,"unique_users":2,"new_followers":1`)
 	assert.Zero(t, p.stop())
 	assert.Equal(t, 2, strings.Count(p.stdout.String(), "\n"), "stdout has the events alone: %s", p.stdout.String())
 	assert.NoFileExists(t, statsKeyFile(path))
@@ -242,7 +242,7 @@ func TestTheKeyOfTheStatistics(t *testing.T) {
 		{"a short one in the environment", "sesame", false, "", 0, "holds 6 bytes; the key must have at least 16", exitUsage},
 		{"none for a database that is there", "", true, "", 0, "but there is no key for it: if it holds statistics, set " + envStatsKey, exitUsage},
 		{"another one in the environment", secret, true, "", 0, "the key comes from " + envStatsKey, exitUsage},
-		{"another one in the file", "", true, secret, 0o600, "the database was begun with another setting", exitUsage},
+		{"another one in the file", "", true, secret, 0o600, "the configuration does not match the database", exitUsage},
 		{"a file that others may read", "", false, secret, 0o644, "chmod 600", exitFailure},
 		{"a file with too little in it", "", false, "sesame\n", 0o600, "must hold a text of 16 to 4096 bytes", exitFailure},
 		{"a file with too much in it", "", false, strings.Repeat("sesame", 1000), 0o600, "must hold a text of 16 to 4096 bytes", exitFailure},
@@ -316,7 +316,7 @@ func newRecording(t *testing.T) (l *listenCommand, wechat *wxtest.Server, stderr
 	t.Cleanup(func() { show.end(nil) })
 	l = &listenCommand{addr: "127.0.0.1:0", path: "/wechat"}
 	var err error
-	l.stats, err = scanstats.OpenFile(t.Context(), filepath.Join(t.TempDir(), "scans.db"), scanstats.Config{Key: []byte("0123456789abcdef"), Logger: show.log})
+	l.stats, err = scanstats.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "scans.db"), scanstats.Config{Key: []byte("0123456789abcdef"), Logger: show.log})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.stats.Close()) })
 	wechat = wxtest.NewServer()

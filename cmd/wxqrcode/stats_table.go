@@ -17,10 +17,10 @@ import (
 func printReport(w io.Writer, r *scanstats.Report) error {
 	var b strings.Builder
 	last := r.To.AddDate(0, 0, -1)
-	fmt.Fprintf(&b, "%s to %s by %s, %s\n\n", r.From.Format(time.DateOnly), last.Format(time.DateOnly), r.By, printable(r.Zone))
+	fmt.Fprintf(&b, "%s to %s by %s, %s\n\n", r.From.Format(time.DateOnly), last.Format(time.DateOnly), r.Interval, printable(r.Zone))
 	b.WriteString(totals(r.Total) + "\n" + sceneTable(r))
-	if r.More > 0 {
-		fmt.Fprintf(&b, "… and %s more; --limit shows more of them\n", count(int64(r.More)))
+	if r.OmittedScenes > 0 {
+		fmt.Fprintf(&b, "… and %s more; --limit shows more of them\n", count(int64(r.OmittedScenes)))
 	}
 	b.WriteString("\n" + intervalTable(r))
 	_, err := io.WriteString(w, b.String())
@@ -29,17 +29,17 @@ func printReport(w io.Writer, r *scanstats.Report) error {
 
 func totals(t scanstats.Counts) string {
 	lines := [][3]string{
-		{"scans", count(t.Scans), "by " + people(t.People)}, {"new followers", count(t.NewFollowers)}, {"lost", count(t.Lost)},
+		{"scans", count(t.Scans), "by " + people(t.UniqueUsers)}, {"new followers", count(t.NewFollowers)}, {"lost", count(t.Unfollows)},
 	}
-	for _, stay := range t.Stayed {
+	for _, stay := range t.Retention {
 		days := "days"
 		if stay.Days == 1 {
 			days = "day"
 		}
 		of := ""
 		switch {
-		case stay.Of > 0:
-			of = count(stay.Stayed) + " of " + count(stay.Of)
+		case stay.Cohort > 0:
+			of = count(stay.Retained) + " of " + count(stay.Cohort)
 		case t.NewFollowers > 0:
 			of = "all came too recently to tell"
 		}
@@ -54,9 +54,9 @@ func totals(t scanstats.Counts) string {
 
 // intervalTable has a bar for each bucket.
 func intervalTable(r *scanstats.Report) string {
-	t := barTable{header: []string{strings.ToUpper(string(r.By)), "SCANS", "NEW", "PEOPLE", "LOST"}}
+	t := barTable{header: []string{strings.ToUpper(string(r.Interval)), "SCANS", "NEW", "PEOPLE", "LOST"}}
 	for _, bucket := range r.Buckets {
-		t.add(bucket.Scans, startOf(bucket.Start, r.By), count(bucket.Scans), count(bucket.NewFollowers), count(bucket.People), count(bucket.Lost))
+		t.add(bucket.Scans, startOf(bucket.Start, r.Interval), count(bucket.Scans), count(bucket.NewFollowers), count(bucket.UniqueUsers), count(bucket.Unfollows))
 	}
 	return t.String()
 }
@@ -79,14 +79,14 @@ const (
 
 // sceneTable has a bar for each scene.
 func sceneTable(r *scanstats.Report) string {
-	if len(r.Scenes) == 0 && r.Other.NewFollowers == 0 && r.Other.Lost == 0 {
+	if len(r.Scenes) == 0 && r.Unattributed.NewFollowers == 0 && r.Unattributed.Unfollows == 0 {
 		return "no scene was scanned, or none is as asked for\n"
 	}
 	t := barTable{header: []string{"SCENE", "GROUP", "SCANS", "NEW", "PEOPLE", "LOST", "1 D", "7 D", "30 D"}, texts: 1}
 	for _, s := range r.Scenes {
 		t.add(s.Scans, sceneCells(s)...)
 	}
-	if o := r.Other; o.NewFollowers > 0 || o.Lost > 0 {
+	if o := r.Unattributed; o.NewFollowers > 0 || o.Unfollows > 0 {
 		t.add(0, sceneCells(scanstats.SceneReport{Scene: "(no code)", Counts: o})...)
 	}
 	return t.String()
@@ -99,9 +99,9 @@ func sceneCells(s scanstats.SceneReport) []string {
 	}
 	cells := []string{
 		text.Snip(name, maxSceneWidth, "…"), text.Snip(printable(s.Group), maxGroupWidth, "…"),
-		count(s.Scans), count(s.NewFollowers), count(s.People), count(s.Lost),
+		count(s.Scans), count(s.NewFollowers), count(s.UniqueUsers), count(s.Unfollows),
 	}
-	for _, stay := range s.Stayed {
+	for _, stay := range s.Retention {
 		cells = append(cells, share(stay))
 	}
 	return cells
@@ -199,15 +199,15 @@ func people(n int64) string {
 }
 
 // share is a percentage; there is none of nobody. 100 % are all of them, and 0 % is nobody.
-func share(s scanstats.Stay) string {
-	if s.Of <= 0 {
+func share(s scanstats.Retention) string {
+	if s.Cohort <= 0 {
 		return "–"
 	}
-	percent := int64(math.Round(100 * float64(s.Stayed) / float64(s.Of)))
-	if s.Stayed < s.Of {
+	percent := int64(math.Round(100 * float64(s.Retained) / float64(s.Cohort)))
+	if s.Retained < s.Cohort {
 		percent = min(percent, 99)
 	}
-	if s.Stayed > 0 {
+	if s.Retained > 0 {
 		percent = max(percent, 1)
 	}
 	return strconv.FormatInt(percent, 10) + "%"

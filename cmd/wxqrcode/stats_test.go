@@ -104,13 +104,13 @@ func TestBarsAreDrawnInEighths(t *testing.T) {
 		stayed, of int64
 		want       string
 	}{{0, 0, "–"}, {0, 5, "0%"}, {1, 1000, "1%"}, {999, 1000, "99%"}, {5, 5, "100%"}, {2, 3, "67%"}} {
-		assert.Equal(t, test.want, share(scanstats.Stay{Of: test.of, Stayed: test.stayed}))
+		assert.Equal(t, test.want, share(scanstats.Retention{Cohort: test.of, Retained: test.stayed}))
 	}
 }
 
 func TestAWideTableGivesItsFirstColumnUp(t *testing.T) {
-	c := scanstats.Counts{Scans: 12_345_678, NewFollowers: 12_345_678, People: 12_345_678, Lost: 1_234_567}
-	r := &scanstats.Report{By: scanstats.Day, Zone: "UTC", Total: c, Other: scanstats.Counts{Lost: 1}, Scenes: []scanstats.SceneReport{
+	c := scanstats.Counts{Scans: 12_345_678, NewFollowers: 12_345_678, UniqueUsers: 12_345_678, Unfollows: 1_234_567}
+	r := &scanstats.Report{Interval: scanstats.Day, Zone: "UTC", Total: c, Unattributed: scanstats.Counts{Unfollows: 1}, Scenes: []scanstats.SceneReport{
 		{Scene: strings.Repeat("海报", 40), Name: strings.Repeat("n", 200), Group: strings.Repeat("g", 200), Counts: c},
 	}}
 	var b bytes.Buffer
@@ -132,7 +132,7 @@ func TestStatsPrintsJSONAndCSV(t *testing.T) {
 	assert.EqualValues(t, 3, r.Scenes[0].Scans)
 	assert.Empty(t, r.Scenes[0].Buckets)
 	assert.Len(t, reportOf(t, path, "--each", "--days", "2").Scenes[0].Buckets, 2)
-	assert.Equal(t, 1, reportOf(t, path, "--limit", "1").More)
+	assert.Equal(t, 1, reportOf(t, path, "--limit", "1").OmittedScenes)
 	assert.EqualValues(t, 1, reportOf(t, path, "--scene", "poster-2").Total.Scans)
 	assert.EqualValues(t, 4, reportOf(t, path, "--scene", "poster-2", "--scene", "poster-1").Total.Scans)
 	assert.EqualValues(t, 3, reportOf(t, path, "--search", "ER-1").Total.Scans)
@@ -174,7 +174,7 @@ func TestStatsKnowsTheDaysOfAnyZone(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "scans.db")
 		zone, err := time.LoadLocation(name)
 		require.NoError(t, err)
-		stats, err := scanstats.OpenFile(t.Context(), path, scanstats.Config{Location: zone})
+		stats, err := scanstats.OpenSQLite(t.Context(), path, scanstats.Config{Location: zone})
 		require.NoError(t, err)
 		require.NoError(t, stats.Close())
 		r := reportOf(t, path, "--from", "2026-02-08", "--to", "2026-02-09")
@@ -212,7 +212,7 @@ func TestWhatStatsCannotUseIsRefused(t *testing.T) {
 		{"DB.none --page", "there are no statistics in"},
 		{"DIR", "is no file that could hold statistics"},
 		{"EMPTY", "there are no statistics in"},
-		{"OTHER", "the database of another program"},
+		{"OTHER", "a database of another program"},
 		{"label DB a", "accepts 3 arg(s)"},
 		{"label DB.none a b", "there are no statistics in"},
 		{"label DB a " + strings.Repeat("n", 201), "at most 200"},

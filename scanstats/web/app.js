@@ -1,16 +1,16 @@
-// The page: what it asks for stands in its address, so that a link shows the same and Back
-// works. A change writes the address; the address is read, asked for, and shown.
+// The page. The URL has the whole query, so that links and Back work: a change updates
+// the URL, and load requests and shows the report of the URL.
 
 import {text, writeWords, number, share, dayRange, isolated} from './text.js';
 import {drawCharts} from './draw.js';
 import {showScenes, showRows, nameOf} from './table.js';
 
 const $ = id => document.getElementById(id);
-const asked = ['from', 'to', 'by', 'group', 'scene']; // parameters that the report depends on
-const mostBuckets = 1500; // in a chart, as the store allows
-let report; // what is shown
-let request = new AbortController(); // of the report that is being loaded
-let finding = new AbortController(); // of the rows that are being searched for
+const queryParameters = ['from', 'to', 'interval', 'group', 'scene'];
+const maxBuckets = 1500; // the limit of the server
+let report; // that is shown
+let request = new AbortController(); // for the report
+let searching = new AbortController(); // for the search on the server
 
 start();
 
@@ -21,27 +21,27 @@ function start() {
     button.onclick = () => goDays(quickRange(button.dataset.range));
   }
   $('from').onchange = $('to').onchange = event => changeDays(event.target);
-  $('by').onchange = () => go({by: $('by').value});
+  $('interval').onchange = () => go({interval: $('interval').value});
   $('group').onchange = () => go({group: $('group').value});
   $('everything').onclick = event => {
     const alone = parameters().get('scene');
-    stay(event, {scene: null}, () => focus(linkOf(alone) ?? $('scenes-title')));
+    navigate(event, {scene: null}, () => focus(linkOf(alone) ?? $('scenes-title')));
   };
   let typing;
   $('search').oninput = () => {
     clearTimeout(typing);
-    typing = setTimeout(changeSearch, report?.more > 0 ? 300 : 0); // the server is asked if there is more than is shown
+    typing = setTimeout(changeSearch, report?.omitted_scenes > 0 ? 300 : 0); // the search runs on the server
   };
   window.onpopstate = () => load();
   load();
 }
 
-// parameters reads the address.
+// parameters returns the parameters of the URL.
 function parameters() {
   return new URLSearchParams(location.search);
 }
 
-// address returns the address with some parameters changed; null and "" take one away.
+// address returns the URL with some parameters changed; null and "" remove one.
 function address(changes) {
   const p = parameters();
   for (const [name, value] of Object.entries(changes)) {
@@ -55,8 +55,8 @@ function go(changes, then) {
   return load(then);
 }
 
-// stay does a link's work without leaving the page, unless a new window is wanted.
-function stay(event, changes, then) {
+// navigate follows a link without loading the page, unless a new window is requested.
+function navigate(event, changes, then) {
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   go(changes, then);
@@ -64,22 +64,21 @@ function stay(event, changes, then) {
 
 function changeDays(changed) {
   const other = changed === $('from') ? $('to') : $('from');
-  if (!changed.validity.valid) return; // a year half typed
+  if (!changed.validity.valid) return; // while a year is typed
   if (!other.validity.valid || $('from').value > $('to').value) other.value = changed.value;
   goDays({from: $('from').value, to: $('to').value});
 }
 
-// goDays changes the days, and takes a longer interval if there would be more buckets than
-// the server allows.
+// goDays changes the days, and the interval if there would be too many buckets.
 function goDays({from, to}) {
   const days = (new Date(to) - new Date(from)) / (24 * 3600e3) + 1;
-  let by = $('by').value;
-  if (by === 'hour' && days * 24 > mostBuckets) by = 'day';
-  if (by === 'day' && days > mostBuckets) by = 'week';
-  go({from, to, by: by === 'day' ? null : by});
+  let interval = $('interval').value;
+  if (interval === 'hour' && days * 24 > maxBuckets) interval = 'day';
+  if (interval === 'day' && days > maxBuckets) interval = 'week';
+  go({from, to, interval: interval === 'day' ? null : interval});
 }
 
-// quickRange returns the days that a button stands for. They end today, where the store is.
+// quickRange returns the days of a button, relative to today in the report's time zone.
 function quickRange(name) {
   const today = new Date(report?.today ?? new Date().toISOString().slice(0, 10));
   const day = (months, date) => new Date(Date.UTC(today.getUTCFullYear(), today.getUTCMonth() + months, date));
@@ -90,10 +89,10 @@ function quickRange(name) {
   return {from: from.toISOString().slice(0, 10), to: to.toISOString().slice(0, 10)};
 }
 
-// load asks for the report of the address and shows it.
+// load requests the report of the URL and shows it.
 async function load(then) {
   request.abort();
-  finding.abort();
+  searching.abort();
   request = new AbortController();
   const {signal} = request;
   showControls();
@@ -111,23 +110,23 @@ async function load(then) {
   }
 }
 
-// wanted returns the parameters of the address that the server is asked with.
+// wanted returns the parameters of the request to the server.
 function wanted() {
-  return new URLSearchParams([...parameters()].filter(([name]) => asked.includes(name)));
+  return new URLSearchParams([...parameters()].filter(([name]) => queryParameters.includes(name)));
 }
 
 async function fetchReport(p, signal) {
-  // A redirect leads to a login, perhaps of another site: it is told, not followed.
-  // A whole address, without the name and password that a browser keeps of one that has them, and refuses to fetch by.
+  // A redirect leads to a login, perhaps on another site, so it is not followed. The URL is
+  // absolute and without user information, with which fetch fails.
   const url = new URL('report.json?' + p, location.origin + location.pathname);
-  const answer = await fetch(url, {signal, redirect: 'manual', headers: {Accept: 'application/json'}});
-  const isJSON = answer.headers.get('Content-Type')?.startsWith('application/json');
-  if (answer.type === 'opaqueredirect' || answer.status === 401 || answer.status === 403 || answer.ok && !isJSON) {
+  const response = await fetch(url, {signal, redirect: 'manual', headers: {Accept: 'application/json'}});
+  const isJSON = response.headers.get('Content-Type')?.startsWith('application/json');
+  if (response.type === 'opaqueredirect' || response.status === 401 || response.status === 403 || response.ok && !isJSON) {
     throw Object.assign(new Error(text.signIn), {signedOut: true});
   }
-  if (answer.ok) return answer.json();
-  if (answer.status === 400 && isJSON) {
-    throw Object.assign(new Error(text.refused), {detail: (await answer.json()).error});
+  if (response.ok) return response.json();
+  if (response.status === 400 && isJSON) {
+    throw Object.assign(new Error(text.refused), {detail: (await response.json()).error});
   }
   throw new Error(text.failed);
 }
@@ -152,14 +151,14 @@ function showError(error) {
   button.textContent = error.signedOut ? text.reload : text.retry;
   button.onclick = error.signedOut ? () => location.reload() : () => load();
   $('alert').replaceChildren(message, button);
-  $('report').hidden = true; // it is of something else
+  $('report').hidden = true; // it belongs to another query
   $('range').textContent = '';
 }
 
-// showControls sets the controls to the address.
+// showControls sets the controls to the URL.
 function showControls() {
   const p = parameters();
-  $('by').value = p.get('by') ?? 'day';
+  $('interval').value = p.get('interval') ?? 'day';
   if ($('search').value !== (p.get('search') ?? '')) $('search').value = p.get('search') ?? '';
   for (const name of ['from', 'to']) {
     if (p.get(name)) $(name).value = p.get(name);
@@ -197,10 +196,10 @@ function showReport() {
   $('empty').hidden = !nothing;
   $('empty').textContent = text.empty;
   $('charts').hidden = nothing;
-  $('scenes').hidden = nothing && report.other.new_followers === 0 && report.other.lost === 0;
+  $('scenes').hidden = nothing && report.unattributed.new_followers === 0 && report.unattributed.unfollows === 0;
   if (!nothing) drawCharts(report, p.has('scene'));
-  $('more').hidden = report.more === 0;
-  $('more').textContent = text.more(number(report.scenes.length), number(report.more));
+  $('more').hidden = report.omitted_scenes === 0;
+  $('more').textContent = text.more(number(report.scenes.length), number(report.omitted_scenes));
   $('zone').textContent = text.zone(report.zone);
   showWords();
 }
@@ -211,7 +210,7 @@ function dayBefore(time) {
   return day.toISOString().slice(0, 10);
 }
 
-// showAlone says that only some scenes are shown, and leads back to all.
+// showAlone shows the selected scenes and a link to all.
 function showAlone(p) {
   const keys = p.getAll('scene');
   $('alone').hidden = keys.length === 0;
@@ -236,53 +235,53 @@ function showTotals(total) {
   $('totals').replaceChildren(
     card(text.scans, number(total.scans)),
     card(text.newFollowers, number(total.new_followers)),
-    card(text.people, number(total.people)),
-    card(text.lost, number(total.lost)),
-    ...total.stayed.map(s => card(text.stayed(s.days), share(s), s.of > 0 ? text.partOf(number(s.stayed), number(s.of)) : text.tooRecent)),
+    card(text.uniqueUsers, number(total.unique_users)),
+    card(text.unfollows, number(total.unfollows)),
+    ...total.retention.map(s => card(text.retained(s.days), share(s), s.cohort > 0 ? text.partOf(number(s.retained), number(s.cohort)) : text.tooRecent)),
   );
 }
 
 function showWords() {
   const parts = [];
-  for (const name of ['scans', 'newFollowers', 'people', 'lost', 'stayed']) {
+  for (const name of ['scans', 'newFollowers', 'uniqueUsers', 'unfollows', 'retention']) {
     const term = document.createElement('dt'), meaning = document.createElement('dd');
-    term.textContent = name === 'stayed' ? text.retention : text[name];
+    term.textContent = text[name];
     meaning.textContent = text.meaning[name];
     parts.push(term, meaning);
   }
   $('words').replaceChildren(...parts);
 }
 
-// changeSearch narrows the table. It is no step of its own for Back.
+// changeSearch filters the table. It adds no history entry.
 function changeSearch() {
   history.replaceState(null, '', address({search: $('search').value}));
   showControls();
-  if ($('main').getAttribute('aria-busy') === 'true') return; // the table comes with the report
-  finding.abort();
-  finding = new AbortController();
-  const {signal} = finding;
+  if ($('main').getAttribute('aria-busy') === 'true') return; // load shows the table
+  searching.abort();
+  searching = new AbortController();
+  const {signal} = searching;
   showFound(signal).catch(error => { if (!signal.aborted) showError(error); });
 }
 
-// showFound shows the rows that the search leaves. Those that the report left out only the
-// server can find.
+// showFound shows the rows that match the search. The server searches if the report
+// omits scenes.
 async function showFound(signal) {
   const search = $('search').value.toLowerCase();
   let scenes = report.scenes;
-  if (search && report.more > 0) {
+  if (search && report.omitted_scenes > 0) {
     $('count').textContent = text.searching;
     const p = wanted();
     p.set('search', $('search').value);
     scenes = (await fetchReport(p, signal)).scenes;
   }
-  showScenes(scenes, report.other, {
+  showScenes(scenes, report.unattributed, {
     href: scene => address({scene}),
-    open: (event, scene) => stay(event, {scene}, () => focus($('alone-title'))),
+    open: (event, scene) => navigate(event, {scene}, () => focus($('alone-title'))),
     sort: parameters().get('sort'),
     sorted: sort => history.replaceState(null, '', address({sort})),
   });
   const shown = showRows(s => [s.scene, s.name, s.group].some(t => t.toLowerCase().includes(search)));
-  $('count').textContent = shown || !search ? text.count(number(shown), number(report.scenes.length + report.more)) : text.noMatch;
+  $('count').textContent = shown || !search ? text.count(number(shown), number(report.scenes.length + report.omitted_scenes)) : text.noMatch;
 }
 
 function linkOf(scene) {
@@ -290,6 +289,6 @@ function linkOf(scene) {
 }
 
 function focus(element) {
-  if (element.tabIndex < 0) element.tabIndex = -1; // a heading can have it too
+  if (element.tabIndex < 0) element.tabIndex = -1; // to make a heading focusable
   element.focus();
 }

@@ -1,4 +1,4 @@
-// The two charts, with the same numbers as tables.
+// The two charts, and tables with the same numbers.
 
 import {text, number, percent, share, shortTime, longTime, firstDay, lastDay, isolated} from './text.js';
 import {nameOf} from './table.js';
@@ -7,25 +7,25 @@ const $ = id => document.getElementById(id);
 const still = matchMedia('(prefers-reduced-motion: reduce)');
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
-// What the lines are differs in more than their colour: see the dashes and the points.
+// The lines differ in dashes and points too, not only in color.
 const lines = [
   {id: 'scans', name: text.scans, dash: [], point: 'circle'},
   {id: 'new_followers', name: text.newFollowers, dash: [], point: 'rect'},
-  {id: 'people', name: text.people, dash: [6, 3], point: 'triangle'},
-  {id: 'lost', name: text.lost, dash: [2, 3], point: 'rectRot'},
+  {id: 'unique_users', name: text.uniqueUsers, dash: [6, 3], point: 'triangle'},
+  {id: 'unfollows', name: text.unfollows, dash: [2, 3], point: 'rectRot'},
 ];
-const mostBars = 10;
+const maxBars = 10;
 const hidden = new Set(); // ids of lines
 let charts = [], last;
 
 dark.addEventListener('change', () => { if (last) drawCharts(...last); });
 
-// drawCharts draws a report. If it is of single scenes, isAlone, the bars are theirs.
+// drawCharts draws a report. With isAlone, the bars are those of the selected scenes.
 export function drawCharts(report, isAlone) {
   last = [report, isAlone];
   for (const chart of charts) chart.destroy();
   setDefaults();
-  charts = [drawTime(report), drawStay(stayRows(report, isAlone))];
+  charts = [drawTime(report), drawRetention(retentionRows(report, isAlone))];
   showLineButtons(charts[0]);
 }
 
@@ -38,18 +38,18 @@ function setDefaults() {
   d.font.family = getComputedStyle(document.body).fontFamily;
   d.color = color('soft');
   d.borderColor = color('line');
-  d.plugins.legend.display = false; // the page has its own, which the keyboard reaches
+  d.plugins.legend.display = false; // the page has its own, accessible by keyboard
   Object.assign(d.plugins.tooltip, {
     backgroundColor: color('ink'), titleColor: color('paper'), bodyColor: color('paper'),
     padding: 10, cornerRadius: 6, boxPadding: 4, usePointStyle: true,
   });
 }
 
-function drawTime({by, buckets, ...report}) {
+function drawTime({interval, buckets, ...report}) {
   const chart = new Chart($('time'), {
     type: 'line',
     data: {
-      labels: buckets.map(b => shortTime(b, by)),
+      labels: buckets.map(b => shortTime(b, interval)),
       datasets: lines.map(l => ({
         label: l.name,
         data: buckets.map(b => b[l.id]),
@@ -66,26 +66,26 @@ function drawTime({by, buckets, ...report}) {
         y: {beginAtZero: true, border: {display: false}, ticks: {precision: 0, callback: number, maxTicksLimit: 7}},
       },
       plugins: {tooltip: {callbacks: {
-        title: items => longTime(buckets[items[0].dataIndex], by),
+        title: items => longTime(buckets[items[0].dataIndex], interval),
         label: item => ` ${item.dataset.label}: ${number(item.raw)}`,
       }}},
     },
   });
-  $('time').setAttribute('aria-label', describeTime(report, by, buckets));
+  $('time').setAttribute('aria-label', describeTime(report, interval, buckets));
   showNumbers('time-numbers', [text.start, ...lines.map(l => l.name)],
-    () => buckets.map(b => [longTime(b, by), ...lines.map(l => number(b[l.id]))]));
+    () => buckets.map(b => [longTime(b, interval), ...lines.map(l => number(b[l.id]))]));
   return chart;
 }
 
-function describeTime(report, by, buckets) {
+function describeTime(report, interval, buckets) {
   const parts = lines.map(l => {
     const most = buckets.reduce((a, b) => b[l.id] > a[l.id] ? b : a, buckets[0]);
-    return text.timePart(l.name, number(report.total[l.id]), number(most[l.id]), longTime(most, by));
+    return text.timePart(l.name, number(report.total[l.id]), number(most[l.id]), longTime(most, interval));
   });
   return text.timeChart(firstDay(report), lastDay(report), parts);
 }
 
-// The buttons are the chart's legend, and show and hide its lines.
+// The buttons are the legend of the chart; they show and hide its lines.
 function showLineButtons(chart) {
   $('lines').replaceChildren(...lines.map((l, i) => {
     const button = document.createElement('button');
@@ -103,26 +103,27 @@ function showLineButtons(chart) {
   }));
 }
 
-// stayRows returns what the bars are of: the scenes with the most new followers, or the total.
-function stayRows(report, isAlone) {
-  const scenes = report.scenes.filter(s => isAlone || s.stayed[0].of > 0)
+// retentionRows returns the rows of the bars: the scenes with the most new followers, after
+// the total.
+function retentionRows(report, isAlone) {
+  const scenes = report.scenes.filter(s => isAlone || s.retention[0].cohort > 0)
     .sort((a, b) => b.new_followers - a.new_followers)
-    .slice(0, mostBars)
-    .map(s => ({name: nameOf(s), stayed: s.stayed}));
-  return isAlone && scenes.length > 0 ? scenes : [{name: text.total, stayed: report.total.stayed}, ...scenes];
+    .slice(0, maxBars)
+    .map(s => ({name: nameOf(s), retention: s.retention}));
+  return isAlone && scenes.length > 0 ? scenes : [{name: text.total, retention: report.total.retention}, ...scenes];
 }
 
-function drawStay(rows) {
-  $('stay').parentElement.style.height = `${Math.max(120, 60 + 34 * rows.length)}px`;
-  const days = rows[0].stayed.map(s => s.days);
-  const chart = new Chart($('stay'), {
+function drawRetention(rows) {
+  $('retention').parentElement.style.height = `${Math.max(120, 60 + 34 * rows.length)}px`;
+  const days = rows[0].retention.map(s => s.days);
+  const chart = new Chart($('retention'), {
     type: 'bar',
     data: {
       labels: rows.map(r => isolated(shorten(r.name))),
       datasets: days.map((d, i) => ({
-        label: text.stayed(d),
-        data: rows.map(r => r.stayed[i].of ? r.stayed[i].stayed / r.stayed[i].of : null),
-        backgroundColor: color('stayed-' + d),
+        label: text.retained(d),
+        data: rows.map(r => r.retention[i].cohort ? r.retention[i].retained / r.retention[i].cohort : null),
+        backgroundColor: color('retention-' + d),
         borderRadius: 2, maxBarThickness: 16, categoryPercentage: 0.8, barPercentage: 0.9,
       })),
     },
@@ -136,37 +137,37 @@ function drawStay(rows) {
       plugins: {tooltip: {callbacks: {
         title: items => isolated(shorten(rows[items[0].dataIndex].name, 40)),
         label: item => {
-          const stay = rows[item.dataIndex].stayed[item.datasetIndex];
-          return ` ${item.dataset.label}: ${share(stay)} (${text.partOf(number(stay.stayed), number(stay.of))})`;
+          const r = rows[item.dataIndex].retention[item.datasetIndex];
+          return ` ${item.dataset.label}: ${share(r)} (${text.partOf(number(r.retained), number(r.cohort))})`;
         },
       }}},
     },
   });
-  showStayLegend(days);
-  const values = r => r.stayed.map(s => `${text.stayed(s.days)} ${share(s)}`);
-  $('stay').setAttribute('aria-label', text.stayChart(rows.map(r => text.stayPart(isolated(shorten(r.name, 40)), values(r)))));
-  showNumbers('stay-numbers', [text.scene, ...days.map(text.stayed)],
-    () => rows.map(r => [r.name, ...r.stayed.map(s => `${share(s)} (${text.partOf(number(s.stayed), number(s.of))})`)]));
+  showRetentionLegend(days);
+  const values = r => r.retention.map(s => `${text.retained(s.days)} ${share(s)}`);
+  $('retention').setAttribute('aria-label', text.retentionChart(rows.map(r => text.retentionPart(isolated(shorten(r.name, 40)), values(r)))));
+  showNumbers('retention-numbers', [text.scene, ...days.map(text.retained)],
+    () => rows.map(r => [r.name, ...r.retention.map(s => `${share(s)} (${text.partOf(number(s.retained), number(s.cohort))})`)]));
   return chart;
 }
 
-function showStayLegend(days) {
-  $('stay-legend').replaceChildren(...days.map(d => {
+function showRetentionLegend(days) {
+  $('retention-legend').replaceChildren(...days.map(d => {
     const item = document.createElement('span');
-    item.dataset.line = 'stayed-' + d;
-    item.textContent = text.stayed(d);
+    item.dataset.line = 'retention-' + d;
+    item.textContent = text.retained(d);
     return item;
   }));
 }
 
-// shorten cuts a text between characters as readers see them.
+// shorten truncates a text at a grapheme boundary.
 function shorten(s, most = 14) {
   const letters = [...new Intl.Segmenter().segment(s.slice(0, 20 * most))];
   if (letters.length <= most) return s;
   return letters.slice(0, most - 1).map(l => l.segment).join('') + '…';
 }
 
-// showNumbers makes a chart's table once it is opened, for there may be thousands of rows.
+// showNumbers creates the table of a chart when it is opened: it may have thousands of rows.
 function showNumbers(id, head, body) {
   const details = $(id);
   const make = () => {

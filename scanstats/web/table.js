@@ -1,4 +1,4 @@
-// The table of scenes: its rows are made once, then sorted and filtered as they are.
+// The table of scenes. Its rows are created once, then sorted and filtered.
 
 import {text, number, share, collator} from './text.js';
 
@@ -8,43 +8,43 @@ const columns = [
   {id: 'group', title: text.group, value: s => s.group, isText: true},
   {id: 'scans', title: text.scans, value: s => s.scans},
   {id: 'new_followers', title: text.newFollowers, value: s => s.new_followers},
-  {id: 'people', title: text.people, value: s => s.people},
-  {id: 'lost', title: text.lost, value: s => s.lost},
+  {id: 'unique_users', title: text.uniqueUsers, value: s => s.unique_users},
+  {id: 'unfollows', title: text.unfollows, value: s => s.unfollows},
   ...[1, 7, 30].map((days, i) => ({
-    id: 'stayed_' + days,
-    title: text.stayed(days),
-    value: s => s.stayed[i].of ? s.stayed[i].stayed / s.stayed[i].of : null,
-    write: s => share(s.stayed[i]),
-    hint: s => text.partOf(number(s.stayed[i].stayed), number(s.stayed[i].of)),
+    id: 'retention_' + days,
+    title: text.retained(days),
+    value: s => s.retention[i].cohort ? s.retention[i].retained / s.retention[i].cohort : null,
+    write: s => share(s.retention[i]),
+    hint: s => text.partOf(number(s.retention[i].retained), number(s.retention[i].cohort)),
   })),
 ];
 
 let rows = []; // {scene, row}, in the order of the table
-let keep = () => true; // what the search leaves
+let matches = () => true; // the search
 let order; // {column, down}
 
-// nameOf returns what a scene is called.
+// nameOf returns the display name of a scene.
 export const nameOf = s => s.name || s.scene || text.noName;
 
-// showScenes makes the rows. Links is what they do: href and open of a scene, the sort to
-// begin with and sorted, which is told of each other.
-export function showScenes(scenes, other, links) {
+// showScenes creates the rows. links has href and open for a scene, the initial sort,
+// and sorted, which is called when the sort changes.
+export function showScenes(scenes, unattributed, links) {
   order = readSort(links.sort);
   table.tHead.rows[0].replaceChildren(...columns.map(c => headerCell(c, links.sorted)));
   rows = scenes.map(scene => ({scene, row: sceneRow(scene, links)}));
-  table.tFoot.replaceChildren(...(other.new_followers || other.lost ? [otherRow(other)] : []));
+  table.tFoot.replaceChildren(...(unattributed.new_followers || unattributed.unfollows ? [unattributedRow(unattributed)] : []));
   sortRows();
 }
 
-// showRows shows the scenes that a test leaves, and returns how many these are.
+// showRows shows the scenes that match and returns their number.
 export function showRows(test) {
-  keep = test;
-  const left = rows.filter(r => keep(r.scene));
-  table.tBodies[0].replaceChildren(...left.map(r => r.row));
-  return left.length;
+  matches = test;
+  const shown = rows.filter(r => matches(r.scene));
+  table.tBodies[0].replaceChildren(...shown.map(r => r.row));
+  return shown.length;
 }
 
-// A sort is a column's name, after a minus if the largest come first.
+// A sort is the name of a column, with a leading minus for descending order.
 function readSort(sort) {
   const down = !sort || sort.startsWith('-');
   const column = columns.find(c => c.id === sort?.replace('-', ''));
@@ -60,10 +60,10 @@ function headerCell(column, sorted) {
   button.type = 'button';
   button.textContent = column.title;
   button.onclick = () => {
-    order = {column, down: order.column === column ? !order.down : !column.isText}; // numbers: the largest first
+    order = {column, down: order.column === column ? !order.down : !column.isText}; // numbers: descending first
     sorted((order.down ? '-' : '') + column.id);
     sortRows();
-    showRows(keep);
+    showRows(matches);
   };
   return cell;
 }
@@ -75,7 +75,7 @@ function sortRows() {
   rows.sort((a, b) => compare(a.scene, b.scene) || b.scene.scans - a.scene.scans || collator.compare(a.scene.scene, b.scene.scene));
 }
 
-// compare puts what has no value last, in both directions.
+// compare sorts missing values last, in both directions.
 function compare(a, b) {
   const {column, down} = order;
   const [x, y] = [column.value(a), column.value(b)];
@@ -100,8 +100,8 @@ function sceneRow(scene, links) {
   return row;
 }
 
-// line holds a text of anybody's on one line, isolated from what is around it; what does
-// not fit shows under the pointer, and where the scene is shown alone.
+// line returns an element with untrusted text on one line, with isolated direction. A
+// long text is also shown as a tooltip.
 function line(tag, content) {
   const e = document.createElement(tag);
   e.dir = 'auto';
@@ -111,13 +111,13 @@ function line(tag, content) {
   return e;
 }
 
-function otherRow(other) {
+function unattributedRow(unattributed) {
   const row = document.createElement('tr');
   const head = row.appendChild(document.createElement('th'));
   head.scope = 'row';
-  head.textContent = text.other;
+  head.textContent = text.unattributed;
   row.insertCell();
-  numberCells(row, other);
+  numberCells(row, unattributed);
   return row;
 }
 

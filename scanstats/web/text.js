@@ -1,52 +1,52 @@
-// The page's words in English and Chinese, and how numbers and days are written in them.
+// The texts of the page in English and Chinese, and the formats of numbers and dates.
 
 const english = {
   title: 'Scan statistics',
   skip: 'Skip to the report',
   csv: 'Export CSV',
-  controls: 'What the report is about',
-  quick: 'Days',
+  controls: 'Filters',
+  quick: 'Date range',
   last7: '7 days', last30: '30 days', last90: '90 days', thisMonth: 'This month', lastMonth: 'Last month',
   from: 'From', to: 'To',
-  by: 'Interval', hour: 'Hours', day: 'Days', week: 'Weeks', month: 'Months',
+  interval: 'Interval', hour: 'Hours', day: 'Days', week: 'Weeks', month: 'Months',
   group: 'Group', allGroups: 'All groups',
   search: 'Search scenes',
   loading: 'Loading…',
   failed: 'The report could not be loaded.',
-  refused: 'The server did not accept this request:',
+  refused: 'The server rejected the request:',
   retry: 'Retry',
-  signIn: 'You are not signed in any more. Please sign in again.',
+  signIn: 'Your session has expired. Please sign in again.',
   reload: 'Sign in again',
   onlyScene: 'Only', allScenes: 'Show all scenes',
   totals: 'Totals',
-  scans: 'Scans', newFollowers: 'New followers', people: 'People', lost: 'Lost',
-  stayed: days => `Stayed ${days} ${days === 1 ? 'day' : 'days'}`,
+  scans: 'Scans', newFollowers: 'New followers', uniqueUsers: 'Unique users', unfollows: 'Unfollows',
+  retained: days => `${days}-day retention`,
   partOf: (part, all) => `${part} of ${all}`,
-  tooRecent: 'too recent to tell',
-  empty: 'No scans in these days.',
+  tooRecent: 'not known yet',
+  empty: 'No scans in this period.',
   overTime: 'Over time', lines: 'Lines of the chart', numbers: 'Show the numbers',
-  retention: 'Who stayed', total: 'All scenes',
+  retention: 'Retention', total: 'All scenes',
   timeChart: (from, to, parts) => `Line chart from ${from} to ${to}. ${parts.join('; ')}.`,
   timePart: (name, total, most, when) => `${name}: ${total}, most ${most} (${when})`,
-  stayChart: parts => `Bar chart of the new followers who stayed. ${parts.join('; ')}.`,
-  stayPart: (name, values) => `${name}: ${values.join(', ')}`,
-  start: 'Beginning',
-  scenes: 'Scenes', scene: 'Scene', caption: 'What each scene brought. The buttons in the first row sort the table; a scene’s link shows it alone.',
+  retentionChart: parts => `Bar chart of the retention of new followers. ${parts.join('; ')}.`,
+  retentionPart: (name, values) => `${name}: ${values.join(', ')}`,
+  start: 'Start',
+  scenes: 'Scenes', scene: 'Scene', caption: 'Counts by scene. The buttons in the header sort the table; the link of a scene shows only that scene.',
   noName: '(empty)',
   count: (shown, all) => shown === all ? `${all} ${all === '1' ? 'scene' : 'scenes'}` : `${shown} of ${all} scenes`,
   noMatch: 'No scene matches the search.',
   searching: 'Searching…',
-  more: (shown, more) => `These are the ${shown} scenes with the most scans; ${more} more are in the totals. The search and the CSV file have all.`,
-  other: 'Followers without a code',
-  words: 'What the numbers mean',
+  more: (shown, more) => `The ${shown} scenes with the most scans are listed; the totals include ${more} more. Search or export CSV to see all.`,
+  unattributed: 'Unattributed',
+  words: 'Definitions',
   meaning: {
-    scans: 'Scans of codes, by new followers and by those who followed already.',
+    scans: 'Scans of codes by new and existing followers.',
     newFollowers: 'Follows through a code.',
-    people: 'People who scanned; one who scans more than once counts once.',
-    lost: 'Those who stopped following in these days, counted for the scene that had brought them.',
-    stayed: 'Of the new followers who came long enough ago to tell, those who still followed after 1, 7 and 30 days of 24 hours.',
+    uniqueUsers: 'Users who scanned, each counted once.',
+    unfollows: 'Unfollows in this period, counted for the scene of the follow.',
+    retention: 'The share of new followers who still followed after 1, 7 and 30 days of 24 hours. Followers for whom this is not known yet are not included.',
   },
-  zone: zone => `Days and hours are those of the time zone ${zone}.`,
+  zone: zone => `Days and hours are in the time zone ${zone}.`,
 };
 
 const chinese = {
@@ -57,7 +57,7 @@ const chinese = {
   quick: '时间范围',
   last7: '近 7 天', last30: '近 30 天', last90: '近 90 天', thisMonth: '本月', lastMonth: '上月',
   from: '开始日期', to: '结束日期',
-  by: '时间粒度', hour: '按小时', day: '按天', week: '按周', month: '按月',
+  interval: '时间粒度', hour: '按小时', day: '按天', week: '按周', month: '按月',
   group: '分组', allGroups: '全部分组',
   search: '搜索渠道',
   loading: '加载中…',
@@ -68,8 +68,8 @@ const chinese = {
   reload: '重新登录',
   onlyScene: '仅看渠道', allScenes: '查看全部渠道',
   totals: '汇总',
-  scans: '扫码次数', newFollowers: '新增关注', people: '扫码人数', lost: '取消关注',
-  stayed: days => `${days} 日留存`,
+  scans: '扫码次数', newFollowers: '新增关注', uniqueUsers: '扫码人数', unfollows: '取消关注',
+  retained: days => `${days} 日留存`,
   partOf: (part, all) => `${part} / ${all} 人`,
   tooRecent: '关注时间不足',
   empty: '所选日期内没有扫码数据。',
@@ -77,8 +77,8 @@ const chinese = {
   retention: '留存率', total: '全部渠道',
   timeChart: (from, to, parts) => `${from}至${to}的折线图。${parts.join('；')}。`,
   timePart: (name, total, most, when) => `${name}共 ${total}，最高 ${most}（${when}）`,
-  stayChart: parts => `新增关注留存率柱状图。${parts.join('；')}。`,
-  stayPart: (name, values) => `${name}：${values.join('，')}`,
+  retentionChart: parts => `新增关注留存率柱状图。${parts.join('；')}。`,
+  retentionPart: (name, values) => `${name}：${values.join('，')}`,
   start: '时间',
   scenes: '渠道明细', scene: '渠道', caption: '各渠道数据。点击表头可排序，点击渠道可单独查看。',
   noName: '（空）',
@@ -86,14 +86,14 @@ const chinese = {
   noMatch: '没有符合条件的渠道。',
   searching: '搜索中…',
   more: (shown, more) => `仅列出扫码次数最多的 ${shown} 个渠道，另有 ${more} 个未列出（已计入汇总）。可通过搜索查找，或导出 CSV 查看全部。`,
-  other: '非扫码关注',
+  unattributed: '非扫码关注',
   words: '指标说明',
   meaning: {
     scans: '渠道二维码被扫描的次数，含新关注用户和已关注用户。',
     newFollowers: '通过扫码新增的关注次数。',
-    people: '扫码的去重人数，同一人多次扫码只计一次。',
-    lost: '所选日期内取消关注的次数，归入当初带来该用户的渠道。',
-    stayed: '新增关注的用户在 1、7、30 天（每天按 24 小时计）后仍在关注的比例；关注时间不足的用户不计入。',
+    uniqueUsers: '扫码的去重人数，同一人多次扫码只计一次。',
+    unfollows: '所选日期内取消关注的次数，归入当初带来该用户的渠道。',
+    retention: '新增关注的用户在 1、7、30 天（每天按 24 小时计）后仍在关注的比例；关注时间不足的用户不计入。',
   },
   zone: zone => `日期和时间均为 ${zone} 时区。`,
 };
@@ -104,7 +104,7 @@ const locale = isChinese ? 'zh-CN' : language;
 
 export const text = isChinese ? chinese : english;
 
-// writeWords fills what the page's HTML leaves to the language.
+// writeWords fills the texts of the HTML.
 export function writeWords() {
   document.documentElement.lang = locale;
   document.title = text.title;
@@ -120,17 +120,17 @@ const shares = new Intl.NumberFormat(locale, {style: 'percent', minimumFractionD
 export const number = n => numbers.format(n);
 export const percent = n => percents.format(n);
 
-// share writes a Stay as a percentage; there is none of nobody.
-export const share = stay => stay.of ? shares.format(stay.stayed / stay.of) : '–';
+// share formats a Retention as a percentage, or – if the cohort is empty.
+export const share = r => r.cohort ? shares.format(r.retained / r.cohort) : '–';
 
 export const collator = new Intl.Collator(locale, {numeric: true});
 
-// The report's times carry the offset of its zone, so the day and hour there are in their
-// text. Reading these as if they were UTC, and writing them as UTC, keeps them.
+// The times of the report have the offset of its time zone. Parsing the local part as
+// UTC and formatting it as UTC shows the local time of that zone in every browser.
 const wall = time => new Date(time.slice(0, 16) + 'Z');
 const dayBefore = date => new Date(date.getTime() - 24 * 3600e3);
 const writer = options => new Intl.DateTimeFormat(locale, {timeZone: 'UTC', ...options});
-const month = isChinese ? 'long' : 'short'; // the short one of Chinese is a number
+const month = isChinese ? 'long' : 'short'; // the short Chinese month is a number
 const days = writer({day: 'numeric', month, year: 'numeric'});
 const shorts = {
   hour: writer({day: 'numeric', month, hour: '2-digit', minute: '2-digit', hourCycle: 'h23'}),
@@ -143,22 +143,22 @@ const longs = {
   day: writer({weekday: 'short', day: 'numeric', month, year: 'numeric'}),
 };
 
-// shortTime writes where a bucket begins, longTime which one it is.
-export const shortTime = (bucket, by) => shorts[by].format(wall(bucket.start));
-export function longTime(bucket, by) {
-  if (longs[by]) return longs[by].format(wall(bucket.start));
+// shortTime formats the start of a bucket, longTime the bucket.
+export const shortTime = (bucket, interval) => shorts[interval].format(wall(bucket.start));
+export function longTime(bucket, interval) {
+  if (longs[interval]) return longs[interval].format(wall(bucket.start));
   return dayRange(bucket.start, bucket.end);
 }
 
-// dayRange writes the days from one time to before another.
+// dayRange formats the days from one time until before another.
 export function dayRange(from, to) {
   const [first, last] = [wall(from), dayBefore(wall(to))];
   if (!isChinese) return days.formatRange(first, last);
-  return [...new Set([first, last].map(days.format))].join('至'); // formatRange writes 2026/10/23
+  return [...new Set([first, last].map(days.format))].join('至'); // formatRange would write 2026/10/23
 }
 export const firstDay = report => days.format(wall(report.from));
 export const lastDay = report => days.format(dayBefore(wall(report.to)));
 
-// isolated puts a text of anybody's where no element can go, such as into a label: what
-// turns the direction of writing in it ends with it.
+// isolated isolates the text direction of untrusted text where <bdi> cannot be used,
+// such as in a label.
 export const isolated = s => '\u2068' + s + '\u2069';

@@ -1,8 +1,8 @@
 -- +goose Up
--- MySQL commits each statement by itself, so all of them can run again after a crash.
+-- MySQL commits each statement, so each can run again after a crash.
 
--- One row for each thing that all instances must agree on. The row 'lock' is locked by whoever
--- writes, so that one instance writes at a time.
+-- Settings that all instances share. A writer locks the row 'lock', so that one instance writes at a
+-- time.
 CREATE TABLE IF NOT EXISTS scanstats_setting (
     name VARCHAR(64) NOT NULL PRIMARY KEY,
     value VARCHAR(255) NOT NULL
@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS scanstats_setting (
 
 INSERT IGNORE INTO scanstats_setting (name, value) VALUES ('lock', '');
 
--- What is counted by itself. Two ids have no row: 0, all scenes together, and 1, no scene.
+-- The scenes. Two ids have no row: 0, all scenes together, and 1, no scene.
 CREATE TABLE IF NOT EXISTS scanstats_scene (
     id INT NOT NULL PRIMARY KEY,
     scene VARBINARY(1024) NOT NULL UNIQUE,
@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS scanstats_scene (
     label_group VARBINARY(512) NOT NULL
 ) ENGINE=InnoDB;
 
--- Counts by hour; start is its beginning in Unix seconds.
+-- Counts by hour; start is its beginning, in Unix seconds.
 CREATE TABLE IF NOT EXISTS scanstats_hour (
     start BIGINT NOT NULL,
     scene INT NOT NULL,
@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS scanstats_hour (
     PRIMARY KEY (start, scene)
 ) ENGINE=InnoDB;
 
--- Counts by day; day is the date in the time zone of all instances, in days since 1970-01-01. Of the
--- followers who came on that day, left_n had left before n times 24 hours were over.
+-- Counts by day; day is the date in the time zone of the database, in days since 1970-01-01.
+-- unfollowed_n is the number of the new followers of the day who unfollowed within n times 24 hours.
 CREATE TABLE IF NOT EXISTS scanstats_day (
     day INT NOT NULL,
     scene INT NOT NULL,
@@ -38,14 +38,14 @@ CREATE TABLE IF NOT EXISTS scanstats_day (
     new_followers BIGINT NOT NULL,
     unique_users BIGINT NOT NULL,
     unfollows BIGINT NOT NULL,
-    left_1 BIGINT NOT NULL,
-    left_7 BIGINT NOT NULL,
-    left_30 BIGINT NOT NULL,
+    unfollowed_1 BIGINT NOT NULL,
+    unfollowed_7 BIGINT NOT NULL,
+    unfollowed_30 BIGINT NOT NULL,
     PRIMARY KEY (day, scene)
 ) ENGINE=InnoDB;
 
--- How many users scanned on that day whose scan before was on previous_day, 0 for none. The users of a
--- range of days are those whose day is in the range and whose previous_day is before it.
+-- The number of users who scanned on that day and, the time before, on previous_day (0 for none). The
+-- unique users of a range of days are those whose day is in the range and whose previous_day is before it.
 CREATE TABLE IF NOT EXISTS scanstats_unique (
     day INT NOT NULL,
     scene INT NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE IF NOT EXISTS scanstats_person (
     history MEDIUMBLOB NOT NULL
 ) ENGINE=InnoDB;
 
--- What was recorded: the seconds of the event (4 bytes, big-endian) and a hash of what tells it from others.
+-- Recorded events, to detect duplicates: the Unix seconds (4 bytes, big-endian) and a keyed hash.
 CREATE TABLE IF NOT EXISTS scanstats_event (
     id BINARY(16) NOT NULL PRIMARY KEY
 ) ENGINE=InnoDB;

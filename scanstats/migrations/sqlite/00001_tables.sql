@@ -1,7 +1,7 @@
 -- +goose Up
 
--- One row for each thing that all instances must agree on. The row 'lock' is locked by whoever
--- writes, so that one instance writes at a time.
+-- Settings that all instances share. A writer locks the row 'lock', so that one instance writes at a
+-- time.
 CREATE TABLE IF NOT EXISTS scanstats_setting (
     name TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS scanstats_setting (
 
 INSERT OR IGNORE INTO scanstats_setting (name, value) VALUES ('lock', '');
 
--- What is counted by itself. Two ids have no row: 0, all scenes together, and 1, no scene.
+-- The scenes. Two ids have no row: 0, all scenes together, and 1, no scene.
 CREATE TABLE IF NOT EXISTS scanstats_scene (
     id INTEGER NOT NULL PRIMARY KEY,
     scene TEXT NOT NULL UNIQUE,
@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS scanstats_scene (
     label_group TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Counts by hour; start is its beginning in Unix seconds.
+-- Counts by hour; start is its beginning, in Unix seconds.
 CREATE TABLE IF NOT EXISTS scanstats_hour (
     start INTEGER NOT NULL,
     scene INTEGER NOT NULL,
@@ -28,8 +28,8 @@ CREATE TABLE IF NOT EXISTS scanstats_hour (
     PRIMARY KEY (start, scene)
 ) WITHOUT ROWID;
 
--- Counts by day; day is the date in the time zone of all instances, in days since 1970-01-01. Of the
--- followers who came on that day, left_n had left before n times 24 hours were over.
+-- Counts by day; day is the date in the time zone of the database, in days since 1970-01-01.
+-- unfollowed_n is the number of the new followers of the day who unfollowed within n times 24 hours.
 CREATE TABLE IF NOT EXISTS scanstats_day (
     day INTEGER NOT NULL,
     scene INTEGER NOT NULL,
@@ -37,14 +37,14 @@ CREATE TABLE IF NOT EXISTS scanstats_day (
     new_followers INTEGER NOT NULL,
     unique_users INTEGER NOT NULL,
     unfollows INTEGER NOT NULL,
-    left_1 INTEGER NOT NULL,
-    left_7 INTEGER NOT NULL,
-    left_30 INTEGER NOT NULL,
+    unfollowed_1 INTEGER NOT NULL,
+    unfollowed_7 INTEGER NOT NULL,
+    unfollowed_30 INTEGER NOT NULL,
     PRIMARY KEY (day, scene)
 ) WITHOUT ROWID;
 
--- How many users scanned on that day whose scan before was on previous_day, 0 for none. The users of a
--- range of days are those whose day is in the range and whose previous_day is before it.
+-- The number of users who scanned on that day and, the time before, on previous_day (0 for none). The
+-- unique users of a range of days are those whose day is in the range and whose previous_day is before it.
 CREATE TABLE IF NOT EXISTS scanstats_unique (
     day INTEGER NOT NULL,
     scene INTEGER NOT NULL,
@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS scanstats_person (
     history BLOB NOT NULL
 ) WITHOUT ROWID;
 
--- What was recorded: the seconds of the event (4 bytes, big-endian) and a hash of what tells it from others.
+-- Recorded events, to detect duplicates: the Unix seconds (4 bytes, big-endian) and a keyed hash.
 CREATE TABLE IF NOT EXISTS scanstats_event (
     id BLOB NOT NULL PRIMARY KEY
 ) WITHOUT ROWID;

@@ -12,7 +12,7 @@ import (
 func init() {
 	record = func(e *wxqrcode.Event) error {
 		ctx := context.Background()
-		stats, err := scanstats.OpenFile(ctx, "scans.db", scanstats.Config{Key: []byte("sixteen bytes or")})
+		stats, err := scanstats.OpenSQLite(ctx, "scans.db", scanstats.Config{Key: []byte("sixteen bytes or")})
 		if err != nil {
 			return err
 		}
