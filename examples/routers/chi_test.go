@@ -7,8 +7,8 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 )
 
-// Handle takes all methods. Of chi's middleware, keep AllowContentType and Throttle
-// away from pushes.
+// Handle accepts all methods. Do not use the middleware AllowContentType and
+// Throttle for pushes.
 func withChi(pushes http.Handler) http.Handler {
 	router := chi.NewRouter()
 	router.Use(middleware.Recoverer)
@@ -17,9 +17,9 @@ func withChi(pushes http.Handler) http.Handler {
 }
 
 func Example_chi() {
-	tryOut(withChi)
+	verifyAndPush(withChi)
 	// Output:
 	// URL verification: <nil>
 	// event: subscribe by o-ann at poster-7
-	// answered: 200 at try 1
+	// response: 200 after 1 try
 }

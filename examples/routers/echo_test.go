@@ -7,8 +7,8 @@ import (
 	"github.com/labstack/echo/v5/middleware"
 )
 
-// Any takes all methods. Of echo's middleware, keep CSRF, KeyAuth, RateLimiter and
-// AddTrailingSlash away from pushes.
+// Any accepts all methods. Do not use the middleware CSRF, KeyAuth, RateLimiter
+// and AddTrailingSlash for pushes.
 func withEcho(pushes http.Handler) http.Handler {
 	router := echo.New()
 	router.Use(middleware.Recover())
@@ -17,9 +17,9 @@ func withEcho(pushes http.Handler) http.Handler {
 }
 
 func Example_echo() {
-	tryOut(withEcho)
+	verifyAndPush(withEcho)
 	// Output:
 	// URL verification: <nil>
 	// event: subscribe by o-ann at poster-7
-	// answered: 200 at try 1
+	// response: 200 after 1 try
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Any takes all methods. A middleware that calls ShouldBind, GetRawData or
-// PostForm has read the body.
+// Any accepts all methods. Do not use middleware that reads the body with
+// ShouldBind, GetRawData or PostForm.
 func withGin(pushes http.Handler) http.Handler {
 	gin.SetMode(gin.ReleaseMode) // no list of routes
 	router := gin.New()
@@ -17,9 +17,9 @@ func withGin(pushes http.Handler) http.Handler {
 }
 
 func Example_gin() {
-	tryOut(withGin)
+	verifyAndPush(withGin)
 	// Output:
 	// URL verification: <nil>
 	// event: subscribe by o-ann at poster-7
-	// answered: 200 at try 1
+	// response: 200 after 1 try
 }

@@ -2,8 +2,8 @@ package routers
 
 import "net/http"
 
-// A pattern without a method takes GET and POST, and leaves the others to the
-// handler, which answers 405.
+// A pattern without a method accepts all methods. The handler rejects all but
+// GET and POST.
 func withNetHTTP(pushes http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/wechat", pushes)
@@ -11,9 +11,9 @@ func withNetHTTP(pushes http.Handler) http.Handler {
 }
 
 func Example_netHTTP() {
-	tryOut(withNetHTTP)
+	verifyAndPush(withNetHTTP)
 	// Output:
 	// URL verification: <nil>
 	// event: subscribe by o-ann at poster-7
-	// answered: 200 at try 1
+	// response: 200 after 1 try
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// tryOut connects the router's /wechat to the simulator, as the account's settings
-// do, and lets a user scan a code.
-func tryOut(mount func(pushes http.Handler) http.Handler) {
+// verifyAndPush connects /wechat of the router to the simulator, which verifies
+// the URL, and scans a code.
+func verifyAndPush(mount func(pushes http.Handler) http.Handler) {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()
 	cfg := wechat.CallbackConfig(wxtest.Secure) // Token, AppID and EncodingAESKey of the account
@@ -43,12 +43,13 @@ func tryOut(mount func(pushes http.Handler) http.Handler) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("answered:", delivery.Status, "at try", delivery.Tries)
+	fmt.Println("response:", delivery.Status, "after", delivery.Tries, "try")
 }
 
-// The handler limits how long a request may take to come in, by
-// [http.ResponseController.SetReadDeadline], which not every wrapped writer has.
-func TestEachRouterHandsOverBothMethodsAndAWriterWithADeadline(t *testing.T) {
+// The handler limits the time to read a body with
+// [http.ResponseController.SetReadDeadline], which not every ResponseWriter
+// supports.
+func TestRouters_MethodsAndReadDeadline(t *testing.T) {
 	for name, mount := range map[string]func(http.Handler) http.Handler{
 		"net/http": withNetHTTP,
 		"chi":      withChi,
@@ -72,7 +73,7 @@ func TestEachRouterHandsOverBothMethodsAndAWriterWithADeadline(t *testing.T) {
 				assert.Equal(t, http.StatusOK, response.StatusCode)
 			}
 			assert.Equal(t, []string{http.MethodGet, http.MethodPost}, methods)
-			assert.Equal(t, []string{query, query}, queries, "as they came, to the byte")
+			assert.Equal(t, []string{query, query}, queries, "unchanged")
 		})
 	}
 }

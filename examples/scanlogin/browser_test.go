@@ -15,20 +15,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Where the tests in a real browser find it, and whether they must not be skipped.
+// Environment variables: the path of a browser, and whether one is required.
 const (
 	envBrowser        = "WXQRCODE_BROWSER"
 	envRequireBrowser = "WXQRCODE_REQUIRE_BROWSER"
 )
 
-// browserTimeout bounds all that a test does in a browser, from its start to its end.
+// browserTimeout is the timeout of a test in a browser.
 const browserTimeout = 60 * time.Second
 
 // browserPath returns the program of a Chromium or Chrome, or skips the test.
 func browserPath(t *testing.T) string {
 	t.Helper()
-	// Chrome first: on Ubuntu 24.04 AppArmor lets a Chromium that came by no package make
-	// no sandbox, and GitHub's runners have one of those beside Chrome
+	// Chrome first: on Ubuntu 24.04 AppArmor denies the sandbox to a Chromium that
+	// is not from a package, such as that of the GitHub runners
 	// (https://github.com/actions/runner-images/issues/12096).
 	names := []string{"google-chrome", "chromium", "chromium-browser"}
 	if name := os.Getenv(envBrowser); name != "" {
@@ -46,12 +46,12 @@ func browserPath(t *testing.T) string {
 	return ""
 }
 
-// startBrowser starts a headless browser with a profile of its own. Each window is a
-// context made from it with newWindow.
+// startBrowser starts a headless browser with a new profile. newWindow opens
+// its windows.
 func startBrowser(t *testing.T) context.Context {
 	t.Helper()
 	path := browserPath(t)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), browserTimeout) // t's ends before the browser is closed
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), browserTimeout) // the context of t ends before the browser is closed
 	t.Cleanup(cancel)
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path),
@@ -63,12 +63,12 @@ func startBrowser(t *testing.T) context.Context {
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-dev-shm-usage", true), // containers have little of it
+		chromedp.Flag("disable-dev-shm-usage", true), // small in containers
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("no-proxy-server", true),
 	}
 	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // which refuses to run as root
+		options = append(options, chromedp.NoSandbox) // the sandbox does not work as root
 	}
 	ctx, _ = chromedp.NewExecAllocator(ctx, options...)
 	ctx, _ = chromedp.NewContext(ctx)
@@ -80,9 +80,8 @@ func startBrowser(t *testing.T) context.Context {
 	return ctx
 }
 
-// newWindow opens a window that shares no cookies with others, as a private one. The
-// test fails if the page logs an error: one of the script's, or something that its
-// Content-Security-Policy forbade.
+// newWindow opens a private window, which has its own cookies. The test fails
+// if the page logs an error, of the script or of its Content-Security-Policy.
 func newWindow(browser context.Context, t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
@@ -109,20 +108,20 @@ func newWindow(browser context.Context, t *testing.T) context.Context {
 	return ctx
 }
 
-// codeOf waits for the picture of the code and returns its address.
-func codeOf(window context.Context, t *testing.T) (image string) {
+// waitForCode waits for the image of the code and returns its URL.
+func waitForCode(window context.Context, t *testing.T) (image string) {
 	t.Helper()
 	require.NoError(t, chromedp.Do(window, chromedp.WaitVisible("#code[src]")))
 	width, err := chromedp.Run(window, chromedp.Evaluate[int](
 		`document.querySelector('#code').decode().then(() => document.querySelector('#code').naturalWidth)`, chromedp.EvalAwaitPromise))
-	require.NoError(t, err, "load the picture")
+	require.NoError(t, err, "load the image")
 	require.Equal(t, 430, width)
 	image, err = chromedp.Run(window, chromedp.JavascriptAttribute[string]("#code", "src"))
 	require.NoError(t, err)
 	return image
 }
 
-// assertWelcome waits until the page greets somebody.
+// assertWelcome waits for the greeting.
 func assertWelcome(window context.Context, t *testing.T, greeting string) {
 	t.Helper()
 	require.NoError(t, chromedp.Do(window, chromedp.WaitVisible("#welcome")))
@@ -131,37 +130,37 @@ func assertWelcome(window context.Context, t *testing.T, greeting string) {
 	assert.Equal(t, greeting, text)
 }
 
-func TestInABrowserAScanLogsIn(t *testing.T) {
-	noLeak(t)
+func TestBrowser_Login(t *testing.T) {
+	checkLeak(t)
 	browser := startBrowser(t)
 	s := newSite(t, nil)
 	ann, eve := newWindow(browser, t), newWindow(browser, t)
 	require.NoError(t, chromedp.Do(ann, chromedp.Navigate(s.url)))
 	require.NoError(t, chromedp.Do(eve, chromedp.Navigate(s.url)))
-	annsCode, evesCode := codeOf(ann, t), codeOf(eve, t)
+	annsCode, evesCode := waitForCode(ann, t), waitForCode(eve, t)
 	require.NotEqual(t, annsCode, evesCode)
 
-	s.scan(t, ticketIn(t, annsCode), "o-ann")
+	s.scan(t, ticketOf(t, annsCode), "o-ann")
 	assertWelcome(ann, t, "Welcome, follower …-ann")
 	require.NoError(t, chromedp.Do(ann, chromedp.Reload()))
 	assertWelcome(ann, t, "Welcome, follower …-ann")
 
-	// Eve's page goes on with a code of her own, and her cookies are no session.
+	// Eve has another code and no session.
 	hidden, err := chromedp.Run(eve, chromedp.Evaluate[bool](`document.querySelector('#welcome').hidden`))
 	require.NoError(t, err)
 	assert.True(t, hidden)
 	require.NoError(t, chromedp.Do(eve, chromedp.Reload()))
-	s.scan(t, ticketIn(t, codeOf(eve, t)), "o-eve")
+	s.scan(t, ticketOf(t, waitForCode(eve, t)), "o-eve")
 	assertWelcome(eve, t, "Welcome, follower …-eve")
 
 	require.NoError(t, chromedp.Do(ann, chromedp.Click("#logout")))
-	require.NotEqual(t, annsCode, codeOf(ann, t), "a new login begins")
+	require.NotEqual(t, annsCode, waitForCode(ann, t), "a new login begins")
 }
 
-func TestInABrowserAnExpiredCodeGivesWayToANewOne(t *testing.T) {
-	noLeak(t)
+func TestBrowser_ExpiredCode(t *testing.T) {
+	checkLeak(t)
 	browser := startBrowser(t)
-	s := newSite(t, func(l *login) { l.codeLife = 2 * time.Second })
+	s := newSite(t, func(l *login) { l.codeTTL = 2 * time.Second })
 	window := newWindow(browser, t)
 	require.NoError(t, chromedp.Do(window, chromedp.Navigate(s.url), chromedp.WaitVisible("#again"), chromedp.WaitNotVisible("#code")))
 	message, err := chromedp.Run(window, chromedp.Text("#message"))
@@ -172,13 +171,13 @@ func TestInABrowserAnExpiredCodeGivesWayToANewOne(t *testing.T) {
 	require.NoError(t, chromedp.Do(window, chromedp.Click("#again"), chromedp.WaitReady(`#code:not([src="`+expired+`"])`)), "wait for another code")
 }
 
-func TestInABrowserTheButtonsPlayAPhone(t *testing.T) {
-	noLeak(t)
+func TestBrowser_SandboxButtons(t *testing.T) {
+	checkLeak(t)
 	browser := startBrowser(t)
 	s := newSite(t, nil)
 	window := newWindow(browser, t)
 	require.NoError(t, chromedp.Do(window, chromedp.Navigate(s.url)))
-	codeOf(window, t)
+	waitForCode(window, t)
 	require.NoError(t, chromedp.Do(window, chromedp.Click(`[data-who="follower"]`)))
 	assertWelcome(window, t, "Welcome, follower …ower")
 }

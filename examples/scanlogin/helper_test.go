@@ -21,20 +21,20 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A site is the program, served, with a WeChat that pushes to it.
+// A site is a server of the program, with a simulator that pushes to it.
 type site struct {
 	url     string
 	login   *login
 	wechat  *wxtest.Server
-	streams chan struct{} // hears of each stream of events that the server has left
+	streams chan struct{} // receives after each event stream
 	client  *http.Client
 }
 
-// newSite starts a site. Change, if it is not nil, sets the login before the first
-// request. The test fails if a goroutine outlives it.
+// newSite starts a site. change, if not nil, configures the login before the
+// first request. The test fails if a goroutine outlives it.
 func newSite(t *testing.T, change func(*login)) *site {
 	t.Helper()
-	noLeak(t)
+	checkLeak(t)
 	box := newSandbox()
 	t.Cleanup(box.Close)
 	app, err := newApp(box.account(), "https://shop.example", box)
@@ -56,7 +56,7 @@ func newSite(t *testing.T, change func(*login)) *site {
 	return s
 }
 
-// scan plays a phone.
+// scan simulates a phone.
 func (s *site) scan(t *testing.T, ticket wxqrcode.Ticket, openID string) {
 	t.Helper()
 	delivery, err := s.wechat.Scan(t.Context(), ticket, openID)
@@ -64,7 +64,7 @@ func (s *site) scan(t *testing.T, ticket wxqrcode.Ticket, openID string) {
 	require.Equal(t, http.StatusOK, delivery.Status)
 }
 
-// A browser keeps cookies, and knows no JavaScript.
+// A browser stores cookies and has no JavaScript.
 type browser struct {
 	site *site
 	jar  http.CookieJar
@@ -87,7 +87,7 @@ func (b *browser) do(ctx context.Context, t *testing.T, method, path string, hea
 	return response
 }
 
-// call returns the status and the body of an answer.
+// call returns the status and the body of a response.
 func (b *browser) call(t *testing.T, method, path string) (status int, body string) {
 	t.Helper()
 	response := b.do(t.Context(), t, method, path, http.Header{})
@@ -97,7 +97,7 @@ func (b *browser) call(t *testing.T, method, path string) (status int, body stri
 	return response.StatusCode, string(text)
 }
 
-// begin asks for a code.
+// begin requests a code.
 func (b *browser) begin(t *testing.T) wxqrcode.Ticket {
 	t.Helper()
 	status, body := b.call(t, http.MethodPost, "/login")
@@ -107,18 +107,18 @@ func (b *browser) begin(t *testing.T) wxqrcode.Ticket {
 		ExpiresAt time.Time `json:"expires_at"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(body), &code))
-	assert.WithinRange(t, code.ExpiresAt, time.Now(), time.Now().Add(b.site.login.codeLife))
-	return ticketIn(t, code.Image)
+	assert.WithinRange(t, code.ExpiresAt, time.Now(), time.Now().Add(b.site.login.codeTTL))
+	return ticketOf(t, code.Image)
 }
 
-func ticketIn(t *testing.T, image string) wxqrcode.Ticket {
+func ticketOf(t *testing.T, image string) wxqrcode.Ticket {
 	t.Helper()
 	u, err := url.Parse(image)
 	require.NoError(t, err)
 	return wxqrcode.Ticket(u.Query().Get("ticket"))
 }
 
-// cookie returns the value of one of the browser's cookies.
+// cookie returns the value of a cookie.
 func (b *browser) cookie(t *testing.T, name string) string {
 	t.Helper()
 	for _, c := range b.jar.Cookies(b.siteURL(t)) {
@@ -129,7 +129,7 @@ func (b *browser) cookie(t *testing.T, name string) string {
 	return ""
 }
 
-func (b *browser) plant(t *testing.T, name, value string) {
+func (b *browser) setCookie(t *testing.T, name, value string) {
 	t.Helper()
 	b.jar.SetCookies(b.siteURL(t), []*http.Cookie{{Name: name, Value: value, Path: "/"}})
 }
@@ -157,7 +157,7 @@ type stream struct {
 // listen opens the stream of events and reads its first line.
 func (b *browser) listen(t *testing.T) *stream {
 	t.Helper()
-	ctx, leave := context.WithTimeout(t.Context(), 30*time.Second) // no test hangs
+	ctx, leave := context.WithTimeout(t.Context(), 30*time.Second) // for a test that hangs
 	response := b.do(ctx, t, http.MethodGet, "/login/events", http.Header{})
 	t.Cleanup(func() {
 		leave()
@@ -180,8 +180,8 @@ func (s *stream) next() string {
 	return ""
 }
 
-// noLeak fails the test if it ends with more goroutines than it began with.
-func noLeak(t *testing.T) {
+// checkLeak fails the test if it ends with more goroutines than it began with.
+func checkLeak(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {

@@ -18,57 +18,59 @@ import (
 	"github.com/seed-0142d113/wxqrcode/callback"
 )
 
-// scenePrefix tells the scenes of logins from the account's others.
+// scenePrefix distinguishes the scenes of logins from other scenes of the
+// account.
 const scenePrefix = "login-"
 
 const (
-	codeLife    = 5 * time.Minute
-	grace       = time.Minute // for a browser to fetch the login after the scan
-	sessionLife = 12 * time.Hour
-	heartbeat   = 15 * time.Second // proxies cut what is silent for a minute or less
-	streamLife  = 5 * time.Minute  // after which the browser connects again
-	writeLimit  = 10 * time.Second // for a browser to take an event
+	codeTTL    = 5 * time.Minute
+	grace      = time.Minute // for a browser to fetch the login after the scan
+	sessionTTL = 12 * time.Hour
+	heartbeat  = 15 * time.Second // proxies close a connection that is idle for a minute or less
+	streamTTL  = 5 * time.Minute  // after which the browser connects again
+	writeLimit = 10 * time.Second // for sending an event to a browser
 
 	maxPending  = 10_000
 	maxSessions = 100_000
 )
 
-// A login is a page on which visitors log in by scanning a code, and an
-// [http.Handler] for all of its site: page, code, events, session. Close it when
-// the server shuts down.
+// A login is an [http.Handler] for a page on which visitors log in by scanning
+// a code: the page, codes, events and sessions. Close it when the server shuts
+// down.
 //
-// Each visitor gets a code of their own, whose scene nobody can guess, and a cookie
-// that says which code it is. The scan alone logs nobody in: only the browser with
-// the cookie can turn it into a session. A code is good for one login.
+// Each visitor gets a new code with a random scene, and a cookie that
+// identifies the code. The scan alone logs in no browser: only the browser with
+// the cookie can exchange the scan for a session. A code is valid for one
+// login.
 //
-// What that does not stop is QRJacking: somebody asks for a code, shows it to a victim as
-// something else ("scan for a coupon") and is logged in as the victim. Whoever scans
-// cannot see whose browser they let in. The reply to the scan (see receive) tells them
-// what it was they scanned, which is a warning after the fact. If more is at stake, let
-// the scan only name the visitor, and log them in when they have confirmed it on the
-// phone, on a page that shows where the browser is.
+// This does not prevent QRJacking: an attacker requests a code, shows it to a
+// victim as something else ("scan for a coupon") and is logged in as the
+// victim. The victim does not see which browser is logged in. The reply to the
+// scan (see newOnEvent) says that it was a login, which is a warning after the
+// fact. If more is at stake, let the visitor confirm the login on the phone, on
+// a page that shows the location of the browser.
 //
-// A new code costs one of the account's calls to WeChat, of which a day has a limited
-// number. Where strangers can reach the page, limit how many one address can ask for.
+// Each code takes one request of the daily quota of the account. If the page is
+// public, limit the codes per IP address.
 type login struct {
 	client  *wxqrcode.Client
 	waiter  *callback.Waiter
 	handler http.Handler
 
 	// Set before the first request.
-	codeLife, grace       time.Duration // cookies live for both together
-	heartbeat, streamLife time.Duration
-	secure                bool // cookies are for https alone, also if TLS ends before this server
-	sandbox               bool // the page has the buttons that play a phone
+	codeTTL, grace       time.Duration // cookies are valid for both together
+	heartbeat, streamTTL time.Duration
+	secure               bool // cookies require https, also if a proxy terminates TLS
+	sandbox              bool // the page has buttons that simulate a phone
 
-	images   string // the origin of the pictures
+	images   string // the origin of the images
 	pending  *store[*callback.PendingScan]
 	sessions *store[session]
 	closing  context.Context
 	close    context.CancelFunc
 }
 
-// A session is somebody who is logged in.
+// A session is a login of a follower.
 type session struct{ openID string }
 
 //go:embed index.html
@@ -76,16 +78,16 @@ var pageText string
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// newLogin returns a login that makes codes with client and hears of scans by
-// waiter.
+// newLogin returns a login that creates codes with client and receives scans
+// from waiter.
 func newLogin(client *wxqrcode.Client, waiter *callback.Waiter) (*login, error) {
 	image, err := url.Parse(client.ImageURL(""))
 	if err != nil {
-		return nil, fmt.Errorf("find where the pictures come from: %w", err)
+		return nil, fmt.Errorf("parse the URL of the images: %w", err)
 	}
 	l := &login{
 		client: client, waiter: waiter,
-		codeLife: codeLife, grace: grace, heartbeat: heartbeat, streamLife: streamLife,
+		codeTTL: codeTTL, grace: grace, heartbeat: heartbeat, streamTTL: streamTTL,
 		images:   image.Scheme + "://" + image.Host,
 		pending:  newStore[*callback.PendingScan](maxPending),
 		sessions: newStore[session](maxSessions),
@@ -97,19 +99,19 @@ func newLogin(client *wxqrcode.Client, waiter *callback.Waiter) (*login, error) 
 	mux.HandleFunc("GET /login/events", l.streamEvents)
 	mux.HandleFunc("POST /login/finish", l.finish)
 	mux.HandleFunc("POST /logout", l.logout)
-	l.handler = http.NewCrossOriginProtection().Handler(mux) // no other site can press our buttons
+	l.handler = http.NewCrossOriginProtection().Handler(mux) // rejects requests from other sites
 	return l, nil
 }
 
 func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.handler.ServeHTTP(w, r) }
 
-// Close ends the streams of events, for which [http.Server.Shutdown] would wait.
+// Close ends the event streams, which [http.Server.Shutdown] waits for.
 func (l *login) Close() { l.close() }
 
-// forget ends all logins of a follower: WeChat requires that the personal data of
-// those who leave are deleted.
-func (l *login) forget(ctx context.Context, openID string) {
-	l.pending.dropIf(func(scan *callback.PendingScan) bool {
+// deleteFollower ends all logins of a follower: WeChat requires that personal
+// data are deleted after an unfollow.
+func (l *login) deleteFollower(ctx context.Context, openID string) {
+	l.pending.removeIf(func(scan *callback.PendingScan) bool {
 		select {
 		case <-scan.Done():
 			event, err := scan.Wait(ctx) // at once
@@ -118,7 +120,7 @@ func (l *login) forget(ctx context.Context, openID string) {
 			return false
 		}
 	})
-	l.sessions.dropIf(func(s session) bool { return s.openID == openID })
+	l.sessions.removeIf(func(s session) bool { return s.openID == openID })
 }
 
 func (l *login) servePage(w http.ResponseWriter, r *http.Request) {
@@ -131,8 +133,8 @@ func (l *login) servePage(w http.ResponseWriter, r *http.Request) {
 	}
 	var b bytes.Buffer
 	if err := page.Execute(&b, data); err != nil {
-		slog.ErrorContext(r.Context(), "make the page", "error", err)
-		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
+		slog.ErrorContext(r.Context(), "render the page", "error", err)
+		http.Error(w, "the page cannot be rendered", http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()
@@ -146,55 +148,55 @@ func (l *login) servePage(w http.ResponseWriter, r *http.Request) {
 	w.Write(b.Bytes())
 }
 
-// greeting shows the end of the OpenID: followers of one account share the beginning.
+// greeting has the end of the OpenID: the OpenIDs of an account begin alike.
 func (s session) greeting() string {
-	const shown = 4
-	return "Welcome, follower …" + s.openID[max(0, len(s.openID)-shown):]
+	const length = 4
+	return "Welcome, follower …" + s.openID[max(0, len(s.openID)-length):]
 }
 
-// begin makes a code for the browser that asks.
+// begin creates a code for a browser.
 func (l *login) begin(w http.ResponseWriter, r *http.Request) {
 	if scan, ok := l.pending.take(l.cookie(r, pendingCookie)); ok {
-		scan.Cancel() // one code a browser
+		scan.Cancel() // one code per browser
 	}
 	scene := wxqrcode.RandomScene(scenePrefix)
-	scan := l.waiter.Expect(scene, l.codeLife) // before there is a code that could be scanned
-	id, ok := l.pending.put(scan, l.codeLife+l.grace)
+	scan := l.waiter.Expect(scene, l.codeTTL) // before the code exists
+	id, ok := l.pending.put(scan, l.codeTTL+l.grace)
 	if !ok {
 		scan.Cancel()
 		w.Header().Set("Retry-After", "60")
-		http.Error(w, "too many people are logging in", http.StatusServiceUnavailable)
+		http.Error(w, "too many logins are pending; try again later", http.StatusServiceUnavailable)
 		return
 	}
-	code, err := l.client.Create(r.Context(), wxqrcode.Temporary(scene, l.codeLife))
+	code, err := l.client.Create(r.Context(), wxqrcode.Temporary(scene, l.codeTTL))
 	if err != nil {
 		l.pending.take(id)
 		scan.Cancel()
-		slog.ErrorContext(r.Context(), "make a code for a login", "error", err)
-		http.Error(w, "WeChat gave no code; try again", http.StatusBadGateway)
+		slog.ErrorContext(r.Context(), "create a code for a login", "error", err)
+		http.Error(w, "no code from WeChat; try again", http.StatusBadGateway)
 		return
 	}
-	l.setCookie(w, r, pendingCookie, id, l.codeLife+l.grace)
+	l.setCookie(w, r, pendingCookie, id, l.codeTTL+l.grace)
 	writeJSON(w, struct {
 		Image     string    `json:"image"`
 		ExpiresAt time.Time `json:"expires_at"`
 	}{l.client.ImageURL(code.Ticket), code.ExpiresAt})
 }
 
-// streamEvents tells the browser, by server-sent events, when its code was scanned
-// or has expired.
+// streamEvents sends a server-sent event to the browser when its code was
+// scanned or has expired.
 func (l *login) streamEvents(w http.ResponseWriter, r *http.Request) {
 	scan, ok := l.pending.get(l.cookie(r, pendingCookie))
 	if !ok {
 		http.Error(w, "this browser has no code", http.StatusUnauthorized)
 		return
 	}
-	stream, cancel := context.WithTimeout(r.Context(), l.streamLife)
+	stream, cancel := context.WithTimeout(r.Context(), l.streamTTL)
 	defer cancel()
 	defer context.AfterFunc(l.closing, cancel)()
 
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // the server's ReadTimeout would end the stream; a writer without it does no harm
+	_ = control.SetReadDeadline(time.Time{}) // the ReadTimeout of the server would end the stream
 	send := func(text string) error {
 		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
 		if _, err := io.WriteString(w, text); err != nil {
@@ -205,7 +207,7 @@ func (l *login) streamEvents(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // or nginx would collect the events
+	h.Set("X-Accel-Buffering", "no") // nginx must not buffer the events
 	if send("retry: 1000\n\n") != nil {
 		return
 	}
@@ -218,12 +220,12 @@ func (l *login) streamEvents(w http.ResponseWriter, r *http.Request) {
 			if _, err := scan.Wait(stream); err != nil {
 				event = "expired"
 			}
-			_ = send("event: " + event + "\ndata: {}\n\n") // or the browser asks again
+			_ = send("event: " + event + "\ndata: {}\n\n") // after an error the browser reconnects
 			return
 		case <-stream.Done():
 			return
 		case <-beat.C:
-			if send(": still here\n\n") != nil {
+			if send(": heartbeat\n\n") != nil {
 				return
 			}
 		}
@@ -241,7 +243,7 @@ func (l *login) finish(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-scan.Done():
 	default:
-		http.Error(w, "nobody has scanned the code yet", http.StatusConflict)
+		http.Error(w, "the code has not been scanned", http.StatusConflict)
 		return
 	}
 	event, err := scan.Wait(r.Context()) // at once
@@ -253,17 +255,16 @@ func (l *login) finish(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this browser has no code", http.StatusUnauthorized)
 		return
 	}
-	// A new id, whatever the browser came with: whoever planted or saw an old one must
-	// not share the session.
+	// A new ID, against session fixation.
 	l.sessions.take(l.cookie(r, sessionCookie))
 	s := session{event.OpenID}
-	sessionID, ok := l.sessions.put(s, sessionLife)
+	sessionID, ok := l.sessions.put(s, sessionTTL)
 	if !ok {
-		http.Error(w, "too many people are logged in", http.StatusServiceUnavailable)
+		http.Error(w, "too many sessions; try again later", http.StatusServiceUnavailable)
 		return
 	}
 	l.setCookie(w, r, pendingCookie, "", 0)
-	l.setCookie(w, r, sessionCookie, sessionID, sessionLife)
+	l.setCookie(w, r, sessionCookie, sessionID, sessionTTL)
 	writeJSON(w, struct {
 		Greeting string `json:"greeting"`
 	}{s.greeting()})
@@ -280,8 +281,8 @@ const (
 	sessionCookie = "session"
 )
 
-// cookieName has the prefix that keeps other hosts of the domain from planting a
-// cookie, which browsers take over https only.
+// cookieName returns the name with the prefix __Host-, so that other hosts of
+// the domain cannot set the cookie. Browsers accept the prefix over https only.
 func (l *login) cookieName(r *http.Request, name string) (full string, secure bool) {
 	if l.secure || r.TLS != nil {
 		return "__Host-" + name, true
@@ -289,7 +290,7 @@ func (l *login) cookieName(r *http.Request, name string) (full string, secure bo
 	return name, false
 }
 
-// cookie returns the value of a cookie, or nothing.
+// cookie returns the value of a cookie, or "".
 func (l *login) cookie(r *http.Request, name string) string {
 	name, _ = l.cookieName(r, name)
 	c, err := r.Cookie(name)
@@ -299,11 +300,11 @@ func (l *login) cookie(r *http.Request, name string) string {
 	return c.Value
 }
 
-// setCookie sets a cookie, or takes it away if life is 0.
-func (l *login) setCookie(w http.ResponseWriter, r *http.Request, name, value string, life time.Duration) {
+// setCookie sets a cookie, or deletes it if ttl is 0.
+func (l *login) setCookie(w http.ResponseWriter, r *http.Request, name, value string, ttl time.Duration) {
 	name, secure := l.cookieName(r, name)
-	maxAge := int(life.Seconds())
-	if life == 0 {
+	maxAge := int(ttl.Seconds())
+	if ttl == 0 {
 		maxAge = -1
 	}
 	http.SetCookie(w, &http.Cookie{
@@ -315,5 +316,5 @@ func (l *login) setCookie(w http.ResponseWriter, r *http.Request, name, value st
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(v) // the browser may have gone
+	_ = json.NewEncoder(w).Encode(v) // the browser may have disconnected
 }

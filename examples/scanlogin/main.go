@@ -1,16 +1,16 @@
-// The scanlogin program is a web page with "scan to log in", to be copied. Try it
-// without a WeChat account:
+// The scanlogin program is a web page with "scan to log in", as a program to
+// copy. Try it without a WeChat account:
 //
 //	go run ./examples/scanlogin
 //
-// WeChat is then played by package wxtest, and buttons on the page play the phone.
-// With an account in the environment it is the real thing, whose callback URL ends in
-// /wechat; put TLS before it and say so with -secure:
+// Package wxtest then simulates WeChat, and buttons on the page simulate the
+// phone. With an account in the environment, the page uses WeChat; the callback
+// URL ends in /wechat. Put a TLS proxy in front of it and set -secure:
 //
 //	WXQRCODE_APPID=wx… WXQRCODE_SECRET=… WXQRCODE_TOKEN=… WXQRCODE_AES_KEY=… \
 //		scanlogin -site https://shop.example -secure
 //
-// login.go is the part to take along; main.go wires it up.
+// login.go is the part to copy; main.go connects it.
 package main
 
 import (
@@ -46,16 +46,16 @@ func main() {
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("scanlogin", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:8080", "the `address` to listen on")
-	site := flags.String("site", "", "the page's `URL`, as followers are told it; by default where it listens")
-	secure := flags.Bool("secure", false, "visitors come over https: TLS ends before this program")
+	site := flags.String("site", "", "the `URL` of the page in the reply to followers; the default is the address that it listens on")
+	secure := flags.Bool("secure", false, "cookies require https: a proxy in front of this program terminates TLS")
 	flags.Usage = func() {
-		_, _ = fmt.Fprintf(flags.Output(), "usage: scanlogin [flags]\n\nWithout an account it plays one. An account is %s in the environment.\n\n", strings.Join(accountEnv, ", "))
+		_, _ = fmt.Fprintf(flags.Output(), "usage: scanlogin [flags]\n\nThe account is configured by %s in the environment. Without them the program simulates one.\n\n", strings.Join(accountEnv, ", "))
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	a, isReal, err := accountFrom(getenv)
+	a, configured, err := accountFromEnv(getenv)
 	if err != nil {
 		return err
 	}
@@ -63,16 +63,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return err
 	}
-	defer func() { _ = listener.Close() }() // the server has, unless it never began
+	defer func() { _ = listener.Close() }() // already closed by the server, unless it did not start
 	url := "http://" + listener.Addr().String()
 	if *site == "" {
 		*site = url
 	}
 
 	var box *sandbox
-	if !isReal {
+	if !configured {
 		if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
-			return errors.New("without an account anybody can log in as anybody: listen on loopback")
+			return errors.New("the simulator lets everyone log in as anyone: listen on loopback, or configure an account")
 		}
 		box = newSandbox()
 		defer box.Close()
@@ -84,14 +84,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	app.login.secure = *secure
 	return app.serve(ctx, listener, func() error {
-		who := "of " + a.callback.AppID
+		account := "of " + a.callback.AppID
 		if box != nil {
-			who = "of an account that this program plays"
+			account = "of a simulated account"
 			if err := box.connect(ctx, url+callbackPath); err != nil {
 				return err
 			}
 		}
-		_, err := fmt.Fprintf(stdout, "%s/ logs in followers %s; the callback is %s%s\n", url, who, url, callbackPath)
+		_, err := fmt.Fprintf(stdout, "%s/ logs in followers %s; the callback is %s%s\n", url, account, url, callbackPath)
 		return err
 	})
 }
@@ -104,8 +104,8 @@ type account struct {
 
 var accountEnv = []string{"WXQRCODE_APPID", "WXQRCODE_SECRET", "WXQRCODE_TOKEN", "WXQRCODE_AES_KEY"}
 
-// accountFrom returns the account that the environment names, if it names one.
-func accountFrom(getenv func(string) string) (a account, ok bool, err error) {
+// accountFromEnv returns the account of the environment, if one is configured.
+func accountFromEnv(getenv func(string) string) (a account, ok bool, err error) {
 	values := make([]string, len(accountEnv))
 	var missing []string
 	for i, name := range accountEnv {
@@ -118,7 +118,7 @@ func accountFrom(getenv func(string) string) (a account, ok bool, err error) {
 	case len(accountEnv):
 		return account{}, false, nil
 	default:
-		return account{}, false, fmt.Errorf("an account needs %s too", strings.Join(missing, ", "))
+		return account{}, false, fmt.Errorf("%s missing in the environment; set all of %s", strings.Join(missing, ", "), strings.Join(accountEnv, ", "))
 	}
 	a.client, err = wxqrcode.New(values[0], values[1])
 	a.callback = callback.Config{AppID: values[0], Token: values[2], EncodingAESKey: values[3], Logger: slog.Default()}
@@ -133,14 +133,14 @@ type app struct {
 	mux   *http.ServeMux
 }
 
-// newApp returns the app of an account. Box, if it is not nil, plays the phone.
+// newApp returns the app of an account. A box that is not nil simulates phones.
 func newApp(a account, site string, box *sandbox) (*app, error) {
 	waiter := new(callback.Waiter)
 	login, err := newLogin(a.client, waiter)
 	if err != nil {
 		return nil, err
 	}
-	a.callback.OnEvent = receive(login, waiter, site)
+	a.callback.OnEvent = newOnEvent(login, waiter, site)
 	handler, err := callback.New(a.callback)
 	if err != nil {
 		return nil, err
@@ -150,21 +150,22 @@ func newApp(a account, site string, box *sandbox) (*app, error) {
 	mux.Handle(callbackPath, handler)
 	if box != nil {
 		login.sandbox = true
-		mux.Handle("POST /play", http.NewCrossOriginProtection().Handler(box))
+		mux.Handle("POST /sandbox/scan", http.NewCrossOriginProtection().Handler(box))
 	}
 	return &app{login, mux}, nil
 }
 
-// receive returns what is called for each event of the account.
-func receive(login *login, waiter *callback.Waiter, site string) func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
+// newOnEvent returns the OnEvent of the callback.
+func newOnEvent(login *login, waiter *callback.Waiter, site string) func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
 	return func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		if e.Type == wxqrcode.EventUnsubscribe {
-			login.forget(ctx, e.OpenID)
+			login.deleteFollower(ctx, e.OpenID)
 			return nil, nil
 		}
 		waiter.Notify(e)
 		if scene, _ := e.SceneKey(); strings.HasPrefix(scene, scenePrefix) {
-			// Not "you are logged in": the code may be another's, scanned a second time.
+			// Not "you are logged in": the code can be of another browser, or used
+			// already.
 			return callback.Text("You are logging in to " + site + " in the browser that shows this code. " +
 				"If that was not you, or not your browser, unfollow this account: that ends the login."), nil
 		}
@@ -172,11 +173,11 @@ func receive(login *login, waiter *callback.Waiter, site string) func(context.Co
 	}
 }
 
-// serve serves until ctx ends, and calls ready once it does.
+// serve calls ready when it serves, and serves until ctx ends.
 func (a *app) serve(ctx context.Context, l net.Listener, ready func() error) error {
 	server := &http.Server{
 		Handler:     a.mux,
-		ReadTimeout: 10 * time.Second, // no WriteTimeout, which would end the streams of events
+		ReadTimeout: 10 * time.Second, // no WriteTimeout, which would end the event streams
 		IdleTimeout: time.Minute,
 	}
 	server.RegisterOnShutdown(a.login.Close)
@@ -190,7 +191,7 @@ func (a *app) serve(ctx context.Context, l net.Listener, ready func() error) err
 		case <-ctx.Done():
 		}
 	}
-	// A push that is being answered takes up to 15 s.
+	// A push in flight takes up to 15 s.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
 	return errors.Join(err, server.Shutdown(ctx))

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A store keeps values under ids that nobody can guess, each for a while, and no
-// more than limit of them. It has no goroutine.
+// A store has at most limit values under random IDs, until they expire. It has
+// no goroutine.
 type store[T any] struct {
 	limit int
 
@@ -17,22 +17,22 @@ type store[T any] struct {
 
 type entry[T any] struct {
 	value T
-	timer *time.Timer // drops it
+	timer *time.Timer // removes it
 }
 
 func newStore[T any](limit int) *store[T] {
 	return &store[T]{limit: limit, entries: make(map[string]entry[T])}
 }
 
-// put keeps a value under a new id. It reports false if the store is full.
-func (s *store[T]) put(value T, life time.Duration) (id string, ok bool) {
+// put stores a value under a new ID. It reports false if the store is full.
+func (s *store[T]) put(value T, ttl time.Duration) (id string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.entries) >= s.limit {
 		return "", false
 	}
 	id = rand.Text() // 130 bits
-	s.entries[id] = entry[T]{value, time.AfterFunc(life, func() { s.take(id) })}
+	s.entries[id] = entry[T]{value, time.AfterFunc(ttl, func() { s.take(id) })}
 	return id, true
 }
 
@@ -43,30 +43,31 @@ func (s *store[T]) get(id string) (value T, ok bool) {
 	return e.value, ok
 }
 
-// take returns a value and drops it: of several who take one, one gets it.
+// take returns a value and removes it: one of several concurrent callers gets
+// it.
 func (s *store[T]) take(id string) (value T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.entries[id]
 	if ok {
-		s.drop(id, e)
+		s.remove(id, e)
 	}
 	return e.value, ok
 }
 
-// dropIf drops all values that match.
-func (s *store[T]) dropIf(match func(T) bool) {
+// removeIf removes all values that match.
+func (s *store[T]) removeIf(match func(T) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, e := range s.entries {
 		if match(e.value) {
-			s.drop(id, e)
+			s.remove(id, e)
 		}
 	}
 }
 
-// drop is called with mu locked.
-func (s *store[T]) drop(id string, e entry[T]) {
+// remove is called with mu locked.
+func (s *store[T]) remove(id string, e entry[T]) {
 	e.timer.Stop()
 	delete(s.entries, id)
 }
