@@ -24,7 +24,7 @@ func BenchmarkDedup(b *testing.B) {
 	b.ResetTimer()
 	var working sync.WaitGroup
 	for range instances {
-		d := wxredis.NewDedup(rdb, slog.New(slog.DiscardHandler))
+		d := wxredis.NewDedup(rdb, wxredis.WithLogger(slog.New(slog.DiscardHandler)))
 		for range callers {
 			working.Go(func() {
 				for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
@@ -47,7 +47,7 @@ func BenchmarkDedup(b *testing.B) {
 func BenchmarkBus(b *testing.B) {
 	const instances, callers = 10, 20
 	rdb := newRedis(b)
-	bus := wxredis.NewBus(rdb, "bench-"+strconv.FormatInt(time.Now().UnixNano(), 36), slog.New(slog.DiscardHandler))
+	bus := wxredis.NewBus(rdb, "bench-"+strconv.FormatInt(time.Now().UnixNano(), 36), wxredis.WithLogger(slog.New(slog.DiscardHandler)))
 	ctx, cancel := context.WithCancel(b.Context())
 	var listening sync.WaitGroup
 	defer listening.Wait()

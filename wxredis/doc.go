@@ -51,7 +51,7 @@
 // that can write them can log in as any user with a forged scan. So use a user that
 // may do no more than this,
 //
-//	ACL SETUSER wxqrcode on >PASSWORD resetkeys ~wxqrcode:* -@all +hello +ping +eval +evalsha +time +exists +get +set +del +pexpire +pttl +hget +hset +multi +exec +xadd +xread +xrange +xrevrange +xdel
+//	ACL SETUSER wxqrcode on >PASSWORD resetkeys ~wxqrcode:* -@all +hello +ping +eval +evalsha +time +type +get +set +del +pexpire +pttl +hget +hset +xadd +xread +xrange +xdel
 //
 // TLS outside a private network, no port open to the internet, and restricted access
 // to its dumps. Redis before version 6 has no users: set a password.

@@ -3,14 +3,12 @@ package wxredis_test
 import (
 	"context"
 	"crypto/rand"
-	"log/slog"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -26,8 +24,8 @@ func TestTheRecommendedUser(t *testing.T) {
 	require.NoError(t, err)
 	rules := regexp.MustCompile(`ACL SETUSER wxqrcode on >PASSWORD (.+)`).FindSubmatch(doc)
 	require.NotNil(t, rules)
-	name, password := "wxqrcode-test-"+rand.Text(), rand.Text()
-	command := []any{"ACL", "SETUSER", name, "on", ">" + password}
+	username, password := "wxqrcode-test-"+rand.Text(), rand.Text()
+	command := []any{"ACL", "SETUSER", username, "on", ">" + password}
 	for rule := range strings.FieldsSeq(string(rules[1])) {
 		command = append(command, rule)
 	}
@@ -36,14 +34,12 @@ func TestTheRecommendedUser(t *testing.T) {
 		return
 	}
 	require.NoError(t, rdb.Do(t.Context(), command...).Err())
-	t.Cleanup(func() { rdb.Do(context.Background(), "ACL", "DELUSER", name) })
+	t.Cleanup(func() { rdb.Do(context.Background(), "ACL", "DELUSER", username) })
 
-	options := *rdb.Options()
-	options.Username, options.Password = name, password
-	user := redis.NewClient(&options)
-	defer user.Close()
-	var log record
-	logger := slog.New(slog.NewTextHandler(&log, nil))
+	options := rdb.options
+	options.Username, options.Password = username, password
+	user := connect(t, options)
+	var log logBuffer
 
 	key := newKey(t, rdb)
 	for range 2 {
@@ -54,21 +50,21 @@ func TestTheRecommendedUser(t *testing.T) {
 	assert.Zero(t, rdb.Exists(t.Context(), key.lock()).Val(), "it may unlock")
 	push := newPush(t, rdb)
 	for range 2 {
-		reply, _, err := wxredis.NewDedup(user, logger).Do(t.Context(), push, time.Hour, func(context.Context) ([]byte, error) {
+		reply, _, err := wxredis.NewDedup(user, log.option()).Do(t.Context(), string(push), time.Hour, func(context.Context) ([]byte, error) {
 			time.Sleep(3500 * time.Millisecond) // until the lease is renewed
 			return []byte("welcome"), nil
 		})
 		require.NoError(t, err)
 		assert.Equal(t, "welcome", string(reply))
 	}
-	stream := newBusName(t, rdb)
-	require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "wxqrcode:{" + stream + "}:scans", ID: "1-1", Values: []any{"event", "old"}}).Err())
-	heard := make(chan *wxqrcode.Event, 1)
-	bus := wxredis.NewBus(user, stream, logger)
-	listen(t, bus, func(e *wxqrcode.Event) { heard <- e })
+	name := newBusName(t, rdb)
+	name.add(t, rdb, "1-1", "expired")
+	scenes := make(chan string, 1)
+	bus := name.bus(user, log.option())
+	listen(t, bus, func(e *wxqrcode.Event) { scenes <- e.EventKey })
 	time.Sleep(1500 * time.Millisecond) // until the listener has looked whether the stream is still the same
 	require.NoError(t, bus.Publish(t.Context(), scanOf("poster-7")))
-	assert.Equal(t, "poster-7", (<-heard).EventKey)
+	assert.Equal(t, "poster-7", receive(t, scenes))
 	assert.Empty(t, log.String())
 
 	require.ErrorContains(t, user.Get(t.Context(), "another").Err(), "NOPERM")

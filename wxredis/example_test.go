@@ -44,9 +44,9 @@ func Example() {
 			log.Fatal(err)
 		}
 		i.waiter = new(callback.Waiter)
-		bus := wxredis.NewBus(rdb, wechat.AppID(), nil)
+		bus := wxredis.NewBus(rdb, wechat.AppID())
 		go func() { _ = bus.Listen(ctx, i.waiter.Notify) }()
-		cfg.Dedup = wxredis.NewDedup(rdb, nil)
+		cfg.Dedup = wxredis.NewDedup(rdb)
 		cfg.OnEvent = func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 			i.waiter.Notify(e) // a request that waits here need not wait for Redis
 			return nil, bus.Publish(ctx, e)

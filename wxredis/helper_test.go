@@ -2,8 +2,10 @@ package wxredis_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -17,67 +19,79 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/seed-0142d113/wxqrcode/wxredis"
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{}) // it tells of every connection that fails
-	// go-redis leaves this one behind where a server knows no notifications of maintenance, as miniredis.
+	redis.SetLogger(discardLogger{}) // go-redis logs each connection that fails
+	// go-redis leaves this goroutine behind if a server, such as miniredis, has no maintenance notifications.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/maintnotifications.(*CircuitBreakerManager).cleanupLoop"))
 }
 
 const (
-	envAddr     = "WXQRCODE_REDIS_ADDR"    // of a real Redis, by default 127.0.0.1:6379
-	envRequired = "WXQRCODE_REQUIRE_REDIS" // without a real one the tests fail
+	envAddr     = "WXQRCODE_REDIS_ADDR"    // of a real Redis; the default is 127.0.0.1:6379
+	envRequired = "WXQRCODE_REQUIRE_REDIS" // tests fail if there is no real Redis
 	defaultAddr = "127.0.0.1:6379"
 )
 
-type quiet struct{}
+type discardLogger struct{}
 
-func (quiet) Printf(context.Context, string, ...any) {}
+func (discardLogger) Printf(context.Context, string, ...any) {}
 
-// newRedis returns a client of a real Redis, or of miniredis where none is reachable.
-func newRedis(t testing.TB) *redis.Client {
+// A testRedis is a client of a Redis, a Sentinel or a Redis Cluster, and the
+// options for further ones.
+type testRedis struct {
+	redis.UniversalClient
+	options redis.UniversalOptions
+}
+
+// connect returns a new client, which the test closes at its end.
+func connect(t testing.TB, options redis.UniversalOptions) testRedis {
 	t.Helper()
-	addr := os.Getenv(envAddr)
-	if addr == "" {
-		addr = defaultAddr
-	}
+	options.PoolSize = 100 // each listener of parallel tests keeps a connection busy
+	rdb := testRedis{redis.NewUniversalClient(&options), options}
+	t.Cleanup(func() { rdb.Close() })
+	return rdb
+}
+
+// newRedis returns a client of a real Redis, or of miniredis if none is reachable.
+func newRedis(t testing.TB) testRedis {
+	t.Helper()
+	addr := cmp.Or(os.Getenv(envAddr), defaultAddr)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	probe := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
 	defer probe.Close()
 	err := probe.Ping(ctx).Err()
 	if err == nil {
-		rdb := redis.NewClient(&redis.Options{Addr: addr})
-		t.Cleanup(func() { rdb.Close() })
-		return rdb
+		return connect(t, redis.UniversalOptions{Addrs: []string{addr}})
 	}
 	if os.Getenv(envRequired) != "" {
-		require.NoError(t, err, "%s wants a real Redis at %s", envRequired, addr)
+		require.NoError(t, err, "%s requires a real Redis at %s", envRequired, addr)
 	}
-	t.Logf("no Redis at %s (%v): miniredis stands in", addr, err)
-	standIn := miniredis.RunT(t)
-	rdb := redis.NewClient(&redis.Options{Addr: standIn.Addr()})
-	t.Cleanup(func() { rdb.Close() })
-	letTimePass(t, standIn)
+	t.Logf("no Redis at %s (%v): using miniredis", addr, err)
+	fake := miniredis.RunT(t)
+	rdb := connect(t, redis.UniversalOptions{Addrs: []string{fake.Addr()}})
+	advanceClock(t, fake)
 	return rdb
 }
 
 // isReal reports whether rdb is a client of a real Redis.
-func isReal(t testing.TB, rdb *redis.Client) bool {
+func isReal(t testing.TB, rdb redis.UniversalClient) bool {
 	t.Helper()
 	info, err := rdb.Info(t.Context(), "server").Result()
 	return err == nil && strings.Contains(info, "redis_version")
 }
 
-// letTimePass makes keys expire, which miniredis does only when told.
-func letTimePass(t testing.TB, m *miniredis.Miniredis) {
+// advanceClock makes keys of miniredis expire in real time.
+func advanceClock(t testing.TB, m *miniredis.Miniredis) {
 	t.Helper()
 	const step = 10 * time.Millisecond
 	tick := time.NewTicker(step)
 	stop := make(chan struct{})
-	var passing sync.WaitGroup
-	passing.Go(func() {
+	var advancing sync.WaitGroup
+	advancing.Go(func() {
 		for {
 			select {
 			case <-tick.C:
@@ -87,47 +101,47 @@ func letTimePass(t testing.TB, m *miniredis.Miniredis) {
 			}
 		}
 	})
-	t.Cleanup(func() { tick.Stop(); close(stop); passing.Wait() })
+	t.Cleanup(func() { tick.Stop(); close(stop); advancing.Wait() })
 }
 
 // A link is the network between one client and Redis.
 type link struct {
-	mu    sync.Mutex // guards what follows
-	gone  bool
-	held  chan struct{} // closed when answers come through again; nil while they do
-	wait  []byte        // a command that holds this
-	then  func(*linked) // is to be met with this, once; it has mu
-	conns []*linked
+	mu      sync.Mutex // guards the other fields
+	down    bool
+	delayed chan struct{}     // closed when responses pass again; nil while they do
+	trigger []byte            // a request that contains this calls fault once
+	fault   func(*linkedConn) // called with mu
+	conns   []*linkedConn
 }
 
-// newLink returns a client of the same Redis as rdb, and the link that it uses.
-func newLink(t testing.TB, rdb *redis.Client) (*redis.Client, *link) {
+// newLink returns another client of the Redis of rdb, and its link.
+func newLink(t testing.TB, rdb testRedis) (testRedis, *link) {
 	t.Helper()
 	l := new(link)
-	options := *rdb.Options()
+	options := rdb.options
 	options.Dialer = l.dial
-	client := redis.NewClient(&options)
-	t.Cleanup(func() { l.restore(); client.Close() })
+	client := connect(t, options)
+	t.Cleanup(l.restore)
 	return client, l
 }
 
 func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone {
+	if l.down {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &linked{Conn: conn, link: l, closed: make(chan struct{})}
+	c := &linkedConn{Conn: conn, link: l, closed: make(chan struct{})}
 	l.conns = append(l.conns, c)
 	return c, nil
 }
 
-// cut cuts all connections.
-func (l *link) cut() {
+// closeConns closes all connections.
+func (l *link) closeConns() {
 	l.mu.Lock()
 	conns := slices.Clone(l.conns)
 	l.conns = nil
@@ -137,50 +151,52 @@ func (l *link) cut() {
 	}
 }
 
-// remove makes Redis unreachable.
-func (l *link) remove() {
+// disconnect makes Redis unreachable.
+func (l *link) disconnect() {
 	l.mu.Lock()
-	l.gone = true
+	l.down = true
 	l.mu.Unlock()
-	l.cut()
+	l.closeConns()
 }
 
-// hold keeps all answers back.
-func (l *link) hold() {
+// delay holds all responses back.
+func (l *link) delay() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held = make(chan struct{})
+	l.delayed = make(chan struct{})
 }
 
-// restore ends what remove and hold began.
+// restore undoes disconnect and delay.
 func (l *link) restore() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gone = false
-	if l.held != nil {
-		close(l.held)
-		l.held = nil
+	l.down = false
+	if l.delayed != nil {
+		close(l.delayed)
+		l.delayed = nil
 	}
 }
 
-// loseAnswerTo cuts the connection in place of the answer to the next command that holds part.
-func (l *link) loseAnswerTo(part string) {
-	l.await(part, func(c *linked) { c.loses = true })
+// loseResponse closes the connection instead of responding to the next request
+// that contains part.
+func (l *link) loseResponse(part string) {
+	l.on(part, func(c *linkedConn) { c.loses = true })
 }
 
-// holdAnswerTo keeps back the answer to the next command that holds part, and all after it.
-func (l *link) holdAnswerTo(part string) {
-	l.await(part, func(*linked) { l.held = make(chan struct{}) })
+// delayResponse holds back the response to the next request that contains part,
+// and all later ones.
+func (l *link) delayResponse(part string) {
+	l.on(part, func(*linkedConn) { l.delayed = make(chan struct{}) })
 }
 
-func (l *link) await(part string, then func(*linked)) {
+func (l *link) on(part string, fault func(*linkedConn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wait, l.then = []byte(part), then
+	l.trigger, l.fault = []byte(part), fault
 }
 
-// A linked is a connection over a link.
-type linked struct {
+// A linkedConn is a connection over a link.
+type linkedConn struct {
 	net.Conn
 	link   *link
 	loses  bool // guarded by link.mu
@@ -188,53 +204,58 @@ type linked struct {
 	closed chan struct{}
 }
 
-func (c *linked) Write(b []byte) (int, error) {
+func (c *linkedConn) Write(b []byte) (int, error) {
 	c.link.mu.Lock()
-	if len(c.link.wait) > 0 && bytes.Contains(b, c.link.wait) {
-		c.link.then(c)
-		c.link.wait = nil
+	if len(c.link.trigger) > 0 && bytes.Contains(b, c.link.trigger) {
+		c.link.fault(c)
+		c.link.trigger = nil
 	}
 	c.link.mu.Unlock()
 	return c.Conn.Write(b)
 }
 
-func (c *linked) Read(b []byte) (int, error) {
+func (c *linkedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.link.mu.Lock()
-	held, loses := c.link.held, c.loses
+	delayed, loses := c.link.delayed, c.loses
 	c.link.mu.Unlock()
 	if loses {
 		c.Close()
 		return 0, io.EOF
 	}
-	if held != nil {
+	if delayed != nil {
 		select {
-		case <-held:
+		case <-delayed:
 		case <-c.closed:
 		}
 	}
 	return n, err
 }
 
-func (c *linked) Close() error {
+func (c *linkedConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
 
-// A record is a log that is read while it is written.
-type record struct {
+// A logBuffer is a log that is read while it is written.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (r *record) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(b)
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
 }
 
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// option returns the option for a logger that writes to l.
+func (l *logBuffer) option() wxredis.Option {
+	return wxredis.WithLogger(slog.New(slog.NewTextHandler(l, nil)))
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +16,7 @@ import (
 // An account is one with a WeChat of its own, and the Redis that its instances share.
 type account struct {
 	wechat *wxtest.Server
-	rdb    *redis.Client
+	rdb    testRedis
 	legacy bool
 	keys   []string
 }
@@ -75,7 +74,7 @@ func TestTokenStore_InstancesConvergeAfterOutage(t *testing.T) {
 		first := accessToken(t, sources[0])
 		for i, source := range sources {
 			assert.Equal(t, first, accessToken(t, source))
-			networks[i].remove()
+			networks[i].disconnect()
 		}
 		for _, source := range sources {
 			assert.Equal(t, first, accessToken(t, source), "a valid token stays in use")

@@ -25,17 +25,20 @@ import (
 // a newer token. Update waits for the lock for at most 3 s and then returns an
 // error, because the lock holder may have been killed.
 type TokenStore struct {
-	rdb   redis.UniversalClient
+	conn
 	local sync.Map // of chan struct{}, by key; full while a caller of this instance has or awaits the lock
 }
 
 // NewTokenStore returns a TokenStore that stores its tokens in rdb.
-func NewTokenStore(rdb redis.UniversalClient) *TokenStore { return &TokenStore{rdb: rdb} }
+func NewTokenStore(rdb redis.UniversalClient, opts ...Option) *TokenStore {
+	return &TokenStore{conn: newConn(rdb, opts)}
+}
 
 const (
-	lockTTL              = 20 * time.Second // a fetch of a TokenSource takes at most 15 s
-	lockWait             = 3 * time.Second  // leaves the caller time to fetch without the store
-	retentionAfterExpiry = time.Minute      // for ForcedAt and the fencing token
+	lockTTL              = 20 * time.Second     // a fetch of a TokenSource takes at most 15 s
+	lockWait             = 3 * time.Second      // leaves the caller time to fetch without the store
+	retentionAfterExpiry = time.Minute          // for ForcedAt and the fencing token
+	maxTokenTTL          = 365 * 24 * time.Hour // Redis would take the TTL of the year 9999 for a negative one
 )
 
 var (
@@ -43,11 +46,15 @@ var (
 	errLockExpired = fmt.Errorf("wxredis: the lock of the token expired after %v", lockTTL)
 )
 
+func (s *TokenStore) tokenKey(key string) redisKey { return s.key(key, "token", "hash") }
+func (s *TokenStore) lockKey(key string) redisKey  { return s.key(key, "lock", "string") }
+
 // Load implements [wxqrcode.TokenStore].
 func (s *TokenStore) Load(ctx context.Context, key string) (wxqrcode.Token, error) {
-	text, err := withTimeout(ctx, s.rdb, func(ctx context.Context) (string, error) {
-		return s.rdb.HGet(ctx, tokenKey(key), "token").Result()
-	})
+	stored := s.tokenKey(key)
+	text, err := run(ctx, s.conn, func(ctx context.Context) (string, error) {
+		return s.rdb.HGet(ctx, stored.name, "token").Result()
+	}, stored)
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return wxqrcode.Token{}, fmt.Errorf("wxredis: load token: %w", err)
 	}
@@ -75,6 +82,9 @@ func (s *TokenStore) Update(ctx context.Context, key string, fn func(context.Con
 	newer, storeErr := s.store(ctx, key, l.fence, token)
 	switch {
 	case err != nil:
+		if storeErr != nil {
+			s.warn(ctx, "cannot record a force refresh", storeErr)
+		}
 		return token, err
 	case storeErr != nil:
 		return token, fmt.Errorf("wxredis: update token: %w", storeErr)
@@ -104,30 +114,33 @@ func (s *TokenStore) lock(ctx context.Context, key string) (tokenLock, error) {
 		return tokenLock{}, context.Cause(waitCtx)
 	}
 	id := rand.Text()
-	unlock := sync.OnceFunc(func() {
-		_, _ = withTimeout(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (int, error) { // the lock expires anyway
-			return releaseScript.Run(ctx, s.rdb, []string{lockKey(key)}, id).Int()
-		})
+	keys := []redisKey{s.lockKey(key), s.tokenKey(key)}
+	release := func() error {
+		_, err := runScript(context.WithoutCancel(ctx), s.conn, releaseScript, (*redis.Cmd).Int, keys[:1], id)
 		<-local
+		return err
+	}
+	unlock := sync.OnceFunc(func() {
+		if err := release(); err != nil {
+			s.warn(ctx, "cannot release the lock of a token; it expires after 20s", err)
+		}
 	})
 	for {
 		now := time.Now()
-		reply, err := withTimeout(waitCtx, s.rdb, func(ctx context.Context) ([]string, error) {
-			return lockScript.Run(ctx, s.rdb, []string{lockKey(key), tokenKey(key)},
-				id, lockTTL.Milliseconds(), retentionAfterExpiry.Milliseconds()).StringSlice()
-		})
+		reply, err := runScript(waitCtx, s.conn, lockScript, (*redis.Cmd).StringSlice, keys,
+			id, lockTTL.Milliseconds(), retentionAfterExpiry.Milliseconds())
 		if err == nil {
 			return tokenLock{reply[0], decodeToken(reply[1]), now.Add(lockTTL), unlock}, nil
 		}
 		if errors.Is(err, redis.Nil) { // another instance holds the lock
 			select {
-			case <-time.After(pause()):
+			case <-time.After(pollDelay()):
 				continue
 			case <-waitCtx.Done():
 				err = context.Cause(waitCtx)
 			}
 		}
-		go unlock() // Redis may have given the lock all the same
+		go func() { _ = release() }() // Redis may have taken the lock although it did not respond
 		return tokenLock{}, err
 	}
 }
@@ -139,10 +152,9 @@ func (s *TokenStore) store(ctx context.Context, key, fence string, token wxqrcod
 	if err != nil {
 		return wxqrcode.Token{}, err
 	}
-	ttl := max(time.Until(token.ExpiresAt), 0) + retentionAfterExpiry
-	stored, err := withTimeout(context.WithoutCancel(ctx), s.rdb, func(ctx context.Context) (string, error) {
-		return storeScript.Run(ctx, s.rdb, []string{tokenKey(key)}, fence, text, ttl.Milliseconds()).Text()
-	})
+	ttl := min(max(time.Until(token.ExpiresAt), 0), maxTokenTTL) + retentionAfterExpiry
+	stored, err := runScript(context.WithoutCancel(ctx), s.conn, storeScript, (*redis.Cmd).Text, []redisKey{s.tokenKey(key)},
+		fence, text, ttl.Milliseconds())
 	return decodeToken(stored), err
 }
 
@@ -155,44 +167,43 @@ func decodeToken(text string) (token wxqrcode.Token) {
 	return token
 }
 
-// The braces make Redis Cluster put both keys into one slot.
-func tokenKey(key string) string { return "wxqrcode:{" + key + "}:token" }
-func lockKey(key string) string  { return "wxqrcode:{" + key + "}:lock" }
+// fenceLua is a function for scripts. It returns the fencing token in the hash at
+// key, or 0 if that is not a number that Lua holds exactly.
+const fenceLua = `
+	local function storedFence(key)
+		local fence = tonumber(redis.call('HGET', key, 'fence') or 0)
+		if fence and fence > 0 and fence < 2^53 then return fence end
+		return 0
+	end
+`
 
 // lockScript takes the lock and returns its fencing token and the stored token.
 // The fencing token is the time in microseconds, which a Lua number holds exactly,
 // and greater than the one before even if the clock of Redis was set back. A
 // request that is repeated because the response was lost has the same result. A
 // lock library would have no fencing token to check the write with.
-var lockScript = redis.NewScript(`
-	local holder = redis.call('GET', KEYS[1])
-	if holder and holder ~= ARGV[1] then return false end
-	local fence = redis.call('HGET', KEYS[2], 'fence')
-	if not holder then
+var lockScript = redis.NewScript(otherHolderLua + fenceLua + `
+	if otherHolder(KEYS[1], ARGV[1], ARGV[2]) then return false end
+	local fence, ttl = storedFence(KEYS[2]), redis.call('PTTL', KEYS[2])
+	if redis.call('GET', KEYS[1]) ~= ARGV[1] then
 		local now = redis.call('TIME')
-		fence = string.format('%.0f', math.max(now[1] * 1000000 + now[2], (fence or 0) + 1))
-		redis.call('HSET', KEYS[2], 'fence', fence)
-		if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+		fence = math.max(now[1] * 1000000 + now[2], fence + 1)
+		redis.call('HSET', KEYS[2], 'fence', string.format('%.0f', fence))
+		if ttl ~= -1 and ttl < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 		redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 	end
-	return {fence, redis.call('HGET', KEYS[2], 'token') or ''}
+	return {string.format('%.0f', fence), redis.call('HGET', KEYS[2], 'token') or ''}
 `)
 
 // storeScript stores a token, or, if a later lock was taken, returns the stored
 // one.
-var storeScript = redis.NewScript(`
-	if tonumber(redis.call('HGET', KEYS[1], 'fence') or 0) > tonumber(ARGV[1]) then
+var storeScript = redis.NewScript(fenceLua + `
+	if storedFence(KEYS[1]) > tonumber(ARGV[1]) then
 		return redis.call('HGET', KEYS[1], 'token') or ''
 	end
 	redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2])
 	redis.call('PEXPIRE', KEYS[1], ARGV[3])
 	return ''
-`)
-
-// releaseScript deletes a lock or a lease that the caller still holds.
-var releaseScript = redis.NewScript(`
-	if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-	return 0
 `)
 
 var _ wxqrcode.TokenStore = (*TokenStore)(nil)

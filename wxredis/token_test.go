@@ -22,7 +22,7 @@ import (
 // A storeKey is the key of an account that no other test has.
 type storeKey string
 
-func newKey(t testing.TB, rdb *redis.Client) storeKey {
+func newKey(t testing.TB, rdb testRedis) storeKey {
 	t.Helper()
 	key := storeKey("wx" + rand.Text() + ":stable")
 	t.Cleanup(func() { rdb.Del(context.Background(), key.token(), key.lock()) })
@@ -34,11 +34,11 @@ func (k storeKey) token() string { return "wxqrcode:{" + string(k) + "}:token" }
 func (k storeKey) lock() string  { return "wxqrcode:{" + string(k) + "}:lock" }
 
 // update calls Update of a new TokenStore, as another instance does.
-func (k storeKey) update(ctx context.Context, rdb *redis.Client, fn updateFunc) (wxqrcode.Token, error) {
+func (k storeKey) update(ctx context.Context, rdb testRedis, fn updateFunc) (wxqrcode.Token, error) {
 	return wxredis.NewTokenStore(rdb).Update(ctx, string(k), fn)
 }
 
-func (k storeKey) load(t *testing.T, rdb *redis.Client) string {
+func (k storeKey) load(t *testing.T, rdb testRedis) string {
 	t.Helper()
 	token, err := wxredis.NewTokenStore(rdb).Load(t.Context(), string(k))
 	if err != nil {
@@ -135,7 +135,7 @@ func TestTokenStore_LockWait(t *testing.T) {
 }
 
 // loseLock deletes the lock, as if it had expired during a pause of the machine.
-func loseLock(ctx context.Context, t *testing.T, rdb *redis.Client, key storeKey) {
+func loseLock(ctx context.Context, t *testing.T, rdb testRedis, key storeKey) {
 	t.Helper()
 	require.EqualValues(t, 1, rdb.Del(ctx, key.lock()).Val())
 }
@@ -184,26 +184,26 @@ func TestTokenStore_LostLock_OtherHolder(t *testing.T) {
 	key := newKey(t, rdb)
 	_, err := key.update(t.Context(), rdb, returning("rejected"))
 	require.NoError(t, err)
-	began, end := make(chan struct{}), make(chan struct{})
+	started, release := make(chan struct{}), make(chan struct{})
 	var other sync.WaitGroup
 	got, err := key.update(t.Context(), rdb, func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
 		loseLock(ctx, t, rdb, key)
 		other.Go(func() {
 			_, err := key.update(t.Context(), rdb, func(ctx context.Context, current wxqrcode.Token) (wxqrcode.Token, error) {
-				close(began)
-				<-end
+				close(started)
+				<-release
 				return returning("newer")(ctx, current)
 			})
 			assert.NoError(t, err)
 		})
-		<-began
+		<-started
 		return token("late"), nil
 	})
 	require.NoError(t, err)
 	assert.Equal(t, "late", got.Value, "not the rejected one, which is still stored")
 	assert.Equal(t, "rejected", key.load(t, rdb))
 	assert.EqualValues(t, 1, rdb.Exists(t.Context(), key.lock()).Val(), "the lock of the other is kept")
-	close(end)
+	close(release)
 	other.Wait()
 	assert.Equal(t, "newer", key.load(t, rdb))
 }
@@ -227,7 +227,7 @@ func TestTokenStore_LostResponse(t *testing.T) {
 	store := wxredis.NewTokenStore(flaky)
 	_, err := store.Update(t.Context(), string(key), returning("token-1")) // Redis knows the scripts from now on
 	require.NoError(t, err)
-	network.loseAnswerTo(":lock")
+	network.loseResponse(":lock")
 	got, err := store.Update(t.Context(), string(key), returning("token-2"))
 	require.NoError(t, err)
 	assert.Equal(t, "token-2", got.Value)
@@ -242,9 +242,9 @@ func TestTokenStore_LateResponse(t *testing.T) {
 	store := wxredis.NewTokenStore(slow)
 	_, err := store.Update(t.Context(), string(key), returning("token-1")) // Redis knows the scripts from now on
 	require.NoError(t, err)
-	network.holdAnswerTo(":lock")
+	network.delayResponse(":lock")
 	_, err = store.Update(t.Context(), string(key), notCalled(t))
-	require.EqualError(t, err, "wxredis: update token: redis did not answer within 1s")
+	require.EqualError(t, err, "wxredis: update token: Redis did not respond within 1s")
 	network.restore()
 	assert.Eventually(t, func() bool { return rdb.Exists(t.Context(), key.lock()).Val() == 0 }, 5*time.Second, 10*time.Millisecond)
 	_, err = store.Update(t.Context(), string(key), returning("token-2"))
@@ -268,7 +268,7 @@ func TestTokenStore_StoringFails(t *testing.T) {
 			key := newKey(t, rdb)
 			flaky, network := newLink(t, rdb)
 			got, err := key.update(t.Context(), flaky, func(ctx context.Context, current wxqrcode.Token) (wxqrcode.Token, error) {
-				network.remove()
+				network.disconnect()
 				return test.fn(ctx, current)
 			})
 			assert.Equal(t, test.want, got.Value, "good for this caller")
@@ -356,7 +356,7 @@ func TestTokenStore_SlowRedis(t *testing.T) {
 	require.NoError(t, err)
 	_, err = legacy.AccessToken(t.Context())
 	require.Error(t, err)
-	assert.ErrorContains(t, err, "redis did not answer within 1s")
+	assert.ErrorContains(t, err, "Redis did not respond within 1s")
 	assert.Zero(t, wechat.Calls("token"), "it would invalidate the token of the other instances")
 }
 
