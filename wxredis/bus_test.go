@@ -31,7 +31,7 @@ func newBusName(t testing.TB, rdb testRedis) busName {
 func (n busName) stream() string { return "wxqrcode:{" + string(n) + "}:scans" }
 
 func (n busName) bus(rdb testRedis, opts ...wxredis.Option) *wxredis.Bus {
-	return wxredis.NewBus(rdb, string(n), opts...)
+	return wxredis.NewBus(rdb.UniversalClient, string(n), opts...)
 }
 
 // add adds an entry to the stream, with an ID of its own.

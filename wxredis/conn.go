@@ -65,6 +65,7 @@ func runWithin[T any](ctx context.Context, timeout time.Duration, c conn, op fun
 	go func() {
 		defer cancel()
 		value, err := op(ctx)
+		c.reloadCluster(ctx, err)
 		for healed := false; ctx.Err() == nil && c.canRetry(ctx, err, keys, &healed); {
 			value, err = op(ctx)
 		}
@@ -80,6 +81,15 @@ func runWithin[T any](ctx context.Context, timeout time.Duration, c conn, op fun
 		return r.value, r.err
 	default:
 		return zero, context.Cause(ctx)
+	}
+}
+
+// reloadCluster makes a client of a Redis Cluster look for the new master after a
+// failed connection. By default it does so once a minute only.
+func (c conn) reloadCluster(ctx context.Context, err error) {
+	cluster, ok := c.rdb.(*redis.ClusterClient)
+	if _, failed := errors.AsType[net.Error](err); ok && failed {
+		cluster.ReloadState(ctx)
 	}
 }
 

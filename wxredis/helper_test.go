@@ -25,8 +25,11 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(discardLogger{}) // go-redis logs each connection that fails
-	// go-redis leaves this goroutine behind if a server, such as miniredis, has no maintenance notifications.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/maintnotifications.(*CircuitBreakerManager).cleanupLoop"))
+	goleak.VerifyTestMain(m,
+		// go-redis leaves it behind if a server, such as miniredis, has no maintenance notifications.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/maintnotifications.(*CircuitBreakerManager).cleanupLoop"),
+		// It ends a second after a client of a server that was killed is closed.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 const (
