@@ -19,18 +19,18 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// The test program records into the database that this variable names, until it is killed,
-// and tells each event that was acknowledged.
+// If this variable names a database, the test program records into it until it is
+// killed, and prints each event that was acknowledged.
 const envCrash = "WXQRCODE_TEST_CRASH"
 
 func crash() {
 	path, begin, _ := strings.Cut(os.Getenv(envCrash), "|")
-	begin, journal, _ := strings.Cut(begin, "|")
+	begin, spool, _ := strings.Cut(begin, "|")
 	at, err := time.Parse(time.RFC3339, begin)
 	if err != nil {
 		panic(err)
 	}
-	s, err := OpenSQLite(context.Background(), path, crashConfig(journal))
+	s, err := OpenSQLite(context.Background(), path, crashConfig(spool))
 	if err != nil {
 		panic(err)
 	}
@@ -51,10 +51,10 @@ func crash() {
 	callers.Wait()
 }
 
-func crashConfig(journal string) Config {
+func crashConfig(spool string) Config {
 	c := testConfig()
-	if journal != "" {
-		c.Journal, c.Timeout = journal, 200*time.Millisecond
+	if spool != "" {
+		c.Spool, c.Timeout = spool, 200*time.Millisecond
 	}
 	return c
 }
@@ -65,14 +65,14 @@ func crashEvent(i int, begin time.Time) *wxqrcode.Event {
 
 func TestStore_SurvivesKill(t *testing.T) {
 	t.Run("in the database", func(t *testing.T) { testKill(t, "") })
-	t.Run("in the journal", func(t *testing.T) { testKill(t, filepath.Join(t.TempDir(), "journal")) })
+	t.Run("in the spool", func(t *testing.T) { testKill(t, filepath.Join(t.TempDir(), "spool")) })
 }
 
-func testKill(t *testing.T, journal string) {
+func testKill(t *testing.T, spool string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "scans.db")
 	release := func() {}
-	if journal != "" { // the database is locked all the time
+	if spool != "" { // the database is locked all the time
 		s, err := OpenSQLite(t.Context(), path, testConfig())
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
@@ -82,7 +82,7 @@ func testKill(t *testing.T, journal string) {
 	acknowledged := map[int]bool{}
 	for round := range 3 {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), envCrash+"="+path+"|"+begin.Format(time.RFC3339)+"|"+journal)
+		cmd.Env = append(os.Environ(), envCrash+"="+path+"|"+begin.Format(time.RFC3339)+"|"+spool)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
@@ -94,7 +94,7 @@ func testKill(t *testing.T, journal string) {
 			acknowledged[i] = true
 		}
 		require.NoError(t, cmd.Process.Kill())
-		for lines.Scan() { // it had told these too; each line is written at once
+		for lines.Scan() { // lines printed before the kill
 			i, err := strconv.Atoi(lines.Text())
 			require.NoError(t, err)
 			acknowledged[i] = true
@@ -104,15 +104,15 @@ func testKill(t *testing.T, journal string) {
 	require.Greater(t, len(acknowledged), 3000)
 
 	release()
-	s, err := OpenSQLite(t.Context(), path, crashConfig(journal))
+	s, err := OpenSQLite(t.Context(), path, crashConfig(spool))
 	require.NoError(t, err)
 	defer s.Close()
-	if journal != "" {
+	if spool != "" {
 		drained(t, s)
 	}
 	before := total(t, s).Scans
 	require.GreaterOrEqual(t, before, int64(len(acknowledged)))
-	// As WeChat would, push again what was acknowledged: nothing of it may be new.
+	// Redeliver what was acknowledged: every event is a duplicate.
 	for i := range acknowledged {
 		require.NoError(t, s.Record(t.Context(), crashEvent(i, begin)))
 	}

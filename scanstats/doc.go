@@ -67,7 +67,7 @@
 // [Store.Record] returns [ErrLocked], [ErrNoSpace], [ErrReadOnly] or
 // [ErrUnavailable], after [Config.Timeout] or when its context ends. Return the
 // error from the callback, so that WeChat redelivers the push (within about 15 s),
-// or set [Config.Journal]: then events are written to a file, synced, and recorded
+// or set [Config.Spool]: then events are written to a second SQLite file, and recorded
 // in order when the database is available again.
 //
 // # Size and speed

@@ -18,25 +18,25 @@ import (
 var (
 	// ErrUnavailable: the database does not respond, or not within
 	// [Config.Timeout], is shutting down or damaged, denies access, or its tables or
-	// its file are missing. A [Config.Journal] takes the events.
+	// its file are missing. A [Config.Spool] stores the events.
 	ErrUnavailable = errors.New("the database is unavailable")
 
 	// ErrLocked: another instance, another program or another update of this store
-	// held the database lock for longer than [Config.Timeout]. A [Config.Journal]
-	// takes the events.
+	// held the database lock for longer than [Config.Timeout]. A [Config.Spool]
+	// stores the events.
 	ErrLocked = errors.New("the database is locked")
 
-	// ErrNoSpace: the database or its disk is full. A [Config.Journal] takes the
-	// events.
+	// ErrNoSpace: the database or its disk is full. A [Config.Spool] stores the
+	// events, until it is full too (256 MiB).
 	ErrNoSpace = errors.New("no space left")
 
 	// ErrReadOnly: the database, its file or its user is read-only. Reports work. A
-	// [Config.Journal] takes the events.
+	// [Config.Spool] stores the events.
 	ErrReadOnly = errors.New("the database is read-only")
 
-	// ErrJournal: [Config.Journal] cannot be opened, read or written, is full (256 MiB), or is open in
+	// ErrSpool: [Config.Spool] cannot be opened, read or written, or is open in
 	// another process.
-	ErrJournal = errors.New("the journal cannot be written")
+	ErrSpool = errors.New("the spool failed")
 
 	// ErrInvalidConfig: a value of [Config] is out of range, the [Dialect] does not
 	// match the database, the file is not a database of this package, or the time
@@ -57,7 +57,7 @@ var (
 	ErrInvalidLabel = errors.New("invalid label")
 
 	// ErrConfigMismatch: the database was created with another [Config.Key] or
-	// [Config.Location], or the journal has events of another Key.
+	// [Config.Location], or the spool has events of another Key.
 	ErrConfigMismatch = errors.New("the configuration does not match the database")
 
 	// ErrClosed: the [Store] is closed.
@@ -118,7 +118,7 @@ func classify(err error) error {
 	return nil
 }
 
-// isTransient reports whether the journal takes events after an error.
+// isTransient reports whether the spool stores events after an error.
 func isTransient(err error) bool {
 	for _, class := range []error{ErrUnavailable, ErrLocked, ErrNoSpace, ErrReadOnly} {
 		if errors.Is(err, class) {

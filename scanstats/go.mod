@@ -7,7 +7,6 @@ replace github.com/seed-0142d113/wxqrcode => ../
 require (
 	github.com/chromedp/cdproto v0.159.1
 	github.com/chromedp/chromedp v0.22.1
-	github.com/gofrs/flock v0.13.1
 	github.com/pressly/goose/v3 v3.29.0
 	github.com/seed-0142d113/wxqrcode v0.0.0
 	github.com/stretchr/testify v1.12.1

@@ -52,18 +52,18 @@ func TestOpen_RejectsInvalidConfig(t *testing.T) {
 		change func(*Config)
 		says   string
 	}{
-		"no database":            {nil, SQLite, func(*Config) {}, "db is nil"},
-		"one connection":         {single, SQLite, func(*Config) {}, "allow at least two"},
-		"no dialect":             {db, 0, func(*Config) {}, "Dialect(0)"},
-		"another dialect":        {db, 4, func(*Config) {}, "must be SQLite, Postgres or MySQL"},
-		"a short key":            {db, SQLite, func(c *Config) { c.Key = make([]byte, 15) }, "15 bytes; it must have at least 16"},
-		"the machine's zone":     {db, SQLite, func(c *Config) { c.Location = time.Local }, `is "Local"`},
-		"people for too short":   {db, SQLite, func(c *Config) { c.PersonRetention = 31*24*time.Hour - 1 }, "Config.PersonRetention is 743h59m59.999999999s; it must be at least 744h0m0s"},
-		"a zone of no name":      {db, SQLite, func(c *Config) { c.Location = time.FixedZone("here", 3600) }, "use time.LoadLocation"},
-		"another zone's name":    {db, SQLite, func(c *Config) { c.Location = time.FixedZone("Europe/Berlin", 3600) }, "use time.LoadLocation"},
-		"events for too short":   {db, SQLite, func(c *Config) { c.DedupWindow = time.Hour - 1 }, "Config.DedupWindow"},
-		"no time":                {db, SQLite, func(c *Config) { c.Timeout = -1 }, "Config.Timeout"},
-		"a journal in no folder": {db, SQLite, func(c *Config) { c.Journal = filepath.Join(t.TempDir(), "none", "journal") }, "no such file"},
+		"no database":                 {nil, SQLite, func(*Config) {}, "db is nil"},
+		"one connection":              {single, SQLite, func(*Config) {}, "allow at least two"},
+		"no dialect":                  {db, 0, func(*Config) {}, "Dialect(0)"},
+		"another dialect":             {db, 4, func(*Config) {}, "must be SQLite, Postgres or MySQL"},
+		"a short key":                 {db, SQLite, func(c *Config) { c.Key = make([]byte, 15) }, "15 bytes; it must have at least 16"},
+		"the machine's zone":          {db, SQLite, func(c *Config) { c.Location = time.Local }, `is "Local"`},
+		"people for too short":        {db, SQLite, func(c *Config) { c.PersonRetention = 31*24*time.Hour - 1 }, "Config.PersonRetention is 743h59m59.999999999s; it must be at least 744h0m0s"},
+		"a zone of no name":           {db, SQLite, func(c *Config) { c.Location = time.FixedZone("here", 3600) }, "use time.LoadLocation"},
+		"another zone's name":         {db, SQLite, func(c *Config) { c.Location = time.FixedZone("Europe/Berlin", 3600) }, "use time.LoadLocation"},
+		"events for too short":        {db, SQLite, func(c *Config) { c.DedupWindow = time.Hour - 1 }, "Config.DedupWindow"},
+		"no time":                     {db, SQLite, func(c *Config) { c.Timeout = -1 }, "Config.Timeout"},
+		"a spool in a missing folder": {db, SQLite, func(c *Config) { c.Spool = filepath.Join(t.TempDir(), "none", "spool") }, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testConfig()
@@ -184,7 +184,7 @@ func TestOpen_RejectsTheWrongDialect(t *testing.T) {
 			}
 			t.Run(dialect.String()+" as "+wrong.String(), func(t *testing.T) {
 				c := testConfig()
-				c.Journal = filepath.Join(t.TempDir(), "journal")
+				c.Spool = filepath.Join(t.TempDir(), "spool")
 				_, err := Open(t.Context(), newDatabase(t, dialect).open(t), wrong, c)
 				require.ErrorIs(t, err, ErrInvalidConfig)
 				require.ErrorContains(t, err, "the database is not "+wrong.String())

@@ -24,7 +24,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.currentZone() != nil {
 		return nil
 	}
-	if s.journal != nil { // a server that does not respond must not block Open
+	if s.spool != nil { // a server that does not respond must not block Open
 		const maxWait = 30 * time.Second
 		limit := min(10*s.cfg.Timeout, maxWait)
 		var cancel context.CancelFunc
@@ -34,8 +34,10 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := s.checkDialect(ctx); err != nil {
 		return err
 	}
-	if err := s.checkOwnDatabase(ctx); err != nil {
-		return err
+	if s.sqliteFile != nil {
+		if err := checkOwnDatabase(ctx, s.db, "scanstats_version"); err != nil {
+			return err
+		}
 	}
 	if err := s.migrate(ctx); err != nil {
 		return err

@@ -158,7 +158,7 @@ func TestStore_StoresNoOpenID(t *testing.T) {
 	folder := t.TempDir()
 	c := testConfig()
 	c.Timeout = 100 * time.Millisecond
-	c.Journal = filepath.Join(folder, "journal")
+	c.Spool = filepath.Join(folder, "spool")
 	d := database{SQLite, dataSource(filepath.Join(folder, "scans.db")), "sqlite"}
 	s := newTestStore(t, d, c)
 	e := followed(openID, "a-scene-to-be-found", now)

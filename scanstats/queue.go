@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 )
 
@@ -155,19 +154,21 @@ func (s *Store) takeQueue() (all []*request) {
 	return all
 }
 
-// writeEntries writes entries to the database, or to the journal if the database is
+// writeEntries writes entries to the database, or to the spool if the database is
 // unavailable or older entries are pending there.
 func (s *Store) writeEntries(entries []entry) error {
-	if s.journal == nil || !s.journal.waiting() {
+	if s.spool == nil || !s.spool.hasPending() {
 		err := wrapDBError(s.apply(context.Background(), entries))
-		if err == nil || s.journal == nil || !isTransient(err) {
+		if err == nil || s.spool == nil || !isTransient(err) {
 			return err
 		}
-		s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "scanstats: the database is away, events go to the journal", slog.String("error", err.Error()))
+		s.logDivert(err)
 	}
-	start, err := s.journal.append(entries)
-	if start {
-		s.goroutines.Go(s.play)
+	if err := s.spool.append(entries); err != nil {
+		return err
 	}
-	return err
+	if s.spool.startDrain() {
+		s.goroutines.Go(s.drain)
+	}
+	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Record counts a follow, a scan or an unfollow; other events are ignored. It
-// returns when the event is committed, or written to the journal and synced. An
+// returns when the event is committed, or written to the spool and synced. An
 // event counts once, however often and by whichever instance it is recorded. Call
 // Record in the callback and return its error there, so that WeChat redelivers the
 // push:
@@ -32,7 +32,7 @@ import (
 //
 // Errors: [ErrInvalidEvent] if the OpenID is empty, the store has no Key, or the
 // event is older than [Config.DedupWindow] or more than a day in the future;
-// [ErrUnavailable], [ErrLocked], [ErrNoSpace], [ErrReadOnly], [ErrJournal];
+// [ErrUnavailable], [ErrLocked], [ErrNoSpace], [ErrReadOnly], [ErrSpool];
 // [ErrClosed].
 func (s *Store) Record(ctx context.Context, e *wxqrcode.Event) error {
 	entry, ok, err := s.entry(e)
@@ -47,7 +47,7 @@ func (s *Store) Record(ctx context.Context, e *wxqrcode.Event) error {
 
 // Forget deletes the data of a user: the scans with their times, and the scene of
 // the follow. Counts do not change. It returns when the deletion is committed, or
-// written to the journal and synced. If the user scans again, it is a new user; a
+// written to the spool and synced. If the user scans again, it is a new user; a
 // later unfollow is unattributed. A recorded unfollow deletes the data
 // automatically, after three days.
 //

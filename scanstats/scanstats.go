@@ -41,12 +41,13 @@ type Config struct {
 	// 35 days. It costs one row of 16 bytes per event, plus the database's overhead.
 	DedupWindow time.Duration
 
-	// Journal names a file that takes events while the database is away, and plays them back
-	// when it answers again. It belongs to one process, by a lock on a file beside it with the
-	// further ending .lock. It takes at most 256 MiB, some three million events; then there is
-	// [ErrJournal]. If a crash or somebody else left something at its end that is no event, that is
-	// put beside it, with the ending .rest- and the time. Zero: none.
-	Journal string
+	// Spool is the path of an SQLite file that stores events while the database is
+	// unavailable. They are recorded in order when it is available again. Each process
+	// needs its own file, which is locked while the store is open. The file has at
+	// most 256 MiB, about four million events; beyond that, Record returns
+	// [ErrNoSpace]. An event that the database rejects is moved to the table
+	// spool_rejected of the file and logged. Zero: no spool.
+	Spool string
 
 	// Timeout limits how long the database may take for one batch of events. At
 	// least 1 ms. Zero: 3 s, so that a callback can respond within WeChat's 5 s.
@@ -115,8 +116,8 @@ type Store struct {
 	sqliteFile *sqliteFile
 	now        func() time.Time
 
-	writer  *writer
-	journal *journal // nil: none
+	writer *writer
+	spool  *spool // nil: none
 
 	stop       context.Context // canceled by Close
 	cancel     context.CancelFunc
@@ -138,15 +139,15 @@ type Store struct {
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // import _ "github.com/jackc/pgx/v5/stdlib"
 //	stats, err := scanstats.Open(ctx, db, scanstats.Postgres, scanstats.Config{
-//		Key: key, Journal: "/var/lib/shop/scans.journal", // one file per instance
+//		Key: key, Spool: "/var/lib/shop/scans.spool", // one file per instance
 //	})
 //
-// If the database is unavailable and there is a [Config.Journal], Open succeeds,
+// If the database is unavailable and there is a [Config.Spool], Open succeeds,
 // logs the reason and retries in the background.
 //
-// Errors: [ErrInvalidConfig]; [ErrConfigMismatch] if the database or the journal
-// was created with another Key, or the database with another Location;
-// [ErrJournal]; the kind of a database failure, such as [ErrUnavailable].
+// Errors: [ErrInvalidConfig]; [ErrConfigMismatch] if the database was created
+// with another Key or Location, or the spool has events of another Key; [ErrSpool];
+// the kind of a database failure, such as [ErrUnavailable].
 func Open(ctx context.Context, db *sql.DB, d Dialect, c Config) (*Store, error) {
 	s, err := newStore(db, d, c)
 	if err != nil {
@@ -179,35 +180,39 @@ func newStore(db *sql.DB, d Dialect, c Config) (*Store, error) {
 	return s, nil
 }
 
-// start prepares the database and starts to drain the journal.
+// start prepares the database and starts to drain the spool.
 func (s *Store) start(ctx context.Context) (err error) {
-	if s.cfg.Journal != "" {
-		if s.journal, err = openJournal(s.cfg.Journal, s.fingerprint(), s.cfg.Logger); err != nil {
+	if s.cfg.Spool != "" {
+		if s.spool, err = openSpool(s.cfg.Spool, s.fingerprint()); err != nil {
 			s.closeFailed()
 			return fmt.Errorf("scanstats: open: %w", err)
 		}
 	}
 	if err := s.prepare(ctx); err != nil {
 		err = wrapDBError(err)
-		if s.journal == nil || !isTransient(err) {
+		if s.spool == nil || !isTransient(err) {
 			s.closeFailed()
 			return fmt.Errorf("scanstats: open: %w", err)
 		}
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "scanstats: the database is away, events go to the journal", slog.String("error", err.Error()))
-		s.journal.hold()
+		s.logDivert(err)
+		s.spool.divert()
 	}
-	if s.journal != nil && s.journal.mustPlay() {
-		s.goroutines.Go(s.play)
+	if s.spool != nil && s.spool.startDrain() {
+		s.goroutines.Go(s.drain)
 	}
 	return nil
+}
+
+func (s *Store) logDivert(err error) {
+	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "scanstats: the database is unavailable, events go to the spool", slog.String("error", err.Error()))
 }
 
 // closeFailed releases the resources of a store that could not be opened.
 func (s *Store) closeFailed() {
 	s.cancel()
 	s.writer.close()
-	if s.journal != nil {
-		_ = s.journal.close() // another error is returned
+	if s.spool != nil {
+		_ = s.spool.close() // another error is returned
 	}
 	if s.owned {
 		_ = s.db.Close()
@@ -215,7 +220,7 @@ func (s *Store) closeFailed() {
 }
 
 // Close waits until the queued events are recorded, each batch for at most
-// [Config.Timeout], and closes the store. Events in the journal stay there until
+// [Config.Timeout], and closes the store. Events in the spool stay there until
 // the next start.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -229,8 +234,8 @@ func (s *Store) Close() error {
 	s.goroutines.Wait()
 	s.writer.close()
 	var err error
-	if s.journal != nil {
-		err = s.journal.close()
+	if s.spool != nil {
+		err = s.spool.close()
 	}
 	if s.owned {
 		if closeErr := s.db.Close(); err == nil {

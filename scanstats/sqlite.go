@@ -1,6 +1,7 @@
 package scanstats
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
 )
@@ -40,7 +42,7 @@ type sqliteFile struct {
 	info os.FileInfo
 }
 
-func openSQLiteFile(path string) (*sql.DB, *sqliteFile, error) {
+func openSQLiteFile(path string, pragmas ...string) (*sql.DB, *sqliteFile, error) {
 	if path == "" {
 		return nil, nil, fmt.Errorf("%w: the path is empty", ErrInvalidConfig)
 	}
@@ -48,21 +50,17 @@ func openSQLiteFile(path string) (*sql.DB, *sqliteFile, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would create it with mode 0644
-	if err != nil {
-		if readable, openErr := os.Open(path); openErr == nil { // SQLite opens it read-only
-			f, err = readable, nil
-		}
+	// SQLite would create it with mode 0644. An existing file must not be opened
+	// here: closing it would release SQLite's POSIX locks in this process.
+	f, createErr := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if createErr == nil {
+		_ = f.Close()
 	}
+	info, err := os.Stat(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, cmp.Or(createErr, err))
 	}
-	info, err := f.Stat()
-	_ = f.Close()
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	db, err := sql.Open("sqlite", dataSource(path))
+	db, err := sql.Open("sqlite", dataSource(path, pragmas...))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,13 +69,10 @@ func openSQLiteFile(path string) (*sql.DB, *sqliteFile, error) {
 	return db, &sqliteFile{path, info}, nil
 }
 
-// checkOwnDatabase rejects a file that is a database of another program.
-func (s *Store) checkOwnDatabase(ctx context.Context) error {
-	if s.sqliteFile == nil {
-		return nil
-	}
+// checkOwnDatabase rejects an SQLite database with tables but not ours.
+func checkOwnDatabase(ctx context.Context, db *sql.DB, table string) error {
 	var tables, own int
-	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*), COALESCE(SUM(name = 'scanstats_version'), 0) FROM sqlite_master WHERE type = 'table'").Scan(&tables, &own)
+	err := db.QueryRowContext(ctx, "SELECT COUNT(*), COALESCE(SUM(name = ?), 0) FROM sqlite_master WHERE type = 'table'", table).Scan(&tables, &own)
 	if err == nil && tables > 0 && own == 0 {
 		err = fmt.Errorf("%w: the file is a database of another program", ErrInvalidConfig)
 	}
@@ -85,17 +80,22 @@ func (s *Store) checkOwnDatabase(ctx context.Context) error {
 }
 
 // dataSource returns the DSN of an SQLite file.
-func dataSource(path string) string {
-	pragmas := url.Values{"_pragma": {
-		"busy_timeout(200)",   // beginSQLite waits longer: this wait ignores the context
-		"journal_mode(WAL)",   // reports do not block updates
-		"synchronous(FULL)",   // a commit survives a power failure
-		"secure_delete(FAST)", // deleted data is overwritten, except in pages that become free
-		// In pages; more than a batch changes, so that not every commit checkpoints.
-		"wal_autocheckpoint(16384)",
-	}}
-	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + pragmas.Encode()
+func dataSource(path string, pragmas ...string) string {
+	query := url.Values{
+		"_pragma": slices.Concat(pragmas, []string{
+			"busy_timeout(200)",   // beginSQLite waits longer: this wait ignores the context
+			"synchronous(FULL)",   // a commit survives a power failure
+			"secure_delete(FAST)", // deleted data is overwritten, except in pages that become free
+			// In pages; more than a batch changes, so that not every commit checkpoints.
+			"wal_autocheckpoint(16384)",
+		}),
+		"_journal_mode": {"WAL"}, // reports do not block updates; applied after locking_mode
+	}
+	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + query.Encode()
 }
+
+// truncateWAL removes overwritten data from the write-ahead log.
+const truncateWAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 // check returns an error if the file was moved or removed.
 func (f *sqliteFile) check() error {

@@ -40,7 +40,7 @@ func (d *demoCommand) openStats(ctx context.Context) (*scanstats.Store, error) {
 		return nil, err
 	}
 	path := d.statsFile()
-	for _, end := range []string{"", "-wal", "-shm", ".journal", ".journal.lock", ".key"} { // the key last
+	for _, end := range []string{"", "-wal", "-shm", ".spool", ".spool-wal", ".key"} { // the key last
 		if err := os.Remove(path + end); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

@@ -54,8 +54,8 @@ address has a page that shows what the codes brought; it is printed with a token
 nobody is let in. wxqrcode stats reads the file too. An event is printed after it was recorded; if it
 cannot be, WeChat is told to push it again. The file holds no OpenIDs but hashes of them, made with the
 key in ` + envStatsKey + `, of 16 bytes or more; without that a key is made up and kept beside the file,
-in FILE.key. Keep it: with another one the file cannot be used. FILE.journal takes events while the
-database cannot be written.
+in FILE.key. Keep it: with another one the file cannot be used. FILE.spool stores events while the
+database is unavailable.
 
 With --sandbox the pushes come from a WeChat inside this program, whose page has buttons in place of
 phones; see wxqrcode sandbox --help. Of the environment only ` + envStatsKey + ` is used then.`,

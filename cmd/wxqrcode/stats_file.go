@@ -27,7 +27,7 @@ func openStats(ctx context.Context, path string, log *slog.Logger) (*scanstats.S
 	if err != nil {
 		return nil, err
 	}
-	stats, err := scanstats.OpenSQLite(ctx, path, scanstats.Config{Key: key, Journal: path + ".journal", Logger: log})
+	stats, err := scanstats.OpenSQLite(ctx, path, scanstats.Config{Key: key, Spool: path + ".spool", Logger: log})
 	if errors.Is(err, scanstats.ErrConfigMismatch) {
 		source := statsKeyFile(path)
 		if os.Getenv(envStatsKey) != "" {

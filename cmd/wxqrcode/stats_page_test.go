@@ -332,7 +332,7 @@ func newRecording(t *testing.T) (l *listenCommand, wechat *wxtest.Server, stderr
 
 func TestWhatCannotBeRecordedIsPushedAgain(t *testing.T) {
 	l, wechat, stderr := newRecording(t)
-	require.NoError(t, l.stats.Close()) // any failure that no journal helps with
+	require.NoError(t, l.stats.Close()) // a failure that the spool does not help with
 	code, err := wechat.Client().Create(t.Context(), wxqrcode.Permanent(wxqrcode.SceneStr("poster-1")))
 	require.NoError(t, err)
 	d, err := wechat.Scan(t.Context(), code.Ticket, anOpenID)
@@ -366,7 +366,7 @@ func TestARepeatedPushCountsOnce(t *testing.T) {
 	stderr.await(t, "level=WARN msg=\"an event is not counted\"")
 }
 
-func TestEventsWaitInTheJournalWhileTheDatabaseIsGone(t *testing.T) {
+func TestListen_SpoolsEventsWhileTheDatabaseIsMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "scans.db")
 	l := startRecorder(t, path)
 	l.scan(t, "poster-1", anOpenID)
@@ -374,7 +374,7 @@ func TestEventsWaitInTheJournalWhileTheDatabaseIsGone(t *testing.T) {
 		require.NoError(t, os.RemoveAll(path+end))
 	}
 	l.scan(t, "poster-2", anOpenID)
-	assert.Regexp(t, `level=WARN .*events go to the journal.* was moved or removed`, l.stderr.String())
+	assert.Regexp(t, `level=WARN .*events go to the spool.* was moved or removed`, l.stderr.String())
 	assert.Zero(t, l.stop())
 	assert.NoFileExists(t, path)
 
@@ -383,7 +383,7 @@ func TestEventsWaitInTheJournalWhileTheDatabaseIsGone(t *testing.T) {
 	address := l.stderr.await(t, statsAddress)
 	user := newBrowser(t)
 	_, _, at := user.open(t, address)
-	for limit := time.Now().Add(time.Minute); ; runtime.Gosched() { // until it was played back
+	for limit := time.Now().Add(time.Minute); ; runtime.Gosched() { // until the spool is drained
 		if _, body, _ := user.open(t, "http://"+at.Host+"/report.json"); strings.Contains(body, `"scans":2,`) {
 			break
 		}
