@@ -651,10 +651,10 @@ func TestAPIClient_CertificateThatDoesNotVerifyIsNotRetried(t *testing.T) {
 
 func TestAPIClient_ClosesBodies(t *testing.T) {
 	for name, handle := range map[string]func() (*http.Response, error){
-		"a code":    func() (*http.Response, error) { return respond(200, goodCode) },
+		"a code":            func() (*http.Response, error) { return respond(200, goodCode) },
 		"an error response": func() (*http.Response, error) { return respond(200, `{"errcode":40013,"errmsg":""}`) },
-		"a page":    func() (*http.Response, error) { return respond(404, "<html>") },
-		"an image":  func() (*http.Response, error) { return respond(200, jpegHead) },
+		"a page":            func() (*http.Response, error) { return respond(404, "<html>") },
+		"an image":          func() (*http.Response, error) { return respond(200, jpegHead) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			opened, closed := 0, 0
