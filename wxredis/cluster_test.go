@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/seed-0142d113/wxqrcode"
@@ -16,6 +17,16 @@ const (
 	nodeTimeout = 1000 // milliseconds, where a master is killed
 	longTimeout = 10 * nodeTimeout
 )
+
+func TestCluster_RecommendedUser(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, false, longTimeout)
+	var nodes []redis.UniversalClient
+	for _, s := range c.masters {
+		nodes = append(nodes, s)
+	}
+	testRecommendedUser(t, c.testRedis, nodes, "+cluster|slots", "+asking")
+}
 
 func TestCluster_Conformance(t *testing.T) {
 	t.Parallel()
@@ -67,37 +78,56 @@ func TestCluster_Reshard(t *testing.T) {
 	end := time.Now()
 	r := w.stop(t, end, end)
 	t.Logf("%d slots moved to another node and back in %v: %v", len(slotsToMove), end.Sub(start).Round(time.Millisecond), r)
-	assert.Zero(t, r.before.twice, "events handled twice")
+	assert.LessOrEqual(t, r.before.twice, w.warned(), "events handled twice without a warning")
 	assert.Zero(t, r.notReceived, "events published and not received")
-	assert.Zero(t, r.fetchedTwice, "tokens fetched twice")
-	assert.Empty(t, w.warnings.String())
+	assert.LessOrEqual(t, r.fetchedTwice, r.updateErrors, "tokens fetched twice without an error")
 }
 
 func TestSentinel_Failover(t *testing.T) {
 	t.Parallel()
-	rdb, master, _ := startSentinel(t)
-	testFailover(t, rdb, master)
+	t.Run("replica up to date", func(t *testing.T) {
+		t.Parallel()
+		rdb, master, _ := startSentinel(t)
+		testFailover(t, rdb, master, func() {})
+	})
+	t.Run("replica 200 ms behind", func(t *testing.T) {
+		t.Parallel()
+		if suspend == nil {
+			t.Skip("cannot suspend the replica")
+		}
+		rdb, master, replica := startSentinel(t)
+		testFailover(t, rdb, master, func() {
+			resume := suspend(replica)
+			t.Cleanup(resume)
+			assert.NoError(t, master.ClientKillByFilter(t.Context(), "TYPE", "replica").Err())
+			time.AfterFunc(500*time.Millisecond, resume)
+		})
+	})
 }
 
 func TestCluster_Failover(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, true, nodeTimeout)
-	testFailover(t, c.testRedis, c.masters[0])
+	testFailover(t, c.testRedis, c.masters[0], func() {})
 }
 
-// testFailover kills a master while callers use it.
-func testFailover(t *testing.T, rdb testRedis, master *server) {
+// testFailover kills a master, 200 ms after a call of before, while callers use it.
+func testFailover(t *testing.T, rdb testRedis, master *server, before func()) {
 	t.Helper()
 	const pushSlots = 5000 // all of the first master in a cluster
 	w := startWorkload(t, rdb, pushSlots)
 	time.Sleep(time.Second) // of load
+	before()
+	w.keepToken.Store(true) // after the failover callers want the last one
+	w.revoked.Add(1)
+	time.Sleep(200 * time.Millisecond)
 	killed := time.Now()
 	master.kill()
 	w.waitForRecovery(t)
-	recovered := time.Now()
+	recovered, warned := time.Now(), w.warned()
 	time.Sleep(time.Second) // of load
 	r := w.stop(t, killed, recovered)
 	t.Logf("unavailable for %v after kill -9 of the master: %v", recovered.Sub(killed).Round(time.Millisecond), r)
-	assert.Zero(t, r.after.twice, "events after the failover handled twice")
+	assert.LessOrEqual(t, r.after.twice, w.warned()-warned, "events after the failover handled twice without a warning")
 	assert.Zero(t, r.notReceivedAfter, "events published after the failover and not received")
 }

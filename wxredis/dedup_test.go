@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -303,14 +302,4 @@ func TestDedup_RedeliveriesReachThreeInstances(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(reply), "welcome")
 	assert.EqualValues(t, 1, runs.Load())
-}
-
-func TestDedup_NilLogger(t *testing.T) {
-	var log logBuffer
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	defer slog.SetDefault(before)
-	_, _, err := wxredis.NewDedup(nil).Do(t.Context(), "key", time.Minute, func(context.Context) ([]byte, error) { return nil, nil })
-	require.NoError(t, err)
-	assert.Contains(t, log.String(), "deduplication unavailable, handling the push anyway")
 }

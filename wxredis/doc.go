@@ -9,11 +9,11 @@
 //
 //	client, err := wxqrcode.New(appID, appSecret, wxqrcode.WithTokenStore(wxredis.NewTokenStore(rdb)))
 //
-//	cfg.Dedup = wxredis.NewDedup(rdb, logger)
+//	cfg.Dedup = wxredis.NewDedup(rdb, wxredis.WithLogger(logger))
 //
-//	bus := wxredis.NewBus(rdb, appID, logger)
+//	bus := wxredis.NewBus(rdb, appID, wxredis.WithLogger(logger))
 //	go bus.Listen(ctx, waiter.Notify) // until ctx ends; receives the events of the last minute too
-//	// and in onEvent:
+//	// and in OnEvent:
 //	waiter.Notify(event) // requests that wait in this instance need not wait for Redis
 //	err := bus.Publish(ctx, event)
 //
@@ -25,17 +25,33 @@
 // to all of them; with the legacy endpoint that is an error, because each fetch
 // would invalidate the token of the other instances. A push is handled, at once or
 // after that second, and the log says that it is not deduplicated. A scan that
-// cannot be published is an error for onEvent to return: WeChat may push it again
+// cannot be published is an error for OnEvent to return: WeChat may push it again
 // within the next 15 s. When Redis is back, everything works again without a
-// restart, even if Redis has lost all data.
+// restart, even if Redis has lost all data. A value of another type at one of our
+// keys, a broken one or one without expiry is replaced.
 //
 // With the options above a refused connection is an error at once; by default
 // go-redis retries it for longer than the second. It logs each one to a logger of
-// its own, which redis.SetLogger replaces.
+// its own, which redis.SetLogger replaces. Errors and logs of this package name the
+// operation and the kind of failure; they quote no argument of a Redis command.
+//
+// # Sentinel and Redis Cluster
+//
+// A client of Sentinel (redis.NewFailoverClient) and of a Redis Cluster
+// (redis.NewClusterClient) work like one of a single server. All keys of one
+// operation are in one slot; slots can move while callers use them. Do not read
+// from replicas (ReplicaOnly, ReadOnly, RouteByLatency, RouteRandomly): they are
+// behind.
+//
+// Redis replicates asynchronously, so a failover can lose what the old master has
+// acknowledged last. Then a redelivered push may be handled again, a token may be
+// fetched again, a scan may not reach the other instances, and a lock whose release
+// was lost keeps instances from the store until it expires. The holder of a lock
+// that was lost still does not overwrite a newer token: fencing tokens are times.
 //
 // # What Redis stores, and for how long
 //
-// All keys begin with "wxqrcode:".
+// All keys begin with "wxqrcode:" or the prefix of [WithKeyPrefix].
 //
 //   - For each account the access token, in plaintext, and the time of the last
 //     force refresh: until the token expires and a minute longer. While it is
@@ -53,10 +69,9 @@
 //
 //	ACL SETUSER wxqrcode on >PASSWORD resetkeys ~wxqrcode:* -@all +hello +ping +eval +evalsha +time +type +get +set +del +pexpire +pttl +hget +hset +xadd +xread +xrange +xdel
 //
-// TLS outside a private network, no port open to the internet, and restricted access
-// to its dumps. Redis before version 6 has no users: set a password.
+// with +cluster|slots and +asking for a Redis Cluster, TLS outside a private network,
+// no port open to the internet, and restricted access to its dumps. Redis before
+// version 6 has no users: set a password.
 //
-// It needs Redis 5 or later, or a server with the same protocol, and uses the primary,
-// not replicas that may be behind. With Redis Cluster, all keys of one operation are in
-// one slot.
+// It needs Redis 5 or later, or a server with the same protocol.
 package wxredis

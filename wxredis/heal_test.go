@@ -97,6 +97,7 @@ func TestTokenStore_ForeignValues(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			forEachValue(t, values, func(t *testing.T, rdb testRedis, write writer) {
+				t.Helper()
 				key := newKey(t, rdb)
 				check := func(want string) {
 					t.Helper()
@@ -144,36 +145,24 @@ func TestDedup_ForeignValues(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			forEachValue(t, nil, func(t *testing.T, rdb testRedis, write writer) {
-				for moment, write := range map[string]func(*testing.T, pushKey, int){
-					"before": func(t *testing.T, key pushKey, call int) {
-						t.Helper()
-						if call == 0 {
-							require.NoError(t, write(t.Context(), rdb, keyOf(key)))
-						}
-					},
-					"during a failed run": func(t *testing.T, key pushKey, call int) {
-						t.Helper()
-						if call == 1 {
-							require.NoError(t, write(t.Context(), rdb, keyOf(key)))
-						}
-					},
-					"during the run": func(t *testing.T, key pushKey, call int) {
-						t.Helper()
-						if call == 2 {
-							require.NoError(t, write(t.Context(), rdb, keyOf(key)))
-						}
-					},
-				} {
+				t.Helper()
+				const before, duringFailedRun, duringRun = "before", "during a failed run", "during the run"
+				for _, moment := range []string{before, duringFailedRun, duringRun} {
 					for _, reply := range []string{"welcome", ""} {
 						key := newPush(t, rdb)
-						write(t, key, 0)
+						now := func(m string) {
+							if m == moment {
+								require.NoError(t, write(t.Context(), rdb, keyOf(key)))
+							}
+						}
+						now(before)
 						_, _, err := key.do(t.Context(), rdb, func(context.Context) ([]byte, error) {
-							write(t, key, 1)
+							now(duringFailedRun)
 							return nil, errFn
 						})
 						require.ErrorIs(t, err, errFn, moment)
 						got, duplicate, err := key.do(t.Context(), rdb, func(context.Context) ([]byte, error) {
-							write(t, key, 2)
+							now(duringRun)
 							return []byte(reply), nil
 						})
 						require.NoError(t, err, moment)
@@ -194,6 +183,7 @@ func TestDedup_ForeignValues(t *testing.T) {
 func TestDedup_ForeignReply(t *testing.T) {
 	t.Parallel()
 	forEachValue(t, nil, func(t *testing.T, rdb testRedis, write writer) {
+		t.Helper()
 		key := newPush(t, rdb)
 		_, _, err := key.do(t.Context(), rdb, replies("welcome"))
 		require.NoError(t, err)
@@ -233,6 +223,7 @@ func TestBus_ForeignValues(t *testing.T) {
 		"the last possible ID":     entry("18446744073709551615-18446744073709551615", "field", "o-secret"),
 	}
 	forEachValue(t, values, func(t *testing.T, rdb testRedis, write writer) {
+		t.Helper()
 		name := newBusName(t, rdb)
 		require.NoError(t, write(t.Context(), rdb, name.stream()))
 		require.NoError(t, name.bus(rdb).Publish(t.Context(), scanOf("first")))

@@ -52,7 +52,8 @@ type testRedis struct {
 // connect returns a new client, which the test closes at its end.
 func connect(t testing.TB, options redis.UniversalOptions) testRedis {
 	t.Helper()
-	options.PoolSize = 100 // each listener of parallel tests keeps a connection busy
+	options.Addrs = slices.Clone(options.Addrs) // a client of a cluster appends to it
+	options.PoolSize = 100                      // each listener of parallel tests keeps a connection busy
 	rdb := testRedis{redis.NewUniversalClient(&options), options}
 	t.Cleanup(func() { rdb.Close() })
 	return rdb

@@ -6,5 +6,9 @@ import (
 )
 
 func init() {
-	setProcAttr = func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+	endWithTest = func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+	suspend = func(s *server) (resume func()) {
+		_ = s.cmd.Process.Signal(syscall.SIGSTOP)
+		return func() { _ = s.cmd.Process.Signal(syscall.SIGCONT) }
+	}
 }

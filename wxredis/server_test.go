@@ -23,8 +23,12 @@ type server struct {
 	cmd  *exec.Cmd
 }
 
-// setProcAttr makes a server end even if the test is killed, where the system can.
-var setProcAttr = func(*exec.Cmd) {}
+// What Linux can do beside: end a server even if the test is killed, and suspend a
+// server.
+var (
+	endWithTest = func(*exec.Cmd) {}
+	suspend     func(*server) (resume func())
+)
 
 // startServer starts a redis-server on a free port of the loopback interface. It
 // ends with the test. Without a redis-server on the PATH the test is skipped, or
@@ -55,7 +59,7 @@ func tryServer(t *testing.T, path string, args []string) *server {
 	text := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsave \"\"\nappendonly no\nrepl-diskless-sync-delay 0\nlogfile redis.log\n", port, dir)
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	s := &server{addr: net.JoinHostPort("127.0.0.1", port), cmd: exec.Command(path, append([]string{config}, args...)...)}
-	setProcAttr(s.cmd)
+	endWithTest(s.cmd)
 	require.NoError(t, s.cmd.Start())
 	s.Client = redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { s.Close(); s.kill() })

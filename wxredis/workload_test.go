@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,7 +28,8 @@ type workload struct {
 	dedups    []*wxredis.Dedup
 	warnings  logBuffer    // of dedups
 	revoked   atomic.Int64 // tokens
-	end       func()       // ends the callers and waits for them
+	keepToken atomic.Bool
+	end       func() // ends the callers and waits for them
 
 	mu           sync.Mutex // guards the other fields
 	nextKey      int
@@ -39,9 +41,9 @@ type workload struct {
 }
 
 type event struct {
-	key     string
-	runs    atomic.Int32
-	handled time.Time // after its first delivery
+	key              string
+	runs             atomic.Int32
+	started, handled time.Time // its first delivery
 }
 
 // startWorkload starts a workload whose events are in the first pushSlots slots of
@@ -77,7 +79,11 @@ func startWorkload(t *testing.T, rdb testRedis, pushSlots int) *workload {
 		})
 		repeat(pause, func() { w.updateToken(store) })
 	}
-	repeat(20*time.Millisecond, func() { w.revoked.Add(1) })
+	repeat(20*time.Millisecond, func() {
+		if !w.keepToken.Load() {
+			w.revoked.Add(1)
+		}
+	})
 	for i := range instances * handlers {
 		repeat(pause, func() { w.handle(i) })
 	}
@@ -127,7 +133,7 @@ func (w *workload) updateToken(store *wxredis.TokenStore) {
 
 // handle delivers a new event to two instances, one after the other.
 func (w *workload) handle(instance int) {
-	e := new(event)
+	e := &event{started: time.Now()}
 	w.mu.Lock()
 	for e.key == "" || slotOf("push:"+e.key) >= w.pushSlots {
 		w.nextKey++
@@ -203,6 +209,9 @@ func (r workloadResult) String() string {
 		r.before, r.during, r.after, r.published, r.notReceived, r.receivedTwice, r.tokens, r.fetchedTwice, r.updateErrors)
 }
 
+// warned returns the number of warnings of the Dedups.
+func (w *workload) warned() int { return strings.Count(w.warnings.String(), "level=WARN") }
+
 // stop ends the workload, delivers all events once more, to a further instance, and
 // counts. The outage, if there was one, began and ended at these times.
 func (w *workload) stop(t *testing.T, began, ended time.Time) (r workloadResult) {
@@ -220,11 +229,12 @@ func (w *workload) stop(t *testing.T, began, ended time.Time) (r workloadResult)
 	}
 	deliveries.Wait()
 	for _, e := range w.events {
-		count := &r.before
-		if e.handled.After(ended) {
+		count := &r.during
+		switch {
+		case e.handled.Before(began):
+			count = &r.before
+		case e.started.After(ended):
 			count = &r.after
-		} else if e.handled.After(began) {
-			count = &r.during
 		}
 		count.events++
 		assert.NotZero(t, e.runs.Load(), "event lost")
