@@ -14,7 +14,7 @@ func (s *Store) apply(ctx context.Context, entries []entry) error {
 	if err := s.sqliteFile.check(); err != nil {
 		return err
 	}
-	return s.update(ctx, func(t *tx) error {
+	err := s.update(ctx, func(t *tx) error {
 		entries, err := t.newEntries(entries)
 		if err != nil || len(entries) == 0 {
 			return err
@@ -28,6 +28,10 @@ func (s *Store) apply(ctx context.Context, entries []entry) error {
 		}
 		return t.save(a, s.settledBefore())
 	})
+	if err == nil && slices.ContainsFunc(entries, func(e entry) bool { return e.kind == forget }) {
+		s.eraseDeleted(ctx)
+	}
+	return err
 }
 
 // newEntries returns the entries that are not duplicates, and stores their event

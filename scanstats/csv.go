@@ -4,10 +4,12 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // WriteCSV writes the scenes of the report as CSV in UTF-8, with a byte order mark,
@@ -19,9 +21,10 @@ import (
 // These begin with a column start: the first day of the bucket, or its time in
 // RFC 3339 if Report.Interval is [Hour].
 //
-// Scenes, names and groups may contain anything. A cell that a spreadsheet would
-// interpret as a formula, because it begins with =, +, -, @, a tab or a line break,
-// is preceded by an apostrophe.
+// Scenes, names and groups may contain anything. Where a spreadsheet could interpret
+// text as a formula, an apostrophe is inserted: before a cell that begins with =, +,
+// -, @ (ASCII or full-width), a tab or a line break, and before =, +, -, @ after a
+// character that may separate cells.
 //
 // The file does not contain the report's Total and Unattributed, nor the scenes
 // beyond [Query.Limit].
@@ -71,11 +74,15 @@ func csvNumber(n int64) string { return strconv.FormatInt(n, 10) }
 
 // csvText escapes a text that looks like a formula. See https://owasp.org/www-community/attacks/CSV_Injection.
 func csvText(s string) string {
-	if s != "" && strings.IndexByte("=+-@\t\r\n", s[0]) >= 0 {
+	s = innerFormula.ReplaceAllString(s, "$1'$2")
+	if first, _ := utf8.DecodeRuneInString(s); strings.ContainsRune("=+-@＝＋－＠\t\r\n", first) {
 		return "'" + s
 	}
 	return s
 }
+
+// innerFormula matches what begins a formula if another separator is used.
+var innerFormula = regexp.MustCompile("([;,|\t\r\n])([=+\\-@＝＋－＠])")
 
 // csvRows writes rows; end returns the first error.
 type csvRows struct {

@@ -56,8 +56,9 @@
 // WeChat requires that a user's data is deleted when the user unfollows. The data
 // of the user is needed for three more days, because events can arrive late; then
 // it is deleted. Counts do not change. [Store.Forget] deletes at once, and a user
-// without an event for [Config.PersonRetention] is deleted automatically. SQLite
-// overwrites what it deletes.
+// without an event for [Config.PersonRetention] is deleted automatically. The
+// bytes are then erased from an SQLite file and its log; in a file of more than
+// 32 MiB, later rows may have to overwrite them.
 //
 // A second hash of each event is stored for [Config.DedupWindow] to detect
 // duplicates. It does not reveal which events belong to the same user.

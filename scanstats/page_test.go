@@ -509,6 +509,29 @@ func TestPage_RejectsInvalidQueries(t *testing.T) {
 	})
 }
 
+func TestStore_HandlerRejectsDaysOutsideTheCalendar(t *testing.T) {
+	page := newTestStore(t, newDatabase(t, SQLite), testConfig()).Handler(allowAll)
+	for query, status := range map[string]int{
+		"to=9999-12-31":                 http.StatusBadRequest,
+		"from=9999-12-31":               http.StatusBadRequest,
+		"from=9999-12-31&to=9999-12-31": http.StatusBadRequest,
+		"to=9999-12-30":                 http.StatusOK,
+		"to=9999-12-30&interval=hour":   http.StatusOK,
+		"to=9999-12-30&interval=month":  http.StatusOK,
+		"to=1970-01-30":                 http.StatusBadRequest,
+		"to=1970-01-31":                 http.StatusOK,
+		"to=0001-01-01":                 http.StatusBadRequest,
+		"to=0000-01-01":                 http.StatusBadRequest,
+		"from=0000-01-01&to=0000-01-02": http.StatusBadRequest,
+	} {
+		for _, file := range []string{"report.json", "report.csv"} {
+			response := httptest.NewRecorder()
+			page.ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/"+file+"?"+query, nil))
+			assert.Equal(t, status, response.Code, "%s?%s: %s", file, query, response.Body)
+		}
+	}
+}
+
 func TestPage_ReportErrors(t *testing.T) {
 	for _, file := range []string{"report.json", "report.csv"} {
 		t.Run(file+": a query that the store refuses", func(t *testing.T) {

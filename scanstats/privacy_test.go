@@ -1,17 +1,23 @@
 package scanstats
 
 import (
+	"bytes"
 	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-0142d113/wxqrcode"
 )
 
 // known returns how many events of a user are in the database.
@@ -247,4 +253,78 @@ func TestStore_PurgeDeletesExpiredRows(t *testing.T) {
 			assert.Zero(t, count("scanstats_event"))
 		})
 	}
+}
+
+// hashesIn returns how many of the hashes of users are in a file or its log.
+func hashesIn(t *testing.T, s *Store, path string, openIDs []string) (n int) {
+	t.Helper()
+	var all []byte
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(path + suffix)
+		if !errors.Is(err, os.ErrNotExist) {
+			require.NoError(t, err)
+		}
+		all = append(all, content...)
+	}
+	for _, openID := range openIDs {
+		hash := s.personHash(openID)
+		if bytes.Contains(all, hash[:]) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestStore_ErasesDeletedHashes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "scans.db")
+	d := database{SQLite, dataSource(path), "sqlite"}
+	s := newTestStore(t, d, testConfig())
+	var others, unfollowers, forgotten []string
+	record := func(openIDs []string, event func(openID string) *wxqrcode.Event) {
+		var callers sync.WaitGroup
+		for _, openID := range openIDs {
+			callers.Go(func() { assert.NoError(t, s.Record(t.Context(), event(openID))) })
+		}
+		callers.Wait()
+	}
+	for i := range 3000 {
+		others = append(others, fmt.Sprint("o-other-", i))
+	}
+	for i := range 150 {
+		unfollowers = append(unfollowers, fmt.Sprint("o-unfollower-", i))
+		forgotten = append(forgotten, fmt.Sprint("o-forgotten-", i))
+	}
+	all := slices.Concat(others[:1500], unfollowers, forgotten)
+	rand.New(rand.NewPCG(1, 1)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for part := range slices.Chunk(all, 100) {
+		record(part, func(openID string) *wxqrcode.Event { return followed(openID, "poster", now.AddDate(0, 0, -6)) })
+		record(part, func(openID string) *wxqrcode.Event { return scanned(openID, "shop", now.AddDate(0, 0, -5)) })
+	}
+	record(others[1500:], func(openID string) *wxqrcode.Event { return followed(openID, "poster", now.AddDate(0, 0, -5)) })
+	record(unfollowers, func(openID string) *wxqrcode.Event { return unfollowed(openID, now.AddDate(0, 0, -4)) })
+	assert.Equal(t, 300, hashesIn(t, s, path, slices.Concat(unfollowers, forgotten)))
+
+	require.NoError(t, s.purge(t.Context()))
+	assert.Zero(t, hashesIn(t, s, path, unfollowers), "after the purge")
+	for _, openID := range forgotten {
+		require.NoError(t, s.Forget(t.Context(), openID))
+	}
+	assert.Zero(t, hashesIn(t, s, path, forgotten), "after Forget")
+	assert.Equal(t, 3000, hashesIn(t, s, path, others))
+}
+
+func TestSpool_ErasesDrainedHashes(t *testing.T) {
+	d := newDatabase(t, SQLite)
+	c := spoolConfig(t)
+	s := newTestStore(t, d, c)
+	release := holdLock(t, d)
+	openIDs := make([]string, 200)
+	for i := range openIDs {
+		openIDs[i] = fmt.Sprint("o-", i)
+		require.NoError(t, s.Record(t.Context(), scanned(openIDs[i], "poster", now)))
+	}
+	assert.Equal(t, 200, hashesIn(t, s, c.Spool, openIDs))
+	release()
+	drained(t, s)
+	assert.Zero(t, hashesIn(t, s, c.Spool, openIDs))
 }

@@ -22,9 +22,9 @@ const (
 // A Query selects what a [Report] contains. The zero value selects the last 30
 // days, including today, by day.
 //
-// A query has at most [MaxDays] days, none before 2 January 1970, and 1,500
-// buckets: 62 days by hour. With PerScene, scenes times buckets are at most
-// 400,000. Beyond these limits, Report returns [ErrInvalidQuery].
+// A query has at most [MaxDays] days, all of them from 1970-01-02 to 9999-12-30,
+// and 1,500 buckets: 62 days by hour. With PerScene, scenes times buckets are at
+// most 400,000. Beyond these limits, Report returns [ErrInvalidQuery].
 type Query struct {
 	// From and To are the first and the last day, both included: their dates in the
 	// time zone of [Store.Location]. Zero: To is today, From is 29 days before To.
@@ -46,6 +46,8 @@ const (
 	// MaxDays is the maximum number of days of a [Query], the first and the last
 	// included: about ten years.
 	MaxDays = 3700
+
+	firstDay, lastDay = day(1), day(2932895) // 1970-01-02, and 9999-12-30: times in JSON have four-digit years
 
 	maxBuckets = 1500
 	maxCells   = 400_000 // scenes times buckets
@@ -79,6 +81,11 @@ type dayRange struct {
 
 // dayRange validates the query and returns its days.
 func (q Query) dayRange(z zone, now time.Time) (dayRange, error) {
+	for _, t := range []time.Time{q.From, q.To} {
+		if !t.IsZero() && (t.Year() < 1969 || t.Year() > 9999) { // would overflow a day
+			return dayRange{}, outsideCalendar(t, t)
+		}
+	}
 	r := dayRange{zone: z, interval: cmp.Or(q.Interval, Day), to: z.dayOf(now)}
 	if !q.To.IsZero() {
 		r.to = z.dayOf(q.To)
@@ -93,7 +100,9 @@ func (q Query) dayRange(z zone, now time.Time) (dayRange, error) {
 		return r, fmt.Errorf("%w: the interval is %q; it must be hour, day, week or month", ErrInvalidQuery, q.Interval)
 	case days < 1:
 		return r, fmt.Errorf("%w: it begins on %s, after its end on %s", ErrInvalidQuery, from, to)
-	case days > MaxDays || r.from < 1:
+	case r.from < firstDay || r.to > lastDay:
+		return r, outsideCalendar(z.start(r.from), z.start(r.to))
+	case days > MaxDays:
 		return r, fmt.Errorf("%w: from %s to %s are %d days; at most %d are allowed", ErrInvalidQuery, from, to, days, MaxDays)
 	}
 	if r.interval == Hour {
@@ -106,6 +115,10 @@ func (q Query) dayRange(z zone, now time.Time) (dayRange, error) {
 			ErrInvalidQuery, from, to, r.interval, len(r.buckets), maxBuckets)
 	}
 	return r, nil
+}
+
+func outsideCalendar(from, to time.Time) error {
+	return fmt.Errorf("%w: the days are %s to %s; they must be from 1970-01-02 to 9999-12-30", ErrInvalidQuery, from.Format(time.DateOnly), to.Format(time.DateOnly))
 }
 
 func (r *dayRange) divideByHour() {

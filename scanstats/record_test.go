@@ -211,7 +211,7 @@ func TestStore_RecordWithAnEndedContext(t *testing.T) {
 
 func TestOpenSQLite_Pragmas(t *testing.T) {
 	s := newTestStore(t, newDatabase(t, SQLite), testConfig())
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "secure_delete": "2"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "secure_delete": "1"} {
 		var got string
 		require.NoError(t, s.db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got))
 		assert.Equal(t, want, got, pragma)

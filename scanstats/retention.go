@@ -57,6 +57,7 @@ func (s *Store) purge(ctx context.Context) error {
 	if err := s.purgeEvents(ctx, now.Add(-s.cfg.DedupWindow)); err != nil {
 		return err
 	}
+	s.eraseDeleted(ctx)
 	return s.update(ctx, func(t *tx) error { return t.insert(settingTable, []any{settingPurged, today}) })
 }
 

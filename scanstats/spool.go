@@ -211,7 +211,9 @@ func (sp *spool) finish() bool {
 	if sp.pending > 0 {
 		return false
 	}
-	_, _ = sp.db.ExecContext(context.Background(), truncateWAL) // else the next checkpoint overwrites the hashes
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = eraseDeleted(ctx, sp.db) // which also shrinks the file; it can fail if the disk is full
 	sp.diverting, sp.draining = false, false
 	return true
 }

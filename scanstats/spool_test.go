@@ -31,7 +31,11 @@ func spoolConfig(t testing.TB) Config {
 // drained waits until the spool is drained.
 func drained(t testing.TB, s *Store) {
 	t.Helper()
-	require.Eventually(t, func() bool { return !s.spool.hasPending() }, 5*time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		s.spool.mu.Lock()
+		defer s.spool.mu.Unlock()
+		return !s.spool.draining && s.spool.pending == 0
+	}, 5*time.Minute, 10*time.Millisecond)
 	require.Zero(t, rowCount(t, s.spool.db, "spool_entry"))
 }
 

@@ -6,10 +6,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
 )
@@ -83,9 +85,9 @@ func checkOwnDatabase(ctx context.Context, db *sql.DB, table string) error {
 func dataSource(path string, pragmas ...string) string {
 	query := url.Values{
 		"_pragma": slices.Concat(pragmas, []string{
-			"busy_timeout(200)",   // beginSQLite waits longer: this wait ignores the context
-			"synchronous(FULL)",   // a commit survives a power failure
-			"secure_delete(FAST)", // deleted data is overwritten, except in pages that become free
+			"busy_timeout(200)", // beginSQLite waits longer: this wait ignores the context
+			"synchronous(FULL)", // a commit survives a power failure
+			"secure_delete(ON)", // deleted data is overwritten
 			// In pages; more than a batch changes, so that not every commit checkpoints.
 			"wal_autocheckpoint(16384)",
 		}),
@@ -94,8 +96,55 @@ func dataSource(path string, pragmas ...string) string {
 	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + query.Encode()
 }
 
-// truncateWAL removes overwritten data from the write-ahead log.
-const truncateWAL = "PRAGMA wal_checkpoint(TRUNCATE)"
+// maxVacuumPages limits the pages in use of a database for which eraseDeleted runs
+// VACUUM: 32 MiB, which takes less than half a second.
+const maxVacuumPages = 32 << 20 / 4096
+
+// eraseDeleted erases deleted data that secure_delete does not: the write-ahead log,
+// and copies in unused parts of pages, which SQLite leaves when it moves rows. Larger
+// databases are not vacuumed; there later rows overwrite these copies.
+func eraseDeleted(ctx context.Context, db *sql.DB) error {
+	for {
+		err := tryErase(ctx, db)
+		if !errors.Is(classify(err), ErrLocked) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func tryErase(ctx context.Context, db *sql.DB) error {
+	var pages int
+	err := db.QueryRowContext(ctx, "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count").Scan(&pages)
+	if err == nil && pages <= maxVacuumPages {
+		_, err = db.ExecContext(ctx, "VACUUM")
+	}
+	if err != nil {
+		return err
+	}
+	var busy, frames, moved int
+	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	if err == nil && busy != 0 {
+		err = fmt.Errorf("%w: a reader prevents a checkpoint", ErrLocked)
+	}
+	return err
+}
+
+// eraseDeleted erases deleted data from the file of an SQLite database.
+func (s *Store) eraseDeleted(ctx context.Context) {
+	if s.writer.dialect != SQLite {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, timeoutError(s.cfg.Timeout))
+	defer cancel()
+	if err := eraseDeleted(ctx, s.db); err != nil {
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "scanstats: deleted data may still be in the file", slog.String("error", err.Error()))
+	}
+}
 
 // check returns an error if the file was moved or removed.
 func (f *sqliteFile) check() error {
