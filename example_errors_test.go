@@ -69,5 +69,5 @@ func ExampleValidationError() {
 	fmt.Println(errors.Is(err, wxqrcode.ErrInvalidConfig), err)
 	// Output:
 	// scene_str must not contain the control character U+000A
-	// true wxqrcode: invalid AppID: must not be empty or contain spaces or control characters
+	// true wxqrcode: invalid AppID: must not be empty, or begin or end with white space
 }

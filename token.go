@@ -113,12 +113,11 @@ func NewTokenSource(appID, appSecret string, opts ...Option) (*TokenSource, erro
 }
 
 func (cfg *config) tokenSource(appID, appSecret string) (*TokenSource, error) {
-	const reason = "must not be empty or contain spaces or control characters"
-	isInvalid := func(r rune) bool { return r <= ' ' || r == 0x7F }
+	const reason = "must not be empty, or begin or end with white space"
 	switch {
-	case appID == "" || strings.ContainsFunc(appID, isInvalid):
+	case appID == "" || strings.TrimSpace(appID) != appID:
 		return nil, invalidConfig("AppID", appID, reason)
-	case appSecret == "" || strings.ContainsFunc(appSecret, isInvalid):
+	case appSecret == "" || strings.TrimSpace(appSecret) != appSecret:
 		return nil, invalidConfig("AppSecret", "", reason)
 	}
 	api := &tokenAPI{cfg.api(), appID, newSecret(appSecret), cfg.legacyToken, newRedactor(appSecret)}

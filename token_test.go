@@ -94,7 +94,7 @@ func requireToken(t *testing.T, source *wxqrcode.TokenSource, want string) {
 func TestNewTokenSource_RejectsInvalidValues(t *testing.T) {
 	for values, field := range map[[2]string]string{
 		{"", testSecret}: "AppID", {testAppID + "\n", testSecret}: "AppID", {" " + testAppID, testSecret}: "AppID",
-		{testAppID, ""}: "AppSecret", {testAppID, testSecret + "\r"}: "AppSecret", {testAppID, "a b"}: "AppSecret",
+		{testAppID, ""}: "AppSecret", {testAppID, testSecret + "\r"}: "AppSecret", {testAppID, "\t"}: "AppSecret",
 	} {
 		_, err := wxqrcode.NewTokenSource(values[0], values[1])
 		require.ErrorIs(t, err, wxqrcode.ErrInvalidConfig)
