@@ -32,11 +32,11 @@ type app struct {
 }
 
 func (a *app) addFlags(flags *pflag.FlagSet) {
-	flags.BoolVar(&a.sandbox, "sandbox", false, "talk to a WeChat inside this program, which ends with it")
+	flags.BoolVar(&a.sandbox, "sandbox", false, "use a WeChat simulator inside this process")
 	flags.StringVar(&a.apiURL, "api-url", os.Getenv(envAPIURL),
-		"`URL` of the API, such as https://sh.api.weixin.qq.com, or of a sandbox that runs elsewhere ["+envAPIURL+"]")
+		"`URL` of the API, such as https://sh.api.weixin.qq.com, or of a running sandbox ["+envAPIURL+"]")
 	flags.StringVar(&a.credentials, "credentials", os.Getenv(envCredentials),
-		"`file` with {\"appid\": …, \"secret\": …}, mode 0600; the environment wins ["+envCredentials+"]")
+		"JSON `file` with appid and secret, mode 0600; the environment takes precedence ["+envCredentials+"]")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
 	// What the environment holds must not show as a default in --help, nor in docs/cli.md.
 	for _, name := range []string{"api-url", "credentials"} {
@@ -58,8 +58,8 @@ func (s *session) close() {
 	}
 }
 
-// open sets up the client that the flags ask for. It sends nothing.
-func (a *app) open() (*session, error) {
+// open creates the client that the flags select. It sends nothing.
+func (a *app) open(opts ...wxqrcode.Option) (*session, error) {
 	if a.sandbox {
 		return openSandbox()
 	}
@@ -71,7 +71,7 @@ func (a *app) open() (*session, error) {
 	if a.apiURL != "" {
 		s.api = a.apiURL
 	}
-	s.client, err = wxqrcode.New(account.AppID, account.Secret, a.clientOptions()...)
+	s.client, err = wxqrcode.New(account.AppID, account.Secret, append(a.clientOptions(), opts...)...)
 	return s, err
 }
 
@@ -135,7 +135,7 @@ func (a *app) account() (account, error) {
 	if missing == nil {
 		return c, nil
 	}
-	return account{}, missingError{fmt.Errorf("no credentials: set %s, or name a file by --credentials; or try --sandbox, without an account", strings.Join(missing, " and "))}
+	return account{}, missingError{fmt.Errorf("no credentials: set %s, or pass --credentials; without an account, use --sandbox", strings.Join(missing, " and "))}
 }
 
 const maxAccountFile = 64 << 10
@@ -158,12 +158,12 @@ func readAccount(path string) (c account, err error) {
 		return c, fmt.Errorf("read the credentials: %w", err)
 	}
 	if json.Unmarshal(text, &c) != nil { // whose error could quote a part of it
-		return account{}, fmt.Errorf(`read the credentials: %s is not JSON such as {"appid": "wx…", "secret": "…"}`, path)
+		return account{}, fmt.Errorf(`read the credentials: %s must be JSON such as {"appid": "wx…", "secret": "…"}`, path)
 	}
 	if c.AppID == "" || c.Secret == "" {
-		return account{}, fmt.Errorf("read the credentials: %s must have an appid and a secret", path)
+		return account{}, fmt.Errorf("read the credentials: %s must contain appid and secret", path)
 	}
 	return c, nil
 }
 
-var errExposed = errors.New("others may read it")
+var errExposed = errors.New("is readable by other users")

@@ -26,27 +26,28 @@ func newBatchCommand(a *app) *cobra.Command {
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "batch FILE.csv --out FOLDER",
-		Short: "Make the codes and the pictures of a whole CSV file",
-		Long: `Batch makes a code for each row of a CSV file, and its picture. The first line names the columns:
+		Short: "Create the codes and images of a CSV file",
+		Long: `Create a code and its image for each row of a CSV file. The first line names the columns:
 
-  scene     (场景) what the code carries: a text of up to 64 bytes
-  kind      (类型) permanent or temporary, or 永久 or 临时
-  lifetime  (有效期) of a temporary code: 30m, 720h, 7d, 30天, 12小时, or seconds; empty for a permanent one
-  file      (文件) the picture, in folders if you like: .jpg is WeChat's own, 430 pixels wide; .png and .svg are drawn
-            here, and --size, --dark, --light, --level, --quiet-zone and --logo count for them alone; the
-            scene if it is empty, with _ for what a file's name may not have
+  scene     (场景) text of up to 64 bytes
+  kind      (类型) permanent or temporary; 永久 or 临时
+  lifetime  (有效期) of a temporary code: 30m, 720h, 7d, 30天, 12小时, or seconds; at most 30 days
+  file      (文件) path of the image in FOLDER; default is the scene. A .jpg is fetched from WeChat,
+            430 pixels wide; a .png or .svg is drawn locally
 
-All other columns are carried through; those that a result.csv has more, at its end, are made anew.
-Files as Excel writes them are read: with commas, semicolons or tabs, in UTF-8, GBK (GB18030), or UTF-16
-with a byte order mark. Some short files are both UTF-8 and GBK: name the encoding by --encoding then.
---check prints the encoding and the first scenes. All rows are checked before anything is sent.
+--size, --quiet-zone, --level, --dark, --light and --logo apply to .png and .svg only.
 
-The folder gets the pictures and result.csv: all columns, and ticket, url, expires_at and error; what a
-spreadsheet would take for a formula has an apostrophe in front, which is removed if the file is read as
-a sheet. If the run is stopped, by whatever, run the same command again: it goes on where it was, makes no code again
-that it had recorded, and what failed is tried again. A picture that you delete, or want drawn in another
-way, is made again. result.csv is written at the end of a run. What it remembers is in the folder's
-` + stateFolder + `.`,
+FOLDER/result.csv gets all columns, followed by ticket, url, expires_at and error. An apostrophe is
+prepended to cells that a spreadsheet would read as a formula. result.csv can be the input of another
+batch.
+
+The file may use commas, semicolons or tabs, and UTF-8, GBK (GB18030), or UTF-16 with a byte order
+mark; if the encoding is ambiguous, set --encoding. All rows are validated before anything is sent.
+--check only validates, and prints the encoding and the first scenes.
+
+If a batch is interrupted, run the same command again. It resumes: recorded codes are not created
+again, failed rows are retried, and images that were deleted or have new options are saved again.
+The state is kept in FOLDER/` + stateFolder + `. result.csv is written at the end of each run.`,
 		Example: `  wxqrcode batch codes.csv --out posters
   wxqrcode batch codes.csv --out posters --format svg --logo logo.png
   wxqrcode batch codes.csv --check
@@ -64,17 +65,17 @@ way, is made again. result.csv is written at the end of a run. What it remembers
 		},
 	}
 	flags := cmd.Flags()
-	b.picture.addFlags(cmd, "the `folder` for the pictures and result.csv; made if need be")
-	flags.StringVar(&format, "format", "jpg", "of pictures without a name in the column file: `jpg`, png or svg")
+	b.picture.addFlags(cmd, "`folder` for the images and result.csv, created if needed")
+	flags.StringVar(&format, "format", "jpg", "`format` of images without a file column: jpg, png or svg")
 	completes(cmd, "format", "jpg", "png", "svg")
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"csv"}, cobra.ShellCompDirectiveFilterFileExt
 	}
-	flags.StringVar(&encoding, "encoding", "", "of the file: `utf-8` or gb18030, which GBK is a part of; a byte order mark decides it, too")
+	flags.StringVar(&encoding, "encoding", "", "`encoding` of the file: utf-8 or gb18030, which includes GBK (default: detected)")
 	completes(cmd, "encoding", encodingUTF8, encodingGB18030)
-	flags.BoolVar(&check, "check", false, "check the file and send nothing")
-	flags.IntVar(&b.options.Concurrency, "concurrency", 8, "`calls` at a time")
-	flags.Float64Var(&b.options.Rate, "per-second", 0, "`codes` a second at most; 0 is no limit")
+	flags.BoolVar(&check, "check", false, "validate the file and send nothing")
+	flags.IntVar(&b.options.Concurrency, "concurrency", 8, "`requests` in flight at a time")
+	flags.Float64Var(&b.options.Rate, "rate", 0, "limit of `requests` per second; 0 means no limit")
 	return cmd
 }
 
@@ -116,11 +117,11 @@ type item struct {
 type batchReport struct {
 	Rows     int    `json:"rows"`
 	Encoding string `json:"encoding"` // of the file
-	Made     int    `json:"made"`     // codes
-	Earlier  int    `json:"earlier"`  // codes of earlier runs
-	Pictures int    `json:"pictures"`
+	Made     int    `json:"created"`  // codes
+	Earlier  int    `json:"existing"` // codes of earlier runs
+	Pictures int    `json:"images"`
 	Failed   int    `json:"failed"`
-	NotTried int    `json:"not_tried"`
+	NotTried int    `json:"not_attempted"`
 	Sandbox  bool   `json:"sandbox,omitempty"` // the codes lead nowhere
 	Result   string `json:"result,omitempty"`
 }
@@ -129,16 +130,16 @@ type batchReport struct {
 func (b *batchCommand) read(path, format, encoding string) (err error) {
 	b.folder = b.picture.out
 	if pictureKind("."+format) == "" || format == "" {
-		return fmt.Errorf("--format is %q; it must be jpg, png or svg", format)
+		return fmt.Errorf("--format must be jpg, png or svg, got %q", format)
 	}
 	if !slices.Contains([]string{"", encodingUTF8, encodingGB18030}, encoding) {
-		return fmt.Errorf("--encoding is %q; it must be utf-8 or gb18030", encoding)
+		return fmt.Errorf("--encoding must be utf-8 or gb18030, got %q", encoding)
 	}
 	if b.options.Concurrency < 1 || b.options.Concurrency > 1000 {
-		return fmt.Errorf("--concurrency is %d; it must be 1 to 1000", b.options.Concurrency)
+		return fmt.Errorf("--concurrency must be 1 to 1000, got %d", b.options.Concurrency)
 	}
 	if !(b.options.Rate >= 0) || math.IsInf(b.options.Rate, 0) { // NaN too
-		return fmt.Errorf("--per-second is %v; it must be a number that is not negative", b.options.Rate)
+		return fmt.Errorf("--rate must be 0 or positive, got %v", b.options.Rate)
 	}
 	if b.sheet, err = readSheet(path, format, encoding); err != nil {
 		return err
@@ -160,7 +161,7 @@ func (b *batchCommand) read(path, format, encoding string) (err error) {
 		b.items = append(b.items, &item{row: r, key: key})
 		kinds[pictureKind(r.file)]++
 		if line, twice := lines[r.request.Scene()]; twice {
-			b.warn("line %d has the scene %q of line %d: their scans cannot be told apart", r.line, r.request.Scene().Key(), line)
+			b.warn("lines %d and %d have the same scene %q: their scans cannot be distinguished", line, r.line, r.request.Scene().Key())
 		} else {
 			lines[r.request.Scene()] = r.line
 		}
@@ -174,7 +175,7 @@ func (b *batchCommand) read(path, format, encoding string) (err error) {
 		b.picture.options, b.picture.look = p.options, p.look
 	}
 	if names := b.picture.drawingFlags(); len(names) > 0 && kinds["jpg"] > 0 {
-		b.warn("%d pictures are .jpg, which are WeChat's own: %s does not count for them", kinds["jpg"], strings.Join(names, ", "))
+		b.warn("no effect on the %d .jpg images, which come from WeChat: %s", kinds["jpg"], strings.Join(names, ", "))
 	}
 	b.report.Rows, b.report.Encoding = len(b.items), b.sheet.encoding
 	return nil
@@ -221,10 +222,13 @@ func (b *batchCommand) tellChecked() error {
 	}
 	lives := ""
 	if c.Temporary > 0 {
-		lives = fmt.Sprintf(", which live for %v to %v", time.Duration(c.Shortest)*time.Second, time.Duration(c.Longest)*time.Second)
+		lives = ", lifetime " + formatLifetime(time.Duration(c.Shortest)*time.Second)
+		if c.Longest > c.Shortest {
+			lives += " to " + formatLifetime(time.Duration(c.Longest)*time.Second)
+		}
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d rows in %s, all good: %d permanent codes and %d temporary ones%s\nThe first scenes:\n",
+	fmt.Fprintf(&text, "%d rows in %s, all valid: %d permanent codes, %d temporary codes%s\nFirst scenes:\n",
 		c.Rows, strings.ToUpper(c.Encoding), c.Permanent, c.Temporary, lives)
 	for _, scene := range c.Scenes {
 		text.WriteString("  " + printable(scene) + "\n")
@@ -235,9 +239,12 @@ func (b *batchCommand) tellChecked() error {
 
 func (b *batchCommand) run(ctx context.Context) error {
 	if b.folder == "" {
-		return usageError{errors.New("say by --out which folder the pictures go to")}
+		return usageError{errors.New("batch requires --out FOLDER")}
 	}
-	s, err := b.open()
+	if info, err := os.Stat(b.folder); err == nil && !info.IsDir() {
+		return usageError{fmt.Errorf("--out must be a folder, %s is a file", b.folder)}
+	}
+	s, err := b.open(watchRateLimit(b.stderr))
 	if err != nil {
 		return err
 	}
@@ -382,7 +389,7 @@ func (b *batchCommand) note(i *item, code *wxqrcode.QRCode, err error) {
 // fail counts a failure. The caller holds mu.
 func (b *batchCommand) fail(i *item) {
 	if b.report.Failed == 0 {
-		b.warn("the first failure is in line %d: %s", i.line, plain(i.err))
+		b.warn("line %d failed: %s; result.csv will have the errors of all rows", i.line, plain(i.err))
 	}
 	b.report.Failed++
 	b.bar.add(false)
@@ -394,7 +401,7 @@ func (b *batchCommand) fail(i *item) {
 	}
 	b.inARow++
 	if b.inARow == maxConsecutiveFailures && b.broken == nil {
-		b.broken = incompleteError{fmt.Errorf("%d rows failed one after the other, the last in line %d: %w", b.inARow, i.line, i.err)}
+		b.broken = incompleteError{fmt.Errorf("%d rows failed in a row, the last is line %d: %w", b.inARow, i.line, i.err)}
 	}
 }
 
@@ -456,10 +463,10 @@ func (b *batchCommand) why() error {
 	if len(b.lost) == 0 {
 		return b.broken
 	}
-	return fmt.Errorf("%w; %d codes were made that could not be recorded, with the tickets: %s", b.broken, len(b.lost), strings.Join(b.lost, ", "))
+	return fmt.Errorf("%w; %d codes were created but not recorded: %s", b.broken, len(b.lost), strings.Join(b.lost, ", "))
 }
 
-const runAgain = "run the same command again to go on"
+const runAgain = "run the same command again to resume"
 
 // tell prints what came of the batch, and returns why it is not complete.
 func (b *batchCommand) tell(ctx context.Context) error {
@@ -474,9 +481,9 @@ func (b *batchCommand) tell(ctx context.Context) error {
 			return err
 		}
 	} else {
-		_, err := fmt.Fprintf(b.stdout, "%d rows in %s: %d codes made, %d made earlier, %d pictures, %d failed, %d not tried; see %s\n%s",
+		_, err := fmt.Fprintf(b.stdout, "%d rows in %s: %d codes created, %d existing, %d images, %d failed, %d not attempted; see %s\n%s",
 			r.Rows, strings.ToUpper(r.Encoding), r.Made, r.Earlier, r.Pictures, r.Failed, r.NotTried, r.Result,
-			map[bool]string{true: "All of them are of a sandbox, and lead nowhere.\n"}[r.Sandbox])
+			map[bool]string{true: "The codes exist only in the sandbox.\n"}[r.Sandbox])
 		if err != nil {
 			return err
 		}
@@ -489,7 +496,7 @@ func (b *batchCommand) tell(ctx context.Context) error {
 	case b.ended != nil:
 		return fmt.Errorf("%w; %s", b.ended, runAgain)
 	case r.Failed > 0:
-		return incompleteError{fmt.Errorf("%d of %d rows failed, the first in %w; %s", r.Failed, r.Rows, b.firstFailure(), runAgain)}
+		return incompleteError{fmt.Errorf("%d of %d rows failed, first in the file: %w; %s", r.Failed, r.Rows, b.firstFailure(), runAgain)}
 	}
 	return nil
 }

@@ -6,8 +6,11 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -137,20 +140,20 @@ func TestABatchTellsPeople(t *testing.T) {
 	folder := t.TempDir()
 	code, out, errs := wxqr(t, "batch", newSheet(t, 3, ".svg"), "--out", folder)
 	require.Zero(t, code, errs)
-	assert.Equal(t, "3 rows in UTF-8: 3 codes made, 0 made earlier, 3 pictures, 0 failed, 0 not tried; see "+filepath.Join(folder, resultFile)+"\n", out)
+	assert.Equal(t, "3 rows in UTF-8: 3 codes created, 0 existing, 3 images, 0 failed, 0 not attempted; see "+filepath.Join(folder, resultFile)+"\n", out)
 	code, out, _ = wxqr(t, "batch", newSheet(t, 3, ".svg"), "--check")
 	assert.Zero(t, code)
-	assert.Equal(t, "3 rows in UTF-8, all good: 3 permanent codes and 0 temporary ones\nThe first scenes:\n  poster-0\n  poster-1\n  poster-2\n", out)
+	assert.Equal(t, "3 rows in UTF-8, all valid: 3 permanent codes, 0 temporary codes\nFirst scenes:\n  poster-0\n  poster-1\n  poster-2\n", out)
 	code, out, _ = wxqr(t, "batch", writeFileOf(t, "scene,kind,lifetime\na,temporary,10\nb,temporary,7d\nc,permanent,\n"), "--check")
 	assert.Zero(t, code)
-	assert.Equal(t, "3 rows in UTF-8, all good: 1 permanent codes and 2 temporary ones, which live for 10s to 168h0m0s\nThe first scenes:\n  a\n  b\n  c\n", out)
+	assert.Equal(t, "3 rows in UTF-8, all valid: 1 permanent codes, 2 temporary codes, lifetime 10s to 7d\nFirst scenes:\n  a\n  b\n  c\n", out)
 	code, _, errs = wxqr(t, "batch", writeFileOf(t, "scene,kind,file\na,permanent,a.jpg\na,permanent,b.svg\n"), "--check", "--size", "500")
 	assert.Zero(t, code)
-	assert.Contains(t, errs, `warning: line 3 has the scene "a" of line 2`)
-	assert.Contains(t, errs, "warning: 1 pictures are .jpg, which are WeChat's own: --size does not count for them")
+	assert.Contains(t, errs, `warning: lines 2 and 3 have the same scene "a"`)
+	assert.Contains(t, errs, "warning: no effect on the 1 .jpg images, which come from WeChat: --size")
 	code, _, errs = wxqr(t, "batch", writeFileOf(t, "scene,kind\n\u200ba,permanent\n"), "--check")
 	assert.Zero(t, code)
-	assert.Contains(t, errs, "warning: 1 scenes have invisible characters at an end")
+	assert.Contains(t, errs, "warning: removed invisible characters at the start or end of 1 scenes")
 }
 
 func TestABadSheetSendsNothing(t *testing.T) {
@@ -162,15 +165,16 @@ func TestABadSheetSendsNothing(t *testing.T) {
 	}{
 		{"line 2, column kind", []string{writeFileOf(t, "scene,kind\na,b\n"), "--out", folder}},
 		{"no such file", []string{"/nonexistent.csv", "--out", folder}},
-		{"--out", []string{newSheet(t, 1, ".svg")}},
-		{"--concurrency is 0", []string{newSheet(t, 1, ".svg"), "--out", folder, "--concurrency", "0"}},
-		{"--per-second is NaN", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "NaN"}},
-		{"--per-second is +Inf", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "Inf"}},
-		{"--per-second is -1", []string{newSheet(t, 1, ".svg"), "--out", folder, "--per-second", "-1"}},
-		{`--encoding is "gbk"; it must be utf-8 or gb18030`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--encoding", "gbk"}},
-		{`say which by --encoding utf-8 or --encoding gb18030`, []string{writeFileOf(t, "scene,kind\n\xd4\xa4\xd4\xbc,permanent\n"), "--out", folder}},
-		{`--format is "gif"`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--format", "gif"}},
-		{"size is 10", []string{newSheet(t, 1, ".png"), "--out", folder, "--size", "10"}},
+		{"batch requires --out FOLDER", []string{newSheet(t, 1, ".svg")}},
+		{"--concurrency must be 1 to 1000, got 0", []string{newSheet(t, 1, ".svg"), "--out", folder, "--concurrency", "0"}},
+		{"--rate must be 0 or positive, got NaN", []string{newSheet(t, 1, ".svg"), "--out", folder, "--rate", "NaN"}},
+		{"--rate must be 0 or positive, got +Inf", []string{newSheet(t, 1, ".svg"), "--out", folder, "--rate", "Inf"}},
+		{"--rate must be 0 or positive, got -1", []string{newSheet(t, 1, ".svg"), "--out", folder, "--rate", "-1"}},
+		{`--encoding must be utf-8 or gb18030, got "gbk"`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--encoding", "gbk"}},
+		{`set --encoding utf-8 or --encoding gb18030`, []string{writeFileOf(t, "scene,kind\n\xd4\xa4\xd4\xbc,permanent\n"), "--out", folder}},
+		{`--format must be jpg, png or svg, got "gif"`, []string{newSheet(t, 1, ".svg"), "--out", folder, "--format", "gif"}},
+		{"is a file", []string{newSheet(t, 1, ".svg"), "--out", writeFileOf(t, "")}},
+		{"--size is 10", []string{newSheet(t, 1, ".png"), "--out", folder, "--size", "10"}},
 	} {
 		code, out, errs := wxqr(t, append([]string{"batch"}, test.args...)...)
 		assert.Equal(t, exitUsage, code, test.says)
@@ -189,7 +193,7 @@ func TestWhatFailedIsTriedAgain(t *testing.T) {
 	server.Fail("showqrcode", 2, wxtest.Failure{Status: 404})
 	code, r, errs := runBatch(t, sheet, "--out", folder)
 	assert.Equal(t, exitIncomplete, code)
-	assert.Contains(t, errs, "3 of 20 rows failed, the first in line ")
+	assert.Contains(t, errs, "3 of 20 rows failed, first in the file: line ")
 	assert.Contains(t, errs, "run the same command again")
 	assert.Equal(t, 3, r.Failed)
 	assert.Equal(t, 17, r.Pictures)
@@ -230,10 +234,10 @@ func TestBatch_StopsAfterConsecutiveFailures(t *testing.T) {
 	server.Fail("qrcode/create", 1000, wxtest.Failure{Body: "<html>"})
 	code, r, errs := runBatch(t, newSheet(t, 300, ".svg"), "--out", t.TempDir(), "--concurrency", "4")
 	assert.Equal(t, exitIncomplete, code)
-	assert.Contains(t, errs, "warning: the first failure is in line ")
+	assert.Contains(t, errs, "warning: line ")
 	// Which of the two texts depends on when the images of the first 10 were saved.
-	assert.Regexp(t, `2\d (of 300 rows failed, the first|rows failed one after the other, the last) in line `, errs)
-	assert.Contains(t, errs, "run the same command again to go on")
+	assert.Regexp(t, `2\d (of 300 rows failed, first in the file:|rows failed in a row, the last is) line `, errs)
+	assert.Contains(t, errs, "run the same command again to resume")
 	assert.Equal(t, 10, r.Made)
 	assert.Less(t, r.Failed, 100)
 	assert.Equal(t, 300, r.Made+r.Failed+r.NotTried)
@@ -370,7 +374,7 @@ func TestBatch_InterruptedWhenComplete(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(folder, "p1", "1.svg")))
 	code, out, _ := wxqrUntil(ctx, "batch", sheet, "--out", folder)
 	assert.Equal(t, exitInterrupted, code)
-	assert.Contains(t, out, "1 not tried")
+	assert.Contains(t, out, "1 not attempted")
 	assert.Equal(t, "not attempted", readResult(t, folder)[1]["error"])
 }
 
@@ -382,7 +386,7 @@ func TestABatchThatUsedUpTheQuotaGoesOnTheNextDay(t *testing.T) {
 	code, r, errs := runBatch(t, sheet, "--out", folder, "--concurrency", "2")
 	assert.Equal(t, exitQuota, code)
 	assert.Contains(t, errs, "45009")
-	assert.Contains(t, errs, "run the same command again to go on")
+	assert.Contains(t, errs, "run the same command again to resume")
 	assert.Equal(t, 50, r.Made+r.Failed+r.NotTried)
 	assert.Greater(t, r.NotTried, 30)
 	assert.Equal(t, r.Made, assertWhole(t, folder))
@@ -417,7 +421,7 @@ func TestOneRunAtATimeHasAFolder(t *testing.T) {
 	code, out, errs := wxqr(t, "batch", newSheet(t, 1, ".svg"), "--out", folder)
 	assert.Equal(t, exitFailure, code)
 	assert.Empty(t, out)
-	assert.Contains(t, errs, "another run is at work in this folder")
+	assert.Contains(t, errs, "another batch is running in this folder")
 	require.NoError(t, j.close())
 	code, _, errs = wxqr(t, "batch", newSheet(t, 1, ".svg"), "--out", folder)
 	assert.Zero(t, code, errs)
@@ -469,7 +473,7 @@ func TestAJournalThatEndsInHalfALineIsGoneOnWith(t *testing.T) {
 	before := server.Calls("qrcode/create")
 	code, _, errs = runBatch(t, sheet, "--out", folder)
 	assert.Equal(t, exitFailure, code)
-	assert.Contains(t, errs, "line 1 cannot be read; move the file away")
+	assert.Contains(t, errs, "line 1 is malformed; move the file away")
 	assert.Equal(t, before, server.Calls("qrcode/create"))
 }
 
@@ -495,7 +499,7 @@ func TestAnInterruptedBatchRecordsWhatWasOnItsWay(t *testing.T) {
 	defer cancel()
 	code, out, errs := wxqrUntil(ctx, "batch", sheet, "--out", folder, "--json")
 	assert.Equal(t, exitInterrupted, code)
-	assert.Contains(t, errs, "interrupted; run the same command again to go on")
+	assert.Contains(t, errs, "interrupted; run the same command again to resume")
 	var r batchReport
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
 	assert.Positive(t, r.Made)
@@ -576,9 +580,9 @@ func TestABatchOnAFullDiskSaysWhatItCouldNotRecord(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	require.Error(t, err)
 	assert.Equal(t, exitFailure, cmd.ProcessState.ExitCode())
-	assert.Contains(t, string(out), "write down what was done: ")
+	assert.Contains(t, string(out), "record progress: ")
 	assert.Contains(t, string(out), "file too large")
-	assert.Contains(t, string(out), "run the same command again to go on")
+	assert.Contains(t, string(out), "run the same command again to resume")
 	made := server.Calls("qrcode/create")
 	assert.Less(t, made, rows, "it does not go on")
 
@@ -627,4 +631,26 @@ func TestALargeBatchWithFailures(t *testing.T) {
 		require.Empty(t, row["error"])
 		require.NotEmpty(t, row["ticket"])
 	}
+}
+
+func TestRateLimitWatcher_ReportsEachMinuteOnce(t *testing.T) {
+	responses := []string{`{"ticket":"gQ"}`, `{"errcode":45011,"errmsg":"api minute-quota reach limit"}`, `{"errcode":45011,"errmsg":""}`}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, responses[0])
+		responses = responses[1:]
+	}))
+	defer server.Close()
+	var out bytes.Buffer
+	watcher := &rateLimitWatcher{next: http.DefaultTransport, out: &out, until: time.Now().Add(-time.Hour)}
+	client := &http.Client{Transport: watcher}
+	for _, want := range responses {
+		res, err := client.Post(server.URL, "", nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		assert.Equal(t, want, string(body))
+	}
+	assert.LessOrEqual(t, strings.Count(out.String(), "\n"), 2, "the minute may end during the test")
+	assert.Regexp(t, `^rate limited, waiting until \d\d:\d\d:00\n`, out.String())
 }

@@ -16,14 +16,14 @@ func newCreateCommand(a *app) *cobra.Command {
 	var c createCommand
 	cmd := &cobra.Command{
 		Use:   "create [SCENE]",
-		Short: "Make a code that carries a scene",
-		Long: `Create makes a code: a temporary one by --lifetime, a permanent one by --permanent. A
-permanent code takes one of the account's 100,000, for ever; the same scene again is the same code.
+		Short: "Create a code",
+		Long: `Create a temporary code (--lifetime) or a permanent code (--permanent) that carries a scene.
 
-SCENE is a text of up to 64 bytes, or, with --number, a number. In its place, --random makes a scene
-that nobody can guess, for a login.
+SCENE is a text of up to 64 bytes, or a number with --number. --random generates a scene that nobody
+can guess, for logins. An account can have 100,000 permanent codes, which cannot be deleted; the
+same scene always returns the same permanent code.
 
---out saves the picture too: as a .jpg it is WeChat's own, as a .png or .svg it is drawn here.`,
+--out saves the image, too: a .jpg is fetched from WeChat, a .png or .svg is drawn locally.`,
 		Example: `  wxqrcode create poster-7 --permanent --out poster-7.svg
   wxqrcode create 1001 --number --lifetime 7d
   wxqrcode create --random login- --lifetime 5m --json
@@ -38,11 +38,11 @@ that nobody can guess, for a login.
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&c.number, "number", false, "SCENE is a number")
-	flags.StringVar(&c.random, "random", "", "make a random scene that begins with `PREFIX`, of up to 38 bytes")
-	flags.BoolVar(&c.permanent, "permanent", false, "make a permanent code")
-	flags.StringVar(&c.lifetime, "lifetime", "", "make a temporary code that lives so long: `30m`, 720h, 7d, or seconds; 30d at most")
-	c.picture.addFlags(cmd, "save the picture in this `file`, .jpg, .png or .svg")
+	flags.BoolVar(&c.number, "number", false, "treat SCENE as a number")
+	flags.StringVar(&c.random, "random", "", "generate a random scene that begins with `PREFIX`, at most 38 bytes")
+	flags.BoolVar(&c.permanent, "permanent", false, "create a permanent code")
+	flags.StringVar(&c.lifetime, "lifetime", "", "create a temporary code with this `lifetime`: 30m, 720h, 7d, or seconds; at most 30d")
+	c.picture.addFlags(cmd, "save the image to this `file` (.jpg, .png or .svg)")
 	return cmd
 }
 
@@ -66,14 +66,16 @@ func (c *createCommand) request(args []string) (r wxqrcode.Request, err error) {
 	switch {
 	case err != nil:
 		return r, err
-	case c.permanent == (c.lifetime != ""):
-		return r, errors.New("say either --permanent or --lifetime")
+	case c.permanent && c.lifetime != "":
+		return r, errors.New("--permanent cannot be combined with --lifetime")
+	case !c.permanent && c.lifetime == "":
+		return r, errors.New("create requires --permanent or --lifetime")
 	case c.permanent:
 		r = wxqrcode.Permanent(scene)
 	default:
 		lifetime, err := parseLifetime(c.lifetime)
 		if err != nil {
-			return r, err
+			return r, fmt.Errorf("--lifetime %w", err)
 		}
 		r = wxqrcode.Temporary(scene, lifetime)
 	}
@@ -84,19 +86,27 @@ func (c *createCommand) request(args []string) (r wxqrcode.Request, err error) {
 	return r, err
 }
 
+// maxRandomPrefix leaves room for the 26 characters of RandomScene.
+const maxRandomPrefix = wxqrcode.MaxSceneStr - 26
+
 func (c *createCommand) scene(args []string) (wxqrcode.Scene, error) {
-	if (len(args) == 1) == (c.random != "") {
-		return wxqrcode.Scene{}, errors.New("give either a SCENE or --random")
-	}
-	if c.random != "" {
+	switch {
+	case len(args) == 1 && c.random != "":
+		return wxqrcode.Scene{}, errors.New("SCENE cannot be combined with --random")
+	case len(args) == 0 && c.random == "":
+		return wxqrcode.Scene{}, errors.New("create requires SCENE or --random")
+	case c.random != "" && c.number:
+		return wxqrcode.Scene{}, errors.New("--number cannot be combined with --random")
+	case len(c.random) > maxRandomPrefix:
+		return wxqrcode.Scene{}, fmt.Errorf("--random must be at most %d bytes long, is %d", maxRandomPrefix, len(c.random))
+	case c.random != "":
 		return wxqrcode.RandomScene(c.random), nil
-	}
-	if !c.number {
+	case !c.number:
 		return wxqrcode.SceneStr(args[0]), nil
 	}
 	id, err := strconv.ParseUint(args[0], 10, 32)
 	if err != nil {
-		return wxqrcode.Scene{}, fmt.Errorf("the scene %q is not a number from 1 to 4294967295", args[0])
+		return wxqrcode.Scene{}, fmt.Errorf("SCENE must be a number from 1 to 4294967295, got %q", args[0])
 	}
 	return wxqrcode.SceneID(uint32(id)), nil
 }
@@ -106,7 +116,7 @@ func (c *createCommand) run(cmd *cobra.Command, a *app, r wxqrcode.Request) erro
 		return usageError{err}
 	}
 	if names := c.picture.drawingFlags(); len(names) > 0 && !c.picture.isDrawn() {
-		return usageError{fmt.Errorf("%s counts for a .png or .svg only; a .jpg is WeChat's own picture", strings.Join(names, ", "))}
+		return usageError{fmt.Errorf("%s requires --out with a .png or .svg file: a .jpg comes from WeChat as it is", names[0])}
 	}
 	s, err := a.open()
 	if err != nil {
@@ -120,9 +130,7 @@ func (c *createCommand) run(cmd *cobra.Command, a *app, r wxqrcode.Request) erro
 	made := created{r.Action(), r.Scene().Key(), code, c.picture.out}
 	if made.File != "" {
 		if err := c.picture.save(cmd.Context(), s.client, code.Ticket, code.URL); err != nil {
-			// The code exists, and must not be lost for want of a picture.
-			err = fmt.Errorf("the code is made, its ticket is %s; but its picture: %w", code.Ticket, err)
-			return err
+			return fmt.Errorf("code created (ticket %s), but its image was not saved: %w", code.Ticket, err)
 		}
 	}
 	if a.json {
@@ -130,7 +138,7 @@ func (c *createCommand) run(cmd *cobra.Command, a *app, r wxqrcode.Request) erro
 	}
 	return printFields(cmd.OutOrStdout(),
 		[2]string{"action", string(made.Action)}, [2]string{"scene", made.Scene}, [2]string{"ticket", string(code.Ticket)},
-		[2]string{"url", code.URL}, [2]string{"expires", localTime(code.ExpiresAt)}, [2]string{"picture", made.File})
+		[2]string{"url", code.URL}, [2]string{"expires", localTime(code.ExpiresAt)}, [2]string{"image", made.File})
 }
 
 const day = 24 * time.Hour
@@ -149,7 +157,21 @@ func parseLifetime(text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(duration)
 	if err != nil {
-		return 0, fmt.Errorf("the lifetime %q is not a duration such as 30m, 720h, 7d or 604800 (seconds)", text)
+		return 0, fmt.Errorf("must be a duration such as 30m, 720h, 7d or 604800 (seconds), got %q", text)
 	}
 	return d, nil
+}
+
+// formatLifetime formats a lifetime as parseLifetime reads it, such as 30d or 5m.
+func formatLifetime(d time.Duration) string {
+	if d >= day && d%day == 0 {
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = strings.TrimSuffix(text, zero[1:])
+		}
+	}
+	return text
 }

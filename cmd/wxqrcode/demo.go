@@ -22,19 +22,17 @@ func newDemoCommand(a *app) *cobra.Command {
 	d := demoCommand{app: a}
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole story, from a scene to a scanned event",
-		Long: `Demo makes one code of each of the four kinds, saves their pictures, and lets a new
-follower, and one who followed before, scan them. All of it goes over real HTTP, to a WeChat
-that runs inside this program: no account and no phone are needed.
+		Short: "Run the whole workflow against a WeChat simulator",
+		Long: `Create a code of each of the four kinds, save the images, let a new follower and a follower scan, and
+print the events. All requests use real HTTP to a WeChat simulator inside this process: no account
+and no phone are needed.
 
-The two scans are counted in a database, scans.db in the folder, together with a month of others that
-are made up; each run begins it anew. The report of that month is printed, and shown by a page whose address
-is printed last. The page is there until you press Enter, or until the input ends or the demo is
-interrupted; with --json there is none.
+The two scans, and a generated month of others, are counted in scans.db in the folder, which each run
+replaces. The report of that month is printed, and a page shows it until you press Enter, the input
+ends or the demo is interrupted. With --json there is no page.
 
-With --live the first half, the codes and their pictures, is done with WeChat
-itself. Two of the codes are permanent, and take two of the 100,000 that the account has
-for ever; they are the same two however often you run it.`,
+--live creates the codes and images with WeChat itself, and shows no scans. It uses two of the
+100,000 permanent codes of the account, the same two in every run.`,
 		Example: `  wxqrcode demo
   wxqrcode demo </dev/null
   wxqrcode demo --out /tmp/codes --json
@@ -45,8 +43,8 @@ for ever; they are the same two however often you run it.`,
 			return d.run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&d.dir, "out", "wxqrcode-demo", "the `folder` for the pictures and the database; made if need be")
-	cmd.Flags().BoolVar(&d.live, "live", false, "make the codes with WeChat itself")
+	cmd.Flags().StringVar(&d.dir, "out", "wxqrcode-demo", "`folder` for the images and the database, created if needed")
+	cmd.Flags().BoolVar(&d.live, "live", false, "create the codes with WeChat itself")
 	return cmd
 }
 
@@ -72,7 +70,7 @@ type report struct {
 }
 
 type scanReport struct {
-	Who      string             `json:"who"`
+	Who      string             `json:"user"`
 	File     string             `json:"file"` // the picture that was scanned
 	Event    wxqrcode.EventType `json:"event"`
 	EventKey string             `json:"event_key"`
@@ -89,7 +87,7 @@ func step(name string, err error) error {
 
 func (d *demoCommand) run(ctx context.Context) error {
 	if d.dir == "" {
-		return usageError{step("arguments", errors.New("--out is empty; name a folder for the pictures"))}
+		return usageError{step("arguments", errors.New("--out must name a folder"))}
 	}
 	d.report.Live = d.live
 	if d.live {
@@ -103,7 +101,7 @@ func (d *demoCommand) conclude() error {
 	if d.json {
 		return step("print", printJSON(d.stdout, d.report))
 	}
-	return step("print", d.say("\nAll went well. The pictures are in the folder %s.\n", d.dir))
+	return step("print", d.say("\nDone. The images are in the folder %s.\n", d.dir))
 }
 
 // runLive makes the codes with WeChat itself.
@@ -124,7 +122,7 @@ func (d *demoCommand) runLive(ctx context.Context) error {
 func (d *demoCommand) runSandbox(ctx context.Context) (err error) {
 	s, err := openSandbox()
 	if err != nil {
-		return step("start a WeChat", err)
+		return step("start the WeChat simulator", err)
 	}
 	defer s.close()
 	if err := d.makeCodes(ctx, s); err != nil {
@@ -132,7 +130,7 @@ func (d *demoCommand) runSandbox(ctx context.Context) (err error) {
 	}
 	stats, err := d.openStats(ctx)
 	if err != nil {
-		return step("make a database for the scans", err)
+		return step("create the database", err)
 	}
 	defer closeStats(stats, &err)
 	if err := d.letScan(ctx, s.wechat, stats); err != nil {
@@ -144,7 +142,7 @@ func (d *demoCommand) runSandbox(ctx context.Context) (err error) {
 	if err := d.conclude(); err != nil || d.json {
 		return err
 	}
-	return step("show the page", d.showPage(ctx, stats))
+	return step("serve the page", d.showPage(ctx, stats))
 }
 
 // makeCodes fetches a token, makes one code of each kind and saves the pictures.
@@ -154,11 +152,11 @@ func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 	if err != nil {
 		return step("fetch an access token", err)
 	}
-	if err := d.say("WeChat     %s\nToken      %d characters, fetched once and kept\n\n", d.report.API, len(token)); err != nil {
+	if err := d.say("WeChat     %s\nToken      %d characters, fetched once and cached\n\n", d.report.API, len(token)); err != nil {
 		return step("print", err)
 	}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
-		return step("make the folder", err)
+		return step("create the folder", err)
 	}
 
 	for _, c := range []struct {
@@ -172,11 +170,11 @@ func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 	} {
 		code, err := s.client.Create(ctx, c.request)
 		if err != nil {
-			return step("make the code "+string(c.request.Action()), err)
+			return step("create the code "+string(c.request.Action()), err)
 		}
 		file := filepath.Join(d.dir, c.file)
 		if err := s.client.SaveImage(ctx, file, code.Ticket); err != nil {
-			return step("save the picture of "+string(c.request.Action()), err)
+			return step("save the image of "+string(c.request.Action()), err)
 		}
 		d.report.Codes = append(d.report.Codes, created{c.request.Action(), c.request.Scene().Key(), code, file})
 	}
@@ -185,7 +183,7 @@ func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 	for _, c := range d.report.Codes {
 		rows = append(rows, table.Row{c.Action, c.Scene, localTime(c.Code.ExpiresAt), filepath.Base(c.File)})
 	}
-	return step("print", d.table(table.Row{"action", "scene", "expires", "picture"}, rows))
+	return step("print", d.table(table.Row{"action", "scene", "expires", "image"}, rows))
 }
 
 // letScan connects a callback handler, which records events, and lets a new follower and a
@@ -203,7 +201,7 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 	}
 	handler, err := callback.New(cfg)
 	if err != nil {
-		return step("make the callback handler", err)
+		return step("create the callback handler", err)
 	}
 	if err := wechat.Connect(handler); err != nil {
 		return step("verify the callback URL", err)
@@ -222,7 +220,7 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 	} {
 		event, err := scan(ctx, wechat, events, s.code, s.openID, s.want)
 		if err != nil {
-			return step("let a "+s.who+" scan", err)
+			return step("scan as "+s.who, err)
 		}
 		scene, _ := event.SceneKey()
 		d.report.Scans = append(d.report.Scans, scanReport{s.who, s.code.File, event.Type, event.EventKey, scene})
@@ -235,7 +233,7 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 	if err := d.say("\nCallback   secure mode: pushes are signed and encrypted\n\n"); err != nil {
 		return step("print", err)
 	}
-	return step("print", d.table(table.Row{"who", "scans", "event", "scene of the event"}, rows))
+	return step("print", d.table(table.Row{"user", "image", "event", "scene of the event"}, rows))
 }
 
 // scan lets a user scan a code, and returns the event that the callback received. Another

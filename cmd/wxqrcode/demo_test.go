@@ -33,7 +33,7 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 	for _, text := range []string{
 		"QR_SCENE ", "QR_STR_SCENE ", "QR_LIMIT_SCENE ", "QR_LIMIT_STR_SCENE ",
 		"20261120", "login-", "99999", "海报-地铁站&展位=7", "never", "new follower", "│ follower", "subscribe", "SCAN",
-		"All went well. The pictures are in the folder " + dir,
+		"Done. The images are in the folder " + dir,
 	} {
 		assert.Contains(t, out, text)
 	}
@@ -129,8 +129,8 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 		code                 int
 	}{
 		{"no token", "stable_token", "fetch an access token", wxtest.Failure{Code: 40164}, exitAccount},
-		{"no code", "qrcode/create", "make the code QR_SCENE", wxtest.Failure{Code: 48001}, exitAccount},
-		{"no picture", "showqrcode", "save the picture of QR_SCENE", wxtest.Failure{Status: 404}, exitFailure},
+		{"no code", "qrcode/create", "create the code QR_SCENE", wxtest.Failure{Code: 48001}, exitAccount},
+		{"no picture", "showqrcode", "save the image of QR_SCENE", wxtest.Failure{Status: 404}, exitFailure},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := wxtest.NewServer()
@@ -141,7 +141,7 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 			assert.Equal(t, test.code, code)
 			assert.Contains(t, errs, `demo failed at step "`+test.step+`": `)
 			assert.NotContains(t, errs, server.AppSecret())
-			assert.NotContains(t, out, "All went well")
+			assert.NotContains(t, out, "Done.")
 		})
 	}
 }
@@ -156,8 +156,8 @@ func TestDemoSaysWhatIsWrong(t *testing.T) {
 		code       int
 		args       []string
 	}{
-		{"a folder that cannot be made", `step "make the folder"`, exitFailure, []string{"--out", filepath.Join(file, "folder")}},
-		{"no folder", "--out is empty", exitUsage, []string{"--out", ""}},
+		{"a folder that cannot be made", `step "create the folder"`, exitFailure, []string{"--out", filepath.Join(file, "folder")}},
+		{"no folder", "--out must name a folder", exitUsage, []string{"--out", ""}},
 		{"--live without an AppID", envAppID, exitAccount, []string{"--live"}},
 		{"an unknown flag", "unknown flag", exitUsage, []string{"--nonsense"}},
 		{"an argument", "unknown command", exitUsage, []string{"nonsense"}},

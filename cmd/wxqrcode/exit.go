@@ -27,13 +27,13 @@ func exitCodes() string {
 		code    int
 		meaning string
 	}{
-		{exitOK, "all went well"},
-		{exitFailure, "any other failure"},
-		{exitUsage, "a wrong flag, argument or input; nothing was sent"},
-		{exitAccount, "no credentials, or WeChat refuses them, this machine's IP address, or the account"},
-		{exitQuota, "the calls of the day or the minute, or the permanent codes, are used up"},
-		{exitIncomplete, "some codes of a batch failed; run it again to go on"},
-		{exitInterrupted, "interrupted; listen, sandbox, stats --page and the page of the demo end so, with 0"},
+		{exitOK, "success"},
+		{exitFailure, "any other error"},
+		{exitUsage, "invalid flag, argument or input; nothing was sent"},
+		{exitAccount, "no credentials, or WeChat rejects them, the IP address of this machine, or the account"},
+		{exitQuota, "daily quota, rate limit or number of permanent codes exceeded"},
+		{exitIncomplete, "some rows of a batch failed; run it again to resume"},
+		{exitInterrupted, "interrupted (but 0 for listen, sandbox, stats --page and the page of demo)"},
 	} {
 		fmt.Fprintf(&b, "    %-3d  %s\n", c.code, c.meaning)
 	}

@@ -34,6 +34,10 @@ var identifiers = strings.NewReplacer(
 	"set AllowPlain", "use --allow-plain",
 	"; if it comes from WeChat cloud hosting, set CloudHostingSecret", "",
 	"PreviousAESKey", envPreviousAESKey,
+	"foreground is ", "--dark is ", "the background, which is ", "--light, which is ",
+	"use a darker foreground or a lighter background", "use a darker --dark or a lighter --light",
+	"in the foreground, or more in the background", "in --dark, or more in --light",
+	"size is ", "--size is ", "quiet zone is ", "--quiet-zone is ", "logo is ", "--logo is ",
 )
 
 // explainLogged does for the errors of a log what plain does for others.

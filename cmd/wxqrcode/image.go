@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -12,22 +13,18 @@ func newImageCommand(a *app) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "image TICKET",
-		Short: "Fetch WeChat's own picture of a code",
-		Long: `Image fetches the picture behind a ticket: a JPEG of 430 x 430 pixels. That needs no
-credentials. For other sizes and formats, draw the code's URL by "wxqrcode render".
+		Short: "Save WeChat's image of a code",
+		Long: `Fetch the image of a ticket from WeChat: a JPEG of 430 x 430 pixels. No credentials are needed.
+For other sizes and formats, use wxqrcode render.
 
-With --out - the picture goes to stdout. With --sandbox there is no picture of any ticket: a sandbox
-ends with its command.`,
+With --out - the image is written to stdout.`,
 		Example: `  wxqrcode image gQH47joAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL2taZ2Z3TVRtNzJXV1Brb3ZhYmJJAAIEZ23sUwMEmm3sUw== --out code.jpg
   wxqrcode image "$TICKET" --out - | lpr`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ticket := wxqrcode.Ticket(args[0])
-			if out == "" {
-				return usageError{errors.New("say by --out where the picture goes; - is stdout")}
-			}
-			if out == "-" && a.json {
-				return usageError{errors.New("with --out - the picture goes to stdout, where --json has no place")}
+			if err := checkImageFlags(out, a); err != nil {
+				return usageError{err}
 			}
 			client, err := a.imageClient()
 			if err != nil {
@@ -43,14 +40,26 @@ ends with its command.`,
 			return a.tellSaved(cmd.OutOrStdout(), out)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "out", "o", "", "save the picture in this `file`; - is stdout")
+	cmd.Flags().StringVarP(&out, "out", "o", "", "save the image to this `file` (.jpg); - is stdout")
 	return cmd
+}
+
+// checkImageFlags reports which flags are missing or cannot be combined.
+func checkImageFlags(out string, a *app) error {
+	switch {
+	case a.sandbox:
+		return errors.New("--sandbox cannot be combined with image, as a new sandbox has no codes; use --api-url with the URL of a running sandbox")
+	case out == "":
+		return errors.New("image requires --out FILE; use --out - for stdout")
+	case out == "-" && a.json:
+		return errors.New("--json cannot be combined with --out -")
+	case out != "-" && pictureKind(out) != "jpg":
+		return fmt.Errorf("--out must end in .jpg or .jpeg, got %q; for PNG and SVG, use wxqrcode render", out)
+	}
+	return nil
 }
 
 // imageClient returns a client that can fetch images, which needs no account.
 func (a *app) imageClient() (*wxqrcode.Client, error) {
-	if a.sandbox {
-		return nil, usageError{errors.New("a sandbox in this process knows no ticket yet; name one that runs elsewhere by --api-url")}
-	}
 	return wxqrcode.NewClient(wxqrcode.StaticToken("none"), a.clientOptions()...)
 }

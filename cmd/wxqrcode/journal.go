@@ -66,7 +66,7 @@ type entry struct {
 	picture
 }
 
-var errBusy = errors.New("another run is at work in this folder; wait for it, or stop it")
+var errBusy = errors.New("another batch is running in this folder; wait until it ends")
 
 // openJournal takes the folder for this run.
 func openJournal(folder, account string) (*journal, error) {
@@ -125,10 +125,10 @@ func (j *journal) read(account string) error {
 		}
 		var e entry
 		if err := json.Unmarshal(bytes.TrimSpace(line), &e); err != nil {
-			return fmt.Errorf("line %d cannot be read; move the file away to begin anew, which makes all codes again: %w", n+1, err)
+			return fmt.Errorf("line %d is malformed; move the file away to start over, which creates all codes again: %w", n+1, err)
 		}
 		if n == 0 && e.Account != account {
-			return fmt.Errorf("the folder has codes of another account (%s); take another folder for those of %s", e.Account, account)
+			return fmt.Errorf("the folder has codes of another account, %s; use another folder for %s", e.Account, account)
 		}
 		j.take(e)
 		whole += int64(len(line))
@@ -191,7 +191,7 @@ func (j *journal) write(e entry) error {
 		return j.failed
 	}
 	if _, err := j.file.Write(append(line, '\n')); err != nil {
-		j.failed = fmt.Errorf("write down what was done: %w", err)
+		j.failed = fmt.Errorf("record progress: %w", err)
 		return j.failed
 	}
 	j.take(e)

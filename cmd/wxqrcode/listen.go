@@ -32,33 +32,30 @@ func newListenCommand(a *app) *cobra.Command {
 	var l listenCommand
 	cmd := &cobra.Command{
 		Use:   "listen",
-		Short: "Print scans as they come",
-		Long: `Listen is a callback server: WeChat pushes to it, and it prints who scanned which code, who
-follows and who leaves, until it is interrupted. Other messages are answered and not shown.
+		Short: "Print scans as they arrive",
+		Long: `Run a callback server that prints each scan, follow and unfollow. Messages are acknowledged and not
+printed.
 
-The settings are those of the account's page 基本配置, and come from the environment:
+The settings are those of the account (微信开发者平台 > 消息推送) and come from the environment:
 
-  ` + envToken + `             Token (令牌); must be set
-  ` + envAESKey + `           EncodingAESKey, of the secure and the compatible mode; without it, the
-                             plain mode
-  ` + envPreviousAESKey + `  the key before that one, after a change
-  ` + envAppID + `             the account's AppID; must be set if there is a key
+  ` + envToken + `             Token (令牌), required
+  ` + envAESKey + `           EncodingAESKey, required in secure and compatible mode
+  ` + envPreviousAESKey + `  the previous EncodingAESKey, during a key change
+  ` + envAppID + `             AppID of the account, required with an EncodingAESKey
 
-WeChat must reach the server from the Internet at port 80 or 443: put a proxy or a tunnel before it.
+WeChat must reach the server from the internet on port 80 or 443, through a proxy or a tunnel if
+needed. OpenIDs are personal data and are shortened, also with --json, unless --full is set. Text with
+control characters is quoted. Logs go to stderr.
 
-The table shows the end of an OpenID, which is personal data; so does the JSON. --full shows all of
-it. Text that could upset a terminal is quoted. Messages go to stderr.
+--stats records all events in an SQLite database, too, and serves its statistics at a second address.
+The URL, with an access token, is printed to stderr; wxqrcode stats reads the same file. An event is
+printed after it was recorded; if that fails, WeChat pushes it again. FILE.spool stores events while
+the database cannot be written. The database has no OpenIDs but their hashes, with the key in
+` + envStatsKey + ` (at least 16 bytes), or in FILE.key, which is generated if needed. Keep the key: the
+database cannot be used with another one.
 
-With --stats all events are also counted in a database, a file that is made if need be, and a second
-address has a page that shows what the codes brought; it is printed with a token, without which
-nobody is let in. wxqrcode stats reads the file too. An event is printed after it was recorded; if it
-cannot be, WeChat is told to push it again. The file holds no OpenIDs but hashes of them, made with the
-key in ` + envStatsKey + `, of 16 bytes or more; without that a key is made up and kept beside the file,
-in FILE.key. Keep it: with another one the file cannot be used. FILE.spool stores events while the
-database is unavailable.
-
-With --sandbox the pushes come from a WeChat inside this program, whose page has buttons in place of
-phones; see wxqrcode sandbox --help. Of the environment only ` + envStatsKey + ` is used then.`,
+With --sandbox the pushes come from a WeChat simulator inside this process, with a page to scan codes;
+see wxqrcode sandbox --help. Only ` + envStatsKey + ` is read from the environment then.`,
 		Example: `  WXQRCODE_TOKEN=… WXQRCODE_AES_KEY=… WXQRCODE_APPID=wx… wxqrcode listen --addr :8080
   wxqrcode listen --json --full >> scans.jsonl
   wxqrcode listen --stats scans.db
@@ -72,13 +69,13 @@ phones; see wxqrcode sandbox --help. Of the environment only ` + envStatsKey + `
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&l.addr, "addr", ":8080", "listen on this `address`")
-	flags.StringVar(&l.path, "path", "/wechat", "the `path` of the callback URL")
-	flags.BoolVar(&l.allowPlain, "allow-plain", false, "take pushes that are not encrypted though there is a key, while the account's mode is being changed")
-	flags.BoolVar(&l.full, "full", false, "show whole OpenIDs")
-	flags.StringVar(&l.statsFile, "stats", "", "count the events in this `file` and serve a page that shows them")
-	flags.StringVar(&l.statsAddr, "stats-addr", defaultStatsAddr, "with --stats: the `address` of its page")
-	flags.StringVar(&l.sandboxAddr, "sandbox-addr", "127.0.0.1:0", "with --sandbox: the `address` of its page")
+	flags.StringVar(&l.addr, "addr", ":8080", "`address` to listen on")
+	flags.StringVar(&l.path, "path", "/wechat", "`path` of the callback URL")
+	flags.BoolVar(&l.allowPlain, "allow-plain", false, "accept unencrypted pushes, too, while the mode of the account changes")
+	flags.BoolVar(&l.full, "full", false, "print full OpenIDs")
+	flags.StringVar(&l.statsFile, "stats", "", "record events in this `file` and serve their statistics")
+	flags.StringVar(&l.statsAddr, "stats-addr", defaultStatsAddr, "with --stats: `address` of the statistics")
+	flags.StringVar(&l.sandboxAddr, "sandbox-addr", "127.0.0.1:0", "with --sandbox: `address` of its page")
 	return cmd
 }
 
@@ -97,13 +94,13 @@ type listenCommand struct {
 func (l *listenCommand) check(flags *pflag.FlagSet, sandbox bool) error {
 	switch {
 	case !strings.HasPrefix(l.path, "/"):
-		return fmt.Errorf("--path %q must begin with /, such as /wechat", l.path)
+		return fmt.Errorf("--path must begin with /, such as /wechat, got %q", l.path)
 	case flags.Changed("stats") && l.statsFile == "":
-		return errors.New("--stats is empty; name a file for the statistics")
+		return errors.New("--stats is empty; it requires a file")
 	case flags.Changed("stats-addr") && l.statsFile == "":
 		return errors.New("--stats-addr counts with --stats only")
 	case flags.Changed("sandbox-addr") && !sandbox:
-		return errors.New("--sandbox-addr counts with --sandbox only")
+		return errors.New("--sandbox-addr requires --sandbox")
 	}
 	return nil
 }
@@ -174,12 +171,12 @@ func (l *listenCommand) runSandbox(show *show, asJSON bool) error {
 	box.setCallback(server.url() + (&url.URL{Path: l.path}).String())
 	// So that there is a button to press.
 	if _, err := box.wechat.Client().Create(show.ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster"))); err != nil {
-		return fmt.Errorf("make a first code in the sandbox: %w", err)
+		return fmt.Errorf("create a code in the sandbox: %w", err)
 	}
 	box.warnIfOpen(show)
 	account := box.account()
 	account.Callback = "" // its token and key are for this program alone
-	show.note("Listening on %s. Press the buttons at %s/\nTo make more codes there, in another shell:\n%s",
+	show.note("Listening on %s. Scan codes with the buttons at %s/\nTo create more codes, run in another shell:\n%s",
 		box.callback, box.page.url(), account.exports())
 	return l.serve(show, server, box.page)
 }
@@ -204,7 +201,7 @@ func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*sit
 		// The URL at mp.weixin.qq.com may be wrong; but anybody can send requests, so not each is logged.
 		now, last := time.Now().Unix(), warnedAt.Load()
 		if now-last >= wrongPathInterval && warnedAt.CompareAndSwap(last, now) {
-			show.log.WarnContext(r.Context(), "a request to a path that is not the callback's", "path", r.URL.Path, "callback", l.path)
+			show.log.WarnContext(r.Context(), "request to a path other than that of the callback", "path", r.URL.Path, "callback", l.path)
 		}
 		http.NotFound(w, r)
 	}))
@@ -242,15 +239,15 @@ func (l *listenCommand) recorded(show *show, printed eventHandler) eventHandler 
 // toEnter says what to enter at WeChat.
 func (l *listenCommand) toEnter(listensOn string, hasKey bool) string {
 	path := (&url.URL{Path: l.path}).String()
-	key, mode := "what "+envAESKey+" holds", "安全模式 (secure)"
+	key, mode := "value of "+envAESKey, "安全模式 (secure)"
 	if !hasKey {
-		key, mode = "any", "明文模式 (plain: anybody on the way can change pushes; set "+envAESKey+" for the secure one)"
+		key, mode = "any", "明文模式 (plain: pushes can be altered in transit; set "+envAESKey+" to use secure mode)"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Listening on %s%s. Enter at mp.weixin.qq.com, 基本配置:\n", listensOn, path)
+	fmt.Fprintf(&b, "Listening on %s%s. Enter at 微信开发者平台 > 消息推送:\n", listensOn, path)
 	for _, field := range [][2]string{
-		{"URL", "http(s)://<your host>" + path + ", at port 80 or 443, which must lead here"},
-		{"Token", "what " + envToken + " holds"},
+		{"URL", "http(s)://<your host>" + path + ", port 80 or 443, forwarded to this server"},
+		{"Token", "value of " + envToken},
 		{"EncodingAESKey", key},
 		{"消息加解密方式", mode},
 	} {
@@ -266,7 +263,7 @@ func (a *app) callbackConfig() (callback.Config, error) {
 		EncodingAESKey: os.Getenv(envAESKey), PreviousAESKey: os.Getenv(envPreviousAESKey),
 	}
 	if c.Token == "" {
-		return c, missingError{fmt.Errorf("no Token: set %s, and %s with %s for encrypted pushes, to what stands at mp.weixin.qq.com under 基本配置; or try --sandbox, without an account",
+		return c, missingError{fmt.Errorf("no Token: set %s, and %s and %s for encrypted pushes, to the values at 微信开发者平台 > 消息推送; without an account, use --sandbox",
 			envToken, envAESKey, envAppID)}
 	}
 	if c.AppID == "" && a.credentials != "" {
@@ -277,7 +274,7 @@ func (a *app) callbackConfig() (callback.Config, error) {
 		c.AppID = fromFile.AppID
 	}
 	if c.AppID == "" && c.EncodingAESKey != "" {
-		return c, missingError{fmt.Errorf("no AppID: set %s, which every encrypted push names", envAppID)}
+		return c, missingError{fmt.Errorf("no AppID: set %s, which is required with %s", envAppID, envAESKey)}
 	}
 	return c, nil
 }

@@ -287,7 +287,7 @@ func TestListenGoesOnWithThePreviousKey(t *testing.T) {
 		status, _ := call(t, http.MethodGet, strings.TrimSuffix(address, "/%E5%BE%AE%E4%BF%A1")+"/other?signature=secret", nil)
 		assert.Equal(t, http.StatusNotFound, status)
 	}
-	l.stderr.await(t, "level=WARN msg=\"a request to a path that is not the callback's\" path=/other callback=/微信\n")
+	l.stderr.await(t, "level=WARN msg=\"request to a path other than that of the callback\" path=/other callback=/微信\n")
 	assert.Zero(t, l.stop())
 	assert.Equal(t, 1, strings.Count(l.stderr.String(), "path=/other"), "not each is logged")
 }
@@ -309,12 +309,12 @@ func TestListen_InvalidInput(t *testing.T) {
 		{"a bad previous key", "", map[string]string{envToken: "sesame", envAESKey: key, envPreviousAESKey: "sesame", envAppID: "wx1"}, exitUsage, envPreviousAESKey + " has 6 characters"},
 		{"a previous key without a key", "", map[string]string{envToken: "sesame", envPreviousAESKey: key, envAppID: "wx1"}, exitUsage, envAESKey + " is empty although " + envPreviousAESKey + " is set"},
 		{"a token with a line break", "", map[string]string{envToken: "sesame\n"}, exitUsage, envToken + " begins or ends with white space"},
-		{"a path without a slash", "--path wechat", nil, exitUsage, `--path "wechat" must begin with /`},
+		{"a path without a slash", "--path wechat", nil, exitUsage, `--path must begin with /, such as /wechat, got "wechat"`},
 		{"an address without a port", "--addr localhost", map[string]string{envToken: "sesame"}, exitUsage, `--addr "localhost" must be a host and a port`},
-		{"an address that is taken", "--addr " + taken.Addr().String(), map[string]string{envToken: "sesame"}, exitFailure, "give another address by --addr"},
-		{"a sandbox at an address that is taken", "--addr 127.0.0.1:0 --sandbox --sandbox-addr " + taken.Addr().String(), nil, exitFailure, "give another address by --sandbox-addr"},
-		{"a listener beside a sandbox at an address that is taken", "--sandbox --addr " + taken.Addr().String(), nil, exitFailure, "give another address by --addr"},
-		{"the address of a sandbox without one", "--sandbox-addr 127.0.0.1:0", map[string]string{envToken: "sesame"}, exitUsage, "--sandbox-addr counts with --sandbox only"},
+		{"an address that is taken", "--addr " + taken.Addr().String(), map[string]string{envToken: "sesame"}, exitFailure, "set another address with --addr"},
+		{"a sandbox at an address that is taken", "--addr 127.0.0.1:0 --sandbox --sandbox-addr " + taken.Addr().String(), nil, exitFailure, "set another address with --sandbox-addr"},
+		{"a listener beside a sandbox at an address that is taken", "--sandbox --addr " + taken.Addr().String(), nil, exitFailure, "set another address with --addr"},
+		{"the address of a sandbox without one", "--sandbox-addr 127.0.0.1:0", map[string]string{envToken: "sesame"}, exitUsage, "--sandbox-addr requires --sandbox"},
 		{"an argument", "now", nil, exitUsage, "unknown command"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

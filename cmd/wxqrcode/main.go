@@ -1,5 +1,5 @@
-// The wxqrcode command makes WeChat parametric QR codes and shows what becomes of
-// them. Try it without an account:
+// The wxqrcode command creates WeChat parametric QR codes and shows their scans.
+// To try it without an account:
 //
 //	go run ./cmd/wxqrcode demo
 package main
@@ -47,20 +47,23 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:     "wxqrcode",
 		Version: version(),
-		Short:   "WeChat parametric QR codes: make them, fetch them, see who scans them",
-		Long: `Wxqrcode makes WeChat parametric QR codes (带参数二维码), fetches and draws their pictures,
-and shows who scans them.
+		Short:   "Create WeChat parametric QR codes and see who scans them",
+		Long: `Create WeChat parametric QR codes (带参数二维码), save their images and see who scans them.
 
-The account's credentials come from the environment, ` + envAppID + ` and ` + envSecret + `, or
-from a JSON file that only you may read, never from flags, which other users of the machine can
-see. This machine's IP address must be on the account's allowlist. To try things out without an
-account, add --sandbox: the command then talks to a WeChat that runs inside this program.
+Set the credentials of the account in ` + envAppID + ` and ` + envSecret + `, or pass a JSON file that
+only you can read with --credentials. The IP address of this machine must be on the account's
+allowlist. Without an account, add --sandbox: the command then uses a WeChat simulator inside this
+process.
 
-Output is plain text without colours, or JSON with --json. Messages and progress go to stderr.
+Output is plain text, or JSON with --json. Messages and progress go to stderr.
 
 Exit codes:
 
 ` + exitCodes(),
+		Example: `  wxqrcode demo
+  wxqrcode create poster-7 --permanent --out poster-7.jpg
+  wxqrcode batch codes.csv --out posters
+  wxqrcode listen --sandbox`,
 		SilenceErrors: true, // printed by run, once
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -116,7 +119,7 @@ func asUsageErrors(cmd *cobra.Command) {
 			if len(args) > 0 {
 				suggestion = suggest(cmd, args[0], "")
 			}
-			return usageError{fmt.Errorf("%w; it is used as %q; see %s --help%s", err, cmd.UseLine(), cmd.CommandPath(), suggestion)}
+			return usageError{fmt.Errorf("%w; usage: %s; see %s --help%s", err, cmd.UseLine(), cmd.CommandPath(), suggestion)}
 		}
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"image/png"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,8 +93,8 @@ func TestCreatePrintsForPeople(t *testing.T) {
 	for _, line := range []string{"action    QR_LIMIT_STR_SCENE\n", "scene     poster-7\n", "ticket    gQ", "url       http://weixin.qq.com/q/", "expires   never\n"} {
 		assert.Contains(t, out, line)
 	}
-	assert.NotContains(t, out, "\x1b", "no colours")
-	assert.NotContains(t, out, "picture")
+	assert.NotContains(t, out, "\x1b", "no colors")
+	assert.NotContains(t, out, "image")
 }
 
 func TestRun_WrongArguments(t *testing.T) {
@@ -102,49 +103,53 @@ func TestRun_WrongArguments(t *testing.T) {
 		args string
 		says string
 	}{
-		{"create", "give either a SCENE or --random"},
-		{"create a --random b --permanent", "give either a SCENE or --random"},
-		{"create a", "say either --permanent or --lifetime"},
-		{"create a --permanent --lifetime 7d", "say either --permanent or --lifetime"},
+		{"create", "create requires SCENE or --random"},
+		{"create a --random b --permanent", "SCENE cannot be combined with --random"},
+		{"create --random b --number --permanent", "--number cannot be combined with --random"},
+		{"create --permanent --random " + strings.Repeat("x", 39), "--random must be at most 38 bytes long, is 39"},
+		{"create a", "create requires --permanent or --lifetime"},
+		{"create a --permanent --lifetime 7d", "--permanent cannot be combined with --lifetime"},
 		{"create a b --permanent", "accepts at most 1 arg"},
-		{"create a --number --permanent", `the scene "a" is not a number`},
-		{"create 4294967296 --number --lifetime 1h", `the scene "4294967296" is not a number from 1 to 4294967295`},
+		{"create a --number --permanent", `SCENE must be a number from 1 to 4294967295, got "a"`},
+		{"create 4294967296 --number --lifetime 1h", `SCENE must be a number from 1 to 4294967295, got "4294967296"`},
 		{"create 0 --number --lifetime 1h", "the scene must be 1 to 4294967295"},
 		{"create 100001 --number --permanent", "the scene must be 1 to 100000 in a permanent code; without --number it is a text"},
-		{"create a --lifetime soon", `the lifetime "soon" is not a duration`},
+		{"create a --lifetime soon", `--lifetime must be a duration such as 30m, 720h, 7d or 604800 (seconds), got "soon"`},
 		{"create a --lifetime 31d", `--lifetime must be 1s to 720h0m0s (30 days), got "31d"`},
 		{"create a --lifetime 45d", `--lifetime must be 1s to 720h0m0s (30 days), got "45d"`},
 		{"create a --lifetime 0s", `got "0s"`},
-		{"create a --lifetime 99999999999999999999d", "is not a duration"},
+		{"create a --lifetime 99999999999999999999d", "--lifetime must be a duration"},
 		{"create a --lifetime 4294967295d", "(30 days)"},
 		{"create a --lifetime 0", "(30 days)"},
 		{"create a --lifetime -5m", "(30 days)"},
 		{"create " + strings.Repeat("x", 65) + " --permanent", "the scene must be 1 to 64 bytes long, is 65"},
 		{"create a --permanent --out code.gif", "must end in .jpg, .png or .svg"},
-		{"create a --permanent --out code.png --size 10", "size is 10"},
-		{"create a --permanent --out code.png --size 0", "--size is 0"},
-		{"create a --permanent --out code.png --size 100000", "size is 100000"},
-		{"create a --permanent --out code.png --level X", `--level is "X"`},
-		{"create a --permanent --out code.png --dark red", `--dark is "red"; it must be a colour such as #1a2b3c`},
-		{"create a --permanent --out code.png --dark #eeeeee", "contrast"},
+		{"create a --permanent --out code.png --size 10", "--size is 10"},
+		{"create a --permanent --out code.png --size 0", "--size and --quiet-zone must be at least 1, got 0 and 4"},
+		{"create a --permanent --out code.png --size 100000", "--size is 100000"},
+		{"create a --permanent --out code.png --level X", `--level must be L, M, Q or H, got "X"`},
+		{"create a --permanent --out code.png --dark red", `--dark must be a color such as #1a2b3c, got "red"`},
+		{"create a --permanent --out code.png --dark #eeeeee", "use a darker --dark or a lighter --light"},
 		{"create a --permanent --out code.png --logo /nonexistent.png", "read the logo"},
 		{"create a --permanent --out a.jpg --logo x.png --size 5", "read the logo"},
-		{"create a --permanent --out a.jpg --size 500", "--size counts for a .png or .svg only"},
-		{"create a --permanent --out /nonexistent/a.svg", "there is no folder /nonexistent for the picture"},
+		{"create a --permanent --out a.jpg --size 500", "--size requires --out with a .png or .svg file"},
+		{"create a --permanent --out /nonexistent/a.svg", "--out /nonexistent/a.svg: folder /nonexistent does not exist"},
 		{"create a --permanent --nonsense", "unknown flag: --nonsense; see wxqrcode create --help\n"},
-		{"image", `accepts 1 arg(s), received 0; it is used as "wxqrcode image TICKET`},
-		{"image gQH", "say by --out where the picture goes"},
-		{"image gQH --out - --json", "has no place"},
-		{"image gQH --out x.jpg --sandbox", "a sandbox in this process knows no ticket yet"},
+		{"image", `accepts 1 arg(s), received 0; usage: wxqrcode image TICKET`},
+		{"image gQH", "image requires --out FILE"},
+		{"image gQH --out - --json", "--json cannot be combined with --out -"},
+		{"image gQH --out x.jpg --sandbox", "--sandbox cannot be combined with image"},
 		{"image gQH%3D%3D --out x.jpg", "the ticket must be as WeChat returned it, but it is URL-escaped"},
 		{"image https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket=gQH --out x.jpg", "the ticket must be as WeChat returned it, but it is a URL"},
 		{"create a --permanent --api-url ftp://host", "--api-url must be http or https"},
 		{"image gQH --out x.jpg --api-url ftp://host", "--api-url must be http or https"},
 		{"inspect foo", `"foo": it is not a ticket: `},
 		{"inspect gQH%3D%3D", "it is URL-escaped"},
-		{"render --out x.png", "give either a URL or --ticket"},
-		{"render u --ticket t --out x.png", "give either a URL or --ticket"},
-		{"render u", "say by --out"},
+		{"create a --permanent --size 500", "--size requires --out with a .png or .svg file"},
+		{"image gQH --out x.png", `--out must end in .jpg or .jpeg, got "x.png"; for PNG and SVG, use wxqrcode render`},
+		{"render --out x.png", "render requires URL or --ticket"},
+		{"render u --ticket t --out x.png", "URL cannot be combined with --ticket"},
+		{"render u", "render requires --out FILE"},
 		{"render u --out x.gif", "must end in"},
 		{"render --ticket foo --out x.png", `"foo": it is not a ticket: `},
 		{"nonsense", "unknown command"},
@@ -213,7 +218,7 @@ func TestExitCodesTellWhatToDo(t *testing.T) {
 	help, _, _ := wxqr(t, "--help")
 	assert.Zero(t, help)
 	_, out, _ := wxqr(t, "--help")
-	for _, line := range []string{"    0    all went well\n", "    3    no credentials", "    130  interrupted"} {
+	for _, line := range []string{"    0    success\n", "    3    no credentials", "    130  interrupted"} {
 		assert.Contains(t, out, line)
 	}
 }
@@ -223,7 +228,7 @@ func TestACodeWhosePictureFailsIsNotLost(t *testing.T) {
 	server.Fail("showqrcode", 1, wxtest.Failure{Status: 404})
 	code, _, errs := wxqr(t, "create", "a", "--permanent", "--out", filepath.Join(t.TempDir(), "a.jpg"))
 	assert.Equal(t, exitFailure, code)
-	assert.Contains(t, errs, "the code is made, its ticket is gQ")
+	assert.Contains(t, errs, "code created (ticket gQ")
 }
 
 func TestImageInspectAndRenderOneCode(t *testing.T) {
@@ -251,13 +256,14 @@ func TestImageInspectAndRenderOneCode(t *testing.T) {
 	code, out, errs = wxqr(t, "inspect", ticket)
 	require.Zero(t, code, errs)
 	assert.Contains(t, out, made.Code.URL)
-	assert.Contains(t, out, "lifetime  1h0m0s\n")
+	assert.Contains(t, out, "lifetime  1h\n")
 	code, out, _ = wxqr(t, "inspect", ticket, "--json")
 	require.Zero(t, code)
 	var info inspected
 	require.NoError(t, json.Unmarshal([]byte(out), &info))
 	assert.Equal(t, made.Code.URL, info.URL)
 	assert.EqualValues(t, 3600, info.Lifetime)
+	assert.Equal(t, os.Getenv(envAPIURL)+"/cgi-bin/showqrcode?ticket="+url.QueryEscape(ticket), info.ImageURL)
 	assert.False(t, info.Expired)
 
 	drawn := filepath.Join(t.TempDir(), "a.png")
@@ -276,7 +282,7 @@ func TestImageInspectAndRenderOneCode(t *testing.T) {
 	code, _, _ = wxqr(t, "inspect", "gQFK8DoAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL3kweXE0T3JscWY3UTltc3ZPMklvAAIEG9jUUgMECAcAAA==")
 	assert.Zero(t, code)
 	_, out, _ = wxqr(t, "inspect", "gQFK8DoAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL3kweXE0T3JscWY3UTltc3ZPMklvAAIEG9jUUgMECAcAAA==")
-	assert.Contains(t, out, "(it is dead)")
+	assert.Contains(t, out, "(expired)")
 }
 
 func TestCredentialsComeFromAPrivateFile(t *testing.T) {
@@ -298,8 +304,8 @@ func TestCredentialsComeFromAPrivateFile(t *testing.T) {
 		{"read-only", good, 0o400, ""},
 		{"others may read it", good, 0o644, "chmod 600 " + file},
 		{"the group may read it", good, 0o640, "mode 0640"},
-		{"no JSON", `{"secret": "sesame`, 0o600, "is not JSON"},
-		{"no secret", `{"appid":"wx1"}`, 0o600, "must have an appid and a secret"},
+		{"no JSON", `{"secret": "sesame`, 0o600, "must be JSON"},
+		{"no secret", `{"appid":"wx1"}`, 0o600, "must contain appid and secret"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			write(test.text, test.mode)

@@ -40,33 +40,33 @@ func (p *pictureFlags) addFlags(cmd *cobra.Command, out string) {
 	flags := cmd.Flags()
 	p.flags = flags
 	flags.StringVarP(&p.out, "out", "o", "", out)
-	flags.IntVar(&p.size, "size", 430, "width of a drawn picture in `pixels`, up to "+strconv.Itoa(render.MaxSize))
-	flags.IntVar(&p.quiet, "quiet-zone", 4, "margin of a drawn picture in `modules`")
-	flags.StringVar(&p.level, "level", "M", "damage that a drawn code survives: `L`, M, Q or H")
-	flags.StringVar(&p.dark, "dark", "#000000", "`colour` of a drawn code")
-	flags.StringVar(&p.light, "light", "#ffffff", "`colour` of its ground")
-	flags.StringVar(&p.logo, "logo", "", "picture `file` for the middle of a drawn code, .png, .jpg or .gif, not scaled: at most about a fifth as wide as the picture; makes the level H")
+	flags.IntVar(&p.size, "size", 430, "width of a drawn image in `pixels`, at most "+strconv.Itoa(render.MaxSize))
+	flags.IntVar(&p.quiet, "quiet-zone", 4, "margin of a drawn image in `modules`")
+	flags.StringVar(&p.level, "level", "M", "error correction `level` of a drawn image: L, M, Q or H")
+	flags.StringVar(&p.dark, "dark", "#000000", "`color` of the modules of a drawn image")
+	flags.StringVar(&p.light, "light", "#ffffff", "background `color` of a drawn image")
+	flags.StringVar(&p.logo, "logo", "", "image `file` (.png, .jpg or .gif) for the center of a drawn image, not scaled, at most about a fifth as wide; implies --level H")
 	completes(cmd, "level", "L", "M", "Q", "H")
 }
 
 // check reads the flags, before anything is sent.
 func (p *pictureFlags) check() (err error) {
 	if p.out != "" && p.kind() == "" {
-		return fmt.Errorf("the picture %q must end in .jpg, .png or .svg", p.out)
+		return fmt.Errorf("--out must end in .jpg, .png or .svg, got %q", p.out)
 	}
 	if p.out != "" { // or a code would be made whose picture cannot be saved
 		if info, err := os.Stat(filepath.Dir(p.out)); err != nil || !info.IsDir() {
-			return fmt.Errorf("there is no folder %s for the picture", filepath.Dir(p.out))
+			return fmt.Errorf("--out %s: folder %s does not exist", p.out, filepath.Dir(p.out))
 		}
 	}
 	p.options = render.Options{Size: p.size, QuietZone: p.quiet}
 	if p.size < 1 || p.quiet < 1 {
-		return fmt.Errorf("--size is %d and --quiet-zone %d; both must be at least 1", p.size, p.quiet)
+		return fmt.Errorf("--size and --quiet-zone must be at least 1, got %d and %d", p.size, p.quiet)
 	}
 	levels := map[string]render.Level{"L": render.LevelL, "M": render.LevelM, "Q": render.LevelQ, "H": render.LevelH}
 	level, ok := levels[strings.ToUpper(p.level)]
 	if !ok {
-		return fmt.Errorf("--level is %q; it must be L, M, Q or H", p.level)
+		return fmt.Errorf("--level must be L, M, Q or H, got %q", p.level)
 	}
 	p.options.Level = level
 	if p.options.Foreground, err = parseColor("--dark", p.dark); err != nil {
@@ -155,7 +155,7 @@ func (a *app) tellSaved(stdout io.Writer, path string) error {
 func parseColor(flag, text string) (color.Color, error) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(text, "#"), 16, 32)
 	if err != nil || len(strings.TrimPrefix(text, "#")) != 6 {
-		return nil, fmt.Errorf("%s is %q; it must be a colour such as #1a2b3c", flag, text)
+		return nil, fmt.Errorf("%s must be a color such as #1a2b3c, got %q", flag, text)
 	}
 	return color.NRGBA{uint8(n >> 16), uint8(n >> 8), uint8(n), 0xff}, nil
 }
@@ -172,7 +172,7 @@ func readLogo(path string) (logo image.Image, raw []byte, err error) {
 		return nil, nil, fmt.Errorf("read the logo: %w", err)
 	}
 	if len(raw) > maxLogoFile {
-		return nil, nil, fmt.Errorf("the logo %s is larger than %d MiB", path, maxLogoFile>>20)
+		return nil, nil, fmt.Errorf("--logo %s must be at most %d MiB", path, maxLogoFile>>20)
 	}
 	// The bounds come first: a small file can claim a picture that fills the memory.
 	config, _, err := image.DecodeConfig(bytes.NewReader(raw))
@@ -180,7 +180,7 @@ func readLogo(path string) (logo image.Image, raw []byte, err error) {
 		return nil, nil, fmt.Errorf("read the logo %s: %w", path, err)
 	}
 	if config.Width > render.MaxSize || config.Height > render.MaxSize {
-		return nil, nil, fmt.Errorf("the logo %s is %d x %d pixels large; it may have %d on a side", path, config.Width, config.Height, render.MaxSize)
+		return nil, nil, fmt.Errorf("--logo %s must be at most %d pixels wide and high, is %d x %d", path, render.MaxSize, config.Width, config.Height)
 	}
 	logo, _, err = image.Decode(bytes.NewReader(raw))
 	if err != nil {

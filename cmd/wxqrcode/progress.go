@@ -71,7 +71,7 @@ func (l *lines) add(ok bool) {
 	l.next = now.Add(linePause)
 	rate := float64(l.done) / now.Sub(l.start).Seconds()
 	left := time.Duration(float64(l.total-l.done) / rate * float64(time.Second)).Round(time.Second)
-	_, _ = fmt.Fprintf(l.out, "%d of %d codes, %d failed, %.0f a second, %v left\n", l.done, l.total, l.failed, rate, left)
+	_, _ = fmt.Fprintf(l.out, "%d of %d codes, %d failed, %.0f per second, %v left\n", l.done, l.total, l.failed, rate, left)
 }
 
 func (l *lines) finish() {}

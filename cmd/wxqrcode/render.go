@@ -19,17 +19,20 @@ func newRenderCommand(a *app) *cobra.Command {
 	var ticket string
 	cmd := &cobra.Command{
 		Use:   "render [URL]",
-		Short: "Draw a code's URL as PNG, JPEG or SVG, without the network",
-		Long: `Render draws the URL that WeChat gave for a code, at any size: an SVG is sharp on a poster of any
-size. Only that URL makes a parametric code. In its place, --ticket takes it from a ticket.
+		Short: "Draw the image of a code as PNG, JPEG or SVG",
+		Long: `Draw the image of a code in any size and color, without network access. An SVG is sharp at any size.
 
-Two colours must differ enough for a phone to read them; a logo must leave enough of the code.`,
+URL is the url that WeChat returned for the code; --ticket extracts it from a ticket. The colors
+must differ enough for phones to read them, and a logo must leave enough of the code uncovered.`,
 		Example: `  wxqrcode render http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI --out poster.svg
   wxqrcode render --ticket "$TICKET" --out poster.png --size 2000 --logo logo.png --dark '#07305a'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if (len(args) == 1) == (ticket != "") {
-				return usageError{errors.New("give either a URL or --ticket")}
+			if len(args) == 1 && ticket != "" {
+				return usageError{errors.New("URL cannot be combined with --ticket")}
+			}
+			if len(args) == 0 && ticket == "" {
+				return usageError{errors.New("render requires URL or --ticket")}
 			}
 			url := ""
 			if len(args) == 1 {
@@ -43,7 +46,7 @@ Two colours must differ enough for a phone to read them; a logo must leave enoug
 				url = info.URL
 			}
 			if p.out == "" {
-				return usageError{errors.New("say by --out where the picture goes")}
+				return usageError{errors.New("render requires --out FILE")}
 			}
 			if err := p.check(); err != nil {
 				return usageError{err}
@@ -60,7 +63,7 @@ Two colours must differ enough for a phone to read them; a logo must leave enoug
 			return a.tellSaved(cmd.OutOrStdout(), p.out)
 		},
 	}
-	cmd.Flags().StringVar(&ticket, "ticket", "", "draw the URL that this `ticket` holds")
-	p.addFlags(cmd, "save the picture in this `file`, .jpg, .png or .svg")
+	cmd.Flags().StringVar(&ticket, "ticket", "", "draw the URL in this `ticket`")
+	p.addFlags(cmd, "save the image to this `file` (.jpg, .png or .svg)")
 	return cmd
 }

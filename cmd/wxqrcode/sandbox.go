@@ -22,23 +22,21 @@ func newSandboxCommand(a *app) *cobra.Command {
 	var c sandboxCommand
 	cmd := &cobra.Command{
 		Use:   "sandbox",
-		Short: "Play WeChat, for other programs",
-		Long: `Sandbox is a WeChat with one account, whose AppID and secret it makes up and prints. Other programs
-make codes there, and so does wxqrcode create; its page shows the codes, each with buttons that play
-a phone: a new follower scans it, or one who followed before. So a front end can be built with no
-account and no phone.
+		Short: "Run a local WeChat simulator",
+		Long: `Run a WeChat simulator with one account, to develop against without an account or a phone. Your
+program, or wxqrcode create, creates codes with the AppID and the secret that are printed. A page
+shows the codes, with buttons that scan them as a new follower or as a follower.
 
-With --callback it pushes the events of those scans to that URL, as WeChat does, and shows what came
-back. The push's Token and EncodingAESKey, and the account's AppID, are taken from ` + envToken + `,
-` + envAESKey + ` and ` + envAppID + ` if they are set, so that a program works with the settings
-that it has; else they are made up. They are printed too. In plain mode there is no key.
+--callback pushes the events of these scans to your program, as WeChat does, and prints its replies.
+Token, EncodingAESKey and AppID are read from ` + envToken + `, ` + envAESKey + ` and
+` + envAppID + `, generated if these are not set, and printed. Plain mode has no EncodingAESKey.
 
-It prints lines for a shell first, then a line for each scan. With --json the first line is an
-object with api_url, appid, secret, token, aes_key, callback, mode, push and page, and each scan is
-one with time, event, scene, openid, ticket, status, tries, reply_type, reply and error.
+The output begins with export lines for a shell, followed by a line for each scan. With --json, the
+first line is an object with api_url, appid, secret, token, aes_key, callback, mode, push and page; each
+scan is an object with time, event, scene, openid, ticket, status, tries, reply_type, reply and error.
 
-It forgets all when it ends. On loopback it answers only to the names of loopback, so that no web
-page can reach it by a name of its own. Anybody who can reach another address can press the buttons.`,
+Nothing is stored when the simulator ends. On a loopback address it accepts requests for loopback host
+names only, as protection against DNS rebinding. On any other address, anyone can scan codes.`,
 		Example: `  wxqrcode sandbox
   wxqrcode sandbox --callback http://127.0.0.1:8080/wechat
   WXQRCODE_API_URL=http://127.0.0.1:8090 WXQRCODE_APPID=… WXQRCODE_SECRET=… wxqrcode create login-1 --lifetime 5m
@@ -52,13 +50,13 @@ page can reach it by a name of its own. Anybody who can reach another address ca
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&c.addr, "addr", "127.0.0.1:8090", "listen on this `address`, for the API and the page")
+	flags.StringVar(&c.addr, "addr", "127.0.0.1:8090", "`address` of the API and the page")
 	flags.StringVar(&c.callback, "callback", "", "push events to this `URL`")
-	flags.StringVar(&c.mode, "mode", "secure", "with --callback: how much of a push is encrypted, the `mode`: plain, compatible or secure")
-	flags.StringVar(&c.pushFormat, "push", "xml", "with --callback: the `format` of pushes, xml or json")
-	flags.DurationVar(&c.tokenLifetime, "token-lifetime", 2*time.Hour, "how long an access token lives, at least 1s")
-	flags.BoolVar(&c.freshRetries, "fresh-retries", false, "with --callback: sign and encrypt each repeat of a push anew")
-	flags.BoolVar(&c.retryStatus, "retry-status", false, "with --callback: push again after an answer whose status is not 200")
+	flags.StringVar(&c.mode, "mode", "secure", "with --callback: `mode` of pushes: plain, compatible or secure")
+	flags.StringVar(&c.pushFormat, "push", "xml", "with --callback: `format` of pushes: xml or json")
+	flags.DurationVar(&c.tokenLifetime, "token-lifetime", 2*time.Hour, "`lifetime` of access tokens, at least 1s")
+	flags.BoolVar(&c.freshRetries, "fresh-retries", false, "with --callback: sign and encrypt each redelivery anew")
+	flags.BoolVar(&c.retryStatus, "retry-status", false, "with --callback: redeliver a push if the status of the response is not 200")
 	completes(cmd, "mode", sandboxModes...)
 	completes(cmd, "push", "xml", "json")
 	return cmd
@@ -108,19 +106,19 @@ func (c *sandboxCommand) check(flags *pflag.FlagSet) error {
 	if c.callback == "" {
 		for _, name := range []string{"mode", "push", "fresh-retries", "retry-status"} {
 			if flags.Changed(name) {
-				return fmt.Errorf("--%s counts with --callback only", name)
+				return fmt.Errorf("--%s requires --callback", name)
 			}
 		}
 	} else if u, err := url.Parse(c.callback); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return fmt.Errorf("--callback %q must be a URL, such as http://127.0.0.1:8080/wechat", c.callback)
+		return fmt.Errorf("--callback must be a URL such as http://127.0.0.1:8080/wechat, got %q", c.callback)
 	}
 	switch {
 	case !slices.Contains(sandboxModes, c.mode):
-		return fmt.Errorf("--mode %q must be plain, compatible or secure", c.mode)
+		return fmt.Errorf("--mode must be plain, compatible or secure, got %q", c.mode)
 	case c.pushFormat != "xml" && c.pushFormat != "json":
-		return fmt.Errorf("--push %q must be xml or json", c.pushFormat)
+		return fmt.Errorf("--push must be xml or json, got %q", c.pushFormat)
 	case c.tokenLifetime < time.Second:
-		return fmt.Errorf("--token-lifetime %v must be at least 1s", c.tokenLifetime)
+		return fmt.Errorf("--token-lifetime must be at least 1s, got %v", c.tokenLifetime)
 	}
 	return nil
 }
@@ -187,7 +185,7 @@ func newSandbox(flag, addr string, config wxtest.CallbackConfig, options ...wxte
 func playWeChat(options ...wxtest.Option) (wechat *wxtest.Server, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("start a WeChat: %v", r)
+			err = fmt.Errorf("start the WeChat simulator: %v", r)
 		}
 	}()
 	return wxtest.NewServer(options...), nil
@@ -210,14 +208,14 @@ func (s *sandbox) check() error {
 		OnEvent: func(context.Context, *wxqrcode.Event) (callback.Reply, error) { return nil, nil },
 	})
 	if err != nil {
-		return fmt.Errorf("no callback can work with what %s, %s and %s hold: %w", envToken, envAESKey, envAppID, err)
+		return fmt.Errorf("invalid callback settings in %s, %s and %s: %w", envToken, envAESKey, envAppID, err)
 	}
 	return nil
 }
 
 func (s *sandbox) warnIfOpen(show *show) {
 	if !s.page.isLoopback() {
-		show.log.Warn("the sandbox is not on loopback: whoever reaches it can press its buttons", "address", s.page.listener.Addr().String())
+		show.log.Warn("the sandbox is not on loopback: anyone who can reach it can scan its codes", "address", s.page.listener.Addr().String())
 	}
 }
 

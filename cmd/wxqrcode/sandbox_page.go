@@ -29,7 +29,7 @@ func (s *sandbox) handler() http.Handler {
 	protected := http.NewCrossOriginProtection().Handler(mux) // no other site can press our buttons
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.page.answersTo(r.Host) {
-			http.Error(w, fmt.Sprintf("this sandbox does not answer to the name %q; open %s/", r.Host, s.page.url()), http.StatusForbidden)
+			http.Error(w, fmt.Sprintf("the host name %q is not allowed; open %s/", r.Host, s.page.url()), http.StatusForbidden)
 			return
 		}
 		protected.ServeHTTP(w, r)
@@ -97,13 +97,13 @@ func (s *sandbox) pageData() sandboxPageData {
 func codeKind(a wxqrcode.Action) string {
 	switch a {
 	case wxqrcode.ActionTemporaryID:
-		return "temporary, a number"
+		return "temporary, number"
 	case wxqrcode.ActionTemporaryStr:
-		return "temporary, a text"
+		return "temporary, text"
 	case wxqrcode.ActionPermanentID:
-		return "permanent, a number"
+		return "permanent, number"
 	case wxqrcode.ActionPermanentStr:
-		return "permanent, a text"
+		return "permanent, text"
 	}
 	return string(a)
 }
@@ -125,7 +125,7 @@ func (s *sandbox) pressButton(w http.ResponseWriter, r *http.Request) {
 	case "follower":
 		result.OpenID, result.Event = sandboxFollower, wxqrcode.EventScan
 	default:
-		http.Error(w, fmt.Sprintf("who is %q; it must be new or follower", who), http.StatusBadRequest)
+		http.Error(w, fmt.Sprintf("who must be new or follower, got %q", who), http.StatusBadRequest)
 		return
 	}
 	for _, code := range s.wechat.Codes() {
@@ -162,7 +162,7 @@ type scanned struct {
 // scan lets somebody scan a code, and fills in the result.
 func (s *sandbox) scan(ctx context.Context, result *scanned) {
 	if s.callback == "" {
-		result.Error = "there is no callback; to see what a program answers, start the sandbox with --callback and the URL, such as http://127.0.0.1:8080/wechat"
+		result.Error = "no callback: start the sandbox with --callback URL to see the reply of your program"
 		return
 	}
 	d, err := s.wechat.Scan(ctx, result.Ticket, result.OpenID)
@@ -170,7 +170,7 @@ func (s *sandbox) scan(ctx context.Context, result *scanned) {
 		result.Status, result.Tries = d.Status, d.Tries
 	}
 	if errors.Is(err, wxqrcode.ErrTicketNotFound) {
-		result.Error = "the code has expired, or never was"
+		result.Error = "the code is expired or unknown"
 		return
 	}
 	var message []byte
@@ -180,7 +180,7 @@ func (s *sandbox) scan(ctx context.Context, result *scanned) {
 	if err != nil {
 		result.Error = plain(err)
 		if result.Status == http.StatusForbidden {
-			result.Error += " (has the program the Token and the EncodingAESKey that were printed at the start?)"
+			result.Error += " (does the program use the printed Token and EncodingAESKey?)"
 		}
 		return
 	}
@@ -197,22 +197,22 @@ func (s scanned) String() string {
 	}
 	fmt.Fprintf(&b, "%s %s by %s: ", s.Event, scene, printable(s.OpenID))
 	if s.Status != 0 {
-		fmt.Fprintf(&b, "answered %d", s.Status)
+		fmt.Fprintf(&b, "status %d", s.Status)
 		if s.Tries > 1 {
-			fmt.Fprintf(&b, " at try %d", s.Tries)
+			fmt.Fprintf(&b, " after %d attempts", s.Tries)
 		}
 	}
 	switch {
 	case s.Error != "" && s.Status != 0:
-		b.WriteString(", which WeChat takes for a failure: " + printable(s.Error))
+		b.WriteString(", failed: " + printable(s.Error))
 	case s.Error != "":
 		b.WriteString(printable(s.Error))
 	case s.ReplyType == "text":
-		b.WriteString("; the follower reads " + printable(s.Reply))
+		b.WriteString(", text reply " + printable(s.Reply))
 	case s.ReplyType != "":
-		b.WriteString("; the follower gets a message of the type " + printable(s.ReplyType))
+		b.WriteString(", reply of type " + printable(s.ReplyType))
 	default:
-		b.WriteString("; nothing is said to the follower")
+		b.WriteString(", no reply")
 	}
 	return b.String()
 }

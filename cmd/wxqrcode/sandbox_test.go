@@ -113,8 +113,8 @@ func TestAButtonScansForACallbackInAnyMode(t *testing.T) {
 					assert.Len(t, e.OpenID, 28)
 					scene, _ := e.SceneKey()
 					assert.Equal(t, "desk-7", scene)
-					assert.Contains(t, getPage(t, page), string(who.event)+" desk-7 by "+e.OpenID+": answered 200; the follower reads &#34;&lt;b&gt;你好&lt;/b&gt;\\")
-					p.stdout.await(t, regexp.QuoteMeta(string(who.event)+" desk-7 by "+e.OpenID+`: answered 200; the follower reads "<b>你好</b>\`))
+					assert.Contains(t, getPage(t, page), string(who.event)+" desk-7 by "+e.OpenID+": status 200, text reply &#34;&lt;b&gt;你好&lt;/b&gt;\\")
+					p.stdout.await(t, regexp.QuoteMeta(string(who.event)+" desk-7 by "+e.OpenID+`: status 200, text reply "<b>你好</b>\`))
 				}
 				assert.Zero(t, p.stop())
 				assert.NotContains(t, p.stdout.String(), "\x1b")
@@ -159,10 +159,10 @@ func TestTheSandboxTellsItsScansInJSON(t *testing.T) {
 	require.Len(t, got, 3, "the account and two scans")
 	got[1].Time = got[0].Time
 	assert.Contains(t, got[1].Error, "status 403")
-	assert.Contains(t, got[1].Error, "has the program the Token")
+	assert.Contains(t, got[1].Error, "does the program use the printed Token")
 	got[1].Error = ""
 	assert.Equal(t, scanned{Event: "SCAN", Scene: "7", OpenID: sandboxFollower, Ticket: code.Ticket, Status: 403, Tries: 3}, got[1])
-	assert.Equal(t, "the code has expired, or never was", got[2].Error)
+	assert.Equal(t, "the code is expired or unknown", got[2].Error)
 }
 
 func TestSandbox_PushesToAProgramWithSettingsOfItsOwn(t *testing.T) {
@@ -182,7 +182,7 @@ func TestSandbox_PushesToAProgramWithSettingsOfItsOwn(t *testing.T) {
 			code, _, errs := wxqr(t, "create", "desk-7", "--lifetime", "1h")
 			require.Zero(t, code, errs)
 			press(t, page, ticketsOn(t, page)[0], "new")
-			box.stdout.await(t, "subscribe desk-7 by .*: answered 200")
+			box.stdout.await(t, "subscribe desk-7 by .*: status 200")
 			listens.stdout.await(t, "subscribe +desk-7")
 		})
 	}
@@ -199,12 +199,12 @@ func TestWithoutACallbackAButtonTellsHowToGiveOne(t *testing.T) {
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
 	page := p.export(t)
 	assert.NotContains(t, p.stdout.String(), envToken)
-	assert.Contains(t, getPage(t, page), "None yet.")
+	assert.Contains(t, getPage(t, page), "No codes yet.")
 	code, _, errs := wxqr(t, "create", "desk-7", "--permanent")
 	require.Zero(t, code, errs)
 	press(t, page, ticketsOn(t, page)[0], "new")
-	p.stdout.await(t, "subscribe desk-7 by oN[A-Z2-7]{26}: there is no callback; .* start the sandbox with --callback")
-	assert.Contains(t, getPage(t, page), "there is no callback; to see")
+	p.stdout.await(t, "subscribe desk-7 by oN[A-Z2-7]{26}: no callback: start the sandbox with --callback")
+	assert.Contains(t, getPage(t, page), "no callback: start the sandbox")
 }
 
 func TestACallbackThatIsNotThereIsTold(t *testing.T) {
@@ -276,7 +276,7 @@ func TestThePageHasPicturesAndLetsNothingElseIn(t *testing.T) {
 	text := getPage(t, page)
 	assert.Less(t, strings.Index(text, "second"), strings.Index(text, "first"), "newest first")
 	assert.Contains(t, text, `<html lang="en">`)
-	assert.Contains(t, text, "temporary, a text (QR_STR_SCENE)<br>\nexpires: 20")
+	assert.Contains(t, text, "temporary, text (QR_STR_SCENE)<br>\nexpires: 20")
 	assert.NotContains(t, text, os.Getenv(envSecret))
 	status, parts := call(t, http.MethodGet, page+"/parts", nil)
 	assert.Equal(t, http.StatusOK, status)
@@ -347,7 +347,7 @@ func TestTheSandboxRefusesWhatDoesNotComeFromItsPage(t *testing.T) {
 			assert.Equal(t, test.status, status, body)
 		})
 	}
-	assert.Contains(t, getPage(t, page), "Nothing yet.")
+	assert.Contains(t, getPage(t, page), "No scans yet.")
 	assert.Zero(t, p.stop())
 	assert.Equal(t, 4, strings.Count(p.stdout.String(), "\n"), "no scan: %s", p.stdout.String())
 }
@@ -373,19 +373,19 @@ func TestWhatTheSandboxCannotUseIsRefusedAtTheStart(t *testing.T) {
 		code int
 		says string
 	}{
-		{"--callback http://127.0.0.1 --mode open", exitUsage, `--mode "open" must be plain, compatible or secure`},
-		{"--callback http://127.0.0.1 --push yaml", exitUsage, `--push "yaml" must be xml or json`},
-		{"--mode plain", exitUsage, "--mode counts with --callback only"},
-		{"--push json", exitUsage, "--push counts with --callback only"},
-		{"--fresh-retries", exitUsage, "--fresh-retries counts with --callback only"},
-		{"--retry-status", exitUsage, "--retry-status counts with --callback only"},
-		{"--token-lifetime 0s", exitUsage, "--token-lifetime 0s must be at least 1s"},
+		{"--callback http://127.0.0.1 --mode open", exitUsage, `--mode must be plain, compatible or secure, got "open"`},
+		{"--callback http://127.0.0.1 --push yaml", exitUsage, `--push must be xml or json, got "yaml"`},
+		{"--mode plain", exitUsage, "--mode requires --callback"},
+		{"--push json", exitUsage, "--push requires --callback"},
+		{"--fresh-retries", exitUsage, "--fresh-retries requires --callback"},
+		{"--retry-status", exitUsage, "--retry-status requires --callback"},
+		{"--token-lifetime 0s", exitUsage, "--token-lifetime must be at least 1s, got 0s"},
 		{"--token-lifetime soon", exitUsage, "invalid argument"},
-		{"--callback 127.0.0.1:8080", exitUsage, `must be a URL, such as http://127.0.0.1:8080/wechat`},
+		{"--callback 127.0.0.1:8080", exitUsage, `must be a URL such as http://127.0.0.1:8080/wechat`},
 		{"--callback ftp://127.0.0.1", exitUsage, "must be a URL"},
 		{"--callback http:///wechat", exitUsage, "must be a URL"},
 		{"--addr 8090", exitUsage, `--addr "8090" must be a host and a port`},
-		{"--addr " + taken.Addr().String(), exitFailure, "give another address by --addr"},
+		{"--addr " + taken.Addr().String(), exitFailure, "set another address with --addr"},
 		{"--addr 127.0.0.1:0 --callback http://127.0.0.1", exitUsage, envAESKey}, // a bad one is set below
 		{"http://127.0.0.1", exitUsage, "unknown command"},
 	} {
@@ -451,10 +451,10 @@ func TestTheSandboxTellsWhatAFollowerGets(t *testing.T) {
 		scan scanned
 		want string
 	}{
-		{"nothing", scanned{Status: 200, Tries: 1}, "answered 200; nothing is said to the follower"},
-		{"a picture, late", scanned{Status: 200, Tries: 2, ReplyType: "image"}, "answered 200 at try 2; the follower gets a message of the type image"},
-		{"a text", scanned{Status: 200, Tries: 1, ReplyType: "text", Reply: "你好"}, "answered 200; the follower reads 你好"},
-		{"a failure", scanned{Status: 500, Tries: 1, Error: "why"}, "answered 500, which WeChat takes for a failure: why"},
+		{"nothing", scanned{Status: 200, Tries: 1}, "status 200, no reply"},
+		{"a picture, late", scanned{Status: 200, Tries: 2, ReplyType: "image"}, "status 200 after 2 attempts, reply of type image"},
+		{"a text", scanned{Status: 200, Tries: 1, ReplyType: "text", Reply: "你好"}, "status 200, text reply 你好"},
+		{"a failure", scanned{Status: 500, Tries: 1, Error: "why"}, "status 500, failed: why"},
 		{"no answer", scanned{Tries: 3, Error: "why"}, "why"},
 	} {
 		test.scan.Event, test.scan.OpenID = wxqrcode.EventScan, "o1"
@@ -462,8 +462,8 @@ func TestTheSandboxTellsWhatAFollowerGets(t *testing.T) {
 	}
 	assert.Len(t, sandboxFollower, 28)
 	for action, want := range map[wxqrcode.Action]string{
-		wxqrcode.ActionTemporaryID: "temporary, a number", wxqrcode.ActionPermanentID: "permanent, a number",
-		wxqrcode.ActionPermanentStr: "permanent, a text", "QR_NEW": "QR_NEW",
+		wxqrcode.ActionTemporaryID: "temporary, number", wxqrcode.ActionPermanentID: "permanent, number",
+		wxqrcode.ActionPermanentStr: "permanent, text", "QR_NEW": "QR_NEW",
 	} {
 		assert.Equal(t, want, codeKind(action))
 	}

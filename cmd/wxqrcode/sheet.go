@@ -71,7 +71,7 @@ func readSheet(path, format, encoding string) (*sheet, error) {
 		return nil, err
 	}
 	if len(raw) > maxSheet {
-		return nil, fmt.Errorf("%s is larger than %d MiB; split it", path, maxSheet>>20)
+		return nil, fmt.Errorf("%s must be at most %d MiB; split it", path, maxSheet>>20)
 	}
 	text, encoding, err := decodeSheet(raw, encoding)
 	if err != nil {
@@ -112,9 +112,9 @@ func decodeSheet(raw []byte, asked string) (text []byte, encoding string, err er
 	}
 	if err != nil || bytes.ContainsRune(text, utf8.RuneError) || bytes.IndexByte(text, 0) >= 0 { // which invalid UTF-8 contains, too
 		if asked != "" {
-			return nil, "", fmt.Errorf("it is not %s text", asked)
+			return nil, "", fmt.Errorf("the file is not valid %s", asked)
 		}
-		return nil, "", errors.New("it is neither UTF-8, GBK nor UTF-16 text; save it as \"CSV UTF-8\"")
+		return nil, "", errors.New("the file is not valid UTF-8, GBK or UTF-16; save it as \"CSV UTF-8\"")
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if bytes.IndexByte(text, '\n') < 0 { // "CSV (Macintosh)"
@@ -159,7 +159,7 @@ func sheetEncoding(raw []byte, asked string) (string, error) {
 	}
 	example = example[:min(16, len(example))] // eight characters of either encoding
 	gbk, _ = simplifiedchinese.GB18030.NewDecoder().Bytes(example)
-	return "", fmt.Errorf("it can be read as UTF-8 (%q) and as GBK (%q); say which by --encoding utf-8 or --encoding gb18030", example, gbk)
+	return "", fmt.Errorf("the encoding is ambiguous, UTF-8 (%q) or GBK (%q); set --encoding utf-8 or --encoding gb18030", example, gbk)
 }
 
 // parseSheet reads the rows. Its error names all faults, each with its line and column.
@@ -172,7 +172,7 @@ func parseSheet(text []byte, format string) (*sheet, error) {
 	r.TrimLeadingSpace = comma != '\t'
 	header, err := r.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("it is empty; " + wantedHeader)
+		return nil, errors.New("the file is empty; " + wantedHeader)
 	}
 	if err != nil {
 		return nil, csvError(err, firstLine)
@@ -194,11 +194,11 @@ func parseSheet(text []byte, format string) (*sheet, error) {
 		p.readRow(line+firstLine, cells)
 	}
 	if len(p.faults) == 0 && len(p.sheet.rows) == 0 {
-		return nil, errors.New("it has no rows below the header")
+		return nil, errors.New("the file has no rows below the header")
 	}
 	p.checkFolders()
 	if n := len(p.trimmed); n > 0 {
-		p.sheet.warnings = append(p.sheet.warnings, fmt.Sprintf("%d scenes have invisible characters at an end, which were removed, the first in %s", n, p.trimmed[0]))
+		p.sheet.warnings = append(p.sheet.warnings, fmt.Sprintf("removed invisible characters at the start or end of %d scenes, first in %s", n, p.trimmed[0]))
 	}
 	return &p.sheet, p.err()
 }
@@ -238,7 +238,7 @@ type sheetParser struct {
 	trimmed []string // scenes that had invisible characters at an end
 }
 
-const wantedHeader = "the first line must name the columns: scene,kind,lifetime,file, or 场景,类型,有效期,文件"
+const wantedHeader = "the first line must name the columns: scene,kind,lifetime,file or 场景,类型,有效期,文件"
 
 func (p *sheetParser) readHeader(cells []string) {
 	for i, name := range cells {
@@ -249,7 +249,7 @@ func (p *sheetParser) readHeader(cells []string) {
 			continue
 		}
 		if first, twice := p.at[column]; twice {
-			p.fault(1, column, fmt.Sprintf("is there twice, as %q and %q", p.sheet.header[first], name))
+			p.fault(1, column, fmt.Sprintf("is duplicated: %q and %q", p.sheet.header[first], name))
 			continue
 		}
 		p.at[column] = i
@@ -268,7 +268,7 @@ func (p *sheetParser) readRow(line int, cells []string) {
 	for i, cell := range cells {
 		cells[i] = strings.TrimFunc(cell, unicode.IsSpace) // and the no-break space of Excel's
 		if i >= len(p.sheet.header) && cells[i] != "" {
-			p.fault(line, fmt.Sprint(i+1), fmt.Sprintf("is beyond the %d that the first line names: %q", len(p.sheet.header), cells[i]))
+			p.fault(line, fmt.Sprint(i+1), fmt.Sprintf("exceeds the %d columns of the first line: %q", len(p.sheet.header), cells[i]))
 			return
 		}
 	}
@@ -331,22 +331,22 @@ func trimInvisible(s string) string {
 func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, err error) {
 	scene, lifetime := p.cell(r, columnScene), p.cell(r, columnLifetime)
 	if asExcelRounds.MatchString(scene) {
-		return request, columnScene, fmt.Errorf("%q is a number that Excel has rounded; format the column as text", scene)
+		return request, columnScene, fmt.Errorf("%q was rounded by a spreadsheet; format the column as text", scene)
 	}
 	for _, r := range scene {
 		if isInvisible(r) {
-			return request, columnScene, fmt.Errorf("%q has the invisible character %U inside; remove it", scene, r)
+			return request, columnScene, fmt.Errorf("%q contains the invisible character %U; remove it", scene, r)
 		}
 	}
 	switch kind := strings.ToLower(p.cell(r, columnKind)); kind {
 	case "permanent", "永久", "永久码":
 		if lifetime != "" {
-			return request, columnLifetime, fmt.Errorf("%q: a permanent code has no lifetime; leave it empty", lifetime)
+			return request, columnLifetime, fmt.Errorf("must be empty for a permanent code, got %q", lifetime)
 		}
 		request = wxqrcode.Permanent(wxqrcode.SceneStr(scene))
 	case "temporary", "临时", "临时码":
 		if lifetime == "" {
-			return request, columnLifetime, errors.New("is empty; a temporary code needs one, such as 7d, 720h or 604800 (seconds)")
+			return request, columnLifetime, errors.New("is required for a temporary code, such as 7d, 720h or 604800 (seconds)")
 		}
 		d, err := parseLifetime(lifetime)
 		if err != nil {
@@ -354,7 +354,7 @@ func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, e
 		}
 		request = wxqrcode.Temporary(wxqrcode.SceneStr(scene), d)
 	default:
-		return request, columnKind, fmt.Errorf("%q is neither permanent nor temporary", kind)
+		return request, columnKind, fmt.Errorf("must be permanent or temporary, got %q", kind)
 	}
 	if e, ok := errors.AsType[*wxqrcode.ValidationError](request.Validate()); ok {
 		if e.Field == "lifetime" {
@@ -374,20 +374,20 @@ func (p *sheetParser) file(r row) (string, error) {
 	name = filepath.FromSlash(name)
 	switch {
 	case pictureKind(name) == "":
-		return "", fmt.Errorf("%q must end in .jpg, .png or .svg", name)
+		return "", fmt.Errorf("must end in .jpg, .png or .svg, got %q", name)
 	case !filepath.IsLocal(name):
-		return "", fmt.Errorf("%q leaves the folder", name)
+		return "", fmt.Errorf("must be inside the folder, got %q", name)
 	case strings.EqualFold(strings.Split(filepath.ToSlash(filepath.Clean(name)), "/")[0], stateFolder):
-		return "", fmt.Errorf("%q is where the program keeps its own files", name)
+		return "", fmt.Errorf("%q is reserved for the state of the batch", name)
 	}
 	for part := range strings.SplitSeq(filepath.ToSlash(name), "/") {
 		if len(part) > maxFileName {
-			return "", fmt.Errorf("%q is %d bytes long; a name may have %d", part, len(part), maxFileName)
+			return "", fmt.Errorf("must be at most %d bytes long, %q is %d", maxFileName, part, len(part))
 		}
 	}
 	key := strings.ToLower(filepath.Clean(name))
 	if line, twice := p.seen[key]; twice {
-		return "", fmt.Errorf("%q is the picture of line %d already", name, line)
+		return "", fmt.Errorf("%q is already the image of line %d", name, line)
 	}
 	p.seen[key] = r.line
 	return filepath.Clean(name), nil
@@ -398,7 +398,7 @@ func (p *sheetParser) checkFolders() {
 	for _, r := range p.sheet.rows {
 		for dir := filepath.Dir(strings.ToLower(r.file)); dir != "."; dir = filepath.Dir(dir) {
 			if line, ok := p.seen[dir]; ok {
-				p.fault(r.line, columnFile, fmt.Sprintf("%q is in a folder that is the picture of line %d", r.file, line))
+				p.fault(r.line, columnFile, fmt.Sprintf("%q is in a folder that is the image of line %d", r.file, line))
 			}
 		}
 	}
@@ -437,5 +437,5 @@ func (p *sheetParser) err() error {
 		more = fmt.Sprintf("\n  and %d more", len(faults)-mostFaults)
 		faults = faults[:mostFaults]
 	}
-	return fmt.Errorf("nothing was sent, as there are faults:\n  %s%s", strings.Join(faults, "\n  "), more)
+	return fmt.Errorf("invalid rows, nothing was sent:\n  %s%s", strings.Join(faults, "\n  "), more)
 }

@@ -26,7 +26,7 @@ func openSite(flag, addr string, handler http.Handler) (*site, error) {
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err != nil && flag != "" {
-		err = fmt.Errorf("%w; give another address by %s", err, flag)
+		err = fmt.Errorf("%w; set another address with %s", err, flag)
 	}
 	if err != nil {
 		return nil, err
