@@ -242,6 +242,16 @@ func (w *window) cards(t *testing.T) []string {
 	return evaluate[[]string](t, w, `[...document.querySelectorAll('#totals dt + dd')].map(e => e.textContent)`)
 }
 
+// segments returns the colors of the chart's line to some buckets, undefined for that of
+// the line.
+func (w *window) segments(t *testing.T, buckets ...int) (colors []string) {
+	t.Helper()
+	for _, i := range buckets {
+		colors = append(colors, evaluate[string](t, w, fmt.Sprintf(`String(Chart.getChart('time').data.datasets[0].segment.borderColor({p1DataIndex: %d}))`, i)))
+	}
+	return colors
+}
+
 // column returns a column of the table of scenes as it is shown.
 func (w *window) column(t *testing.T, i int) []string {
 	t.Helper()
@@ -318,15 +328,20 @@ func TestPage_BrowserShowsTheReport(t *testing.T) {
 		}
 		label := evaluate[string](t, w, `document.querySelector('#time').getAttribute('aria-label')`)
 		assert.Contains(t, label, "Line chart from Oct 23, 2026 to Nov 21, 2026. Scans: "+grouped(report.Total.Scans)+", most ")
-		assert.Contains(t, evaluate[string](t, w, `document.querySelector('#retention').getAttribute('aria-label')`), "7-day retention "+wantShare(report.Total.Retention[1]))
+		assert.Contains(t, evaluate[string](t, w, `document.querySelector('#retention').getAttribute('aria-label')`), "D7 retention "+wantShare(report.Total.Retention[1]))
 
 		w.press(t, "#time-numbers summary", kb.Enter)
 		w.until(t, `document.querySelectorAll('#time-numbers tbody tr').length === 30`)
 		last := report.Buckets[len(report.Buckets)-1]
-		assert.Equal(t, []string{"Sat, Nov 21, 2026", grouped(last.Scans), grouped(last.NewFollowers), grouped(last.UniqueUsers), grouped(last.Unfollows)},
+		assert.Equal(t, []string{"Sat, Nov 21, 2026 (incomplete)", grouped(last.Scans), grouped(last.NewFollowers), grouped(last.UniqueUsers), grouped(last.Unfollows)},
 			evaluate[[]string](t, w, `[...document.querySelector('#time-numbers tbody tr:last-child').cells].map(c => c.textContent)`))
 		w.press(t, "#retention-numbers summary", kb.Enter)
 		w.until(t, `document.querySelectorAll('#retention-numbers tbody tr').length === 11`)
+	})
+	t.Run("today is incomplete, and no line is drawn to it", func(t *testing.T) {
+		assert.Equal(t, "Sat, Nov 21, 2026 is not over yet: its numbers are incomplete.", w.text(t, "#incomplete"))
+		assert.Equal(t, []string{"undefined", "transparent"}, w.segments(t, 28, 29))
+		assert.True(t, evaluate[bool](t, w, `document.querySelector('#incomplete').checkVisibility()`))
 	})
 	t.Run("a line can be hidden", func(t *testing.T) {
 		w.press(t, `#lines [data-line="unique_users"]`, " ")
@@ -513,8 +528,20 @@ func TestPage_BrowserChangesTheRange(t *testing.T) {
 			assert.Equal(t, Interval(by), w.reports.asked().Interval)
 			assert.Equal(t, points, evaluate[int](t, w, `Chart.getChart('time').data.labels.length`))
 			assert.Equal(t, by, w.parameter(t, "interval"))
+			assert.Contains(t, w.text(t, "#incomplete"), "is not over yet")
 		})
 	}
+	t.Run("hours of today that have not begun are not drawn", func(t *testing.T) {
+		w.open(t, "?from=2026-11-21&to=2026-11-21&interval=hour")
+		assert.Equal(t, "Sat, Nov 21, 2026 at 15:00 is not over yet: its numbers are incomplete.", strings.ReplaceAll(w.text(t, "#incomplete"), ", 15:00", " at 15:00"))
+		assert.Equal(t, 16, evaluate[int](t, w, `Chart.getChart('time').data.datasets[0].data.filter(v => v !== null).length`))
+		assert.Equal(t, []string{"undefined", "transparent"}, w.segments(t, 14, 15))
+	})
+	t.Run("days before today are complete", func(t *testing.T) {
+		w.open(t, "?from=2026-11-01&to=2026-11-20")
+		assert.Equal(t, []string{"undefined", "undefined"}, w.segments(t, 18, 19))
+		assert.True(t, evaluate[bool](t, w, `document.querySelector('#incomplete').hidden`))
+	})
 	t.Run("too many hours become days", func(t *testing.T) {
 		w.open(t, "?interval=hour")
 		w.do(t, chromedp.Click(`[data-range="90"]`))
@@ -646,6 +673,7 @@ func TestPage_BrowserLanguage(t *testing.T) {
 			if test.lang == "zh-CN" {
 				assert.Equal(t, []string{"扫码次数", "新增关注", "扫码人数", "取消关注", "1 日留存", "7 日留存", "30 日留存"}, labels)
 				assert.Contains(t, w.text(t, "#range"), "2026年10月23日")
+				assert.Contains(t, w.text(t, "#incomplete"), "尚未结束，数据不完整。")
 				assert.NotRegexp(t, `undefined|\b(Scans|retention|Show|scenes)\b`, w.text(t, "body"))
 			} else {
 				assert.Equal(t, "New followers", labels[1])

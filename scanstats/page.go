@@ -118,16 +118,18 @@ func addSlash(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// serveJSON serves the report with today's date in its time zone.
+// serveJSON serves the report with the current time and date in its time zone.
 func (p *statsPage) serveJSON(w http.ResponseWriter, r *http.Request) {
 	report, ok := p.report(w, r, "")
 	if !ok {
 		return
 	}
+	now := p.now().In(report.From.Location())
 	p.writeJSON(w, http.StatusOK, struct {
 		*Report
-		Today string `json:"today"`
-	}{report, p.now().In(report.From.Location()).Format(time.DateOnly)})
+		Now   time.Time `json:"now"` // buckets that end later are incomplete
+		Today string    `json:"today"`
+	}{report, now, now.Format(time.DateOnly)})
 }
 
 // serveCSV serves all scenes as a file; with per_scene=1 one row per bucket.

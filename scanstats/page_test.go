@@ -578,6 +578,7 @@ func TestPage_ServesJSON(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
 	assert.Equal(t, "2026-11-21", got.Today)
+	assert.Contains(t, answer.Body.String(), `"now":"2026-11-21T15:04:05+08:00"`)
 	want, err := reports.Report(t.Context(), Query{Interval: Week})
 	require.NoError(t, err)
 	assert.Equal(t, want.Total, got.Total)

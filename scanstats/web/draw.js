@@ -45,18 +45,28 @@ function setDefaults() {
   });
 }
 
+// A bucket that is not over yet is incomplete. It is a hollow point, to which no line is
+// drawn; buckets that have not begun are not drawn.
+const isIncomplete = (report, bucket) => Date.parse(bucket.end) > Date.parse(report.now);
+const isFuture = (report, bucket) => Date.parse(bucket.start) > Date.parse(report.now);
+
 function drawTime({interval, buckets, ...report}) {
+  const incomplete = buckets.map(b => isIncomplete(report, b));
+  const time = (b, i) => incomplete[i] ? text.incomplete(longTime(b, interval)) : longTime(b, interval);
   const chart = new Chart($('time'), {
     type: 'line',
     data: {
       labels: buckets.map(b => shortTime(b, interval)),
       datasets: lines.map(l => ({
         label: l.name,
-        data: buckets.map(b => b[l.id]),
+        data: buckets.map(b => isFuture(report, b) ? null : b[l.id]),
+        segment: {borderColor: c => incomplete[c.p1DataIndex] ? 'transparent' : undefined},
         hidden: hidden.has(l.id),
         borderColor: color(l.id), backgroundColor: color(l.id),
         borderWidth: 2, borderDash: l.dash,
-        pointStyle: l.point, pointRadius: buckets.length > 45 ? 0 : 3, pointHoverRadius: 5,
+        pointStyle: l.point, pointHoverRadius: 5,
+        pointRadius: c => incomplete[c.dataIndex] ? 4 : buckets.length > 45 ? 0 : 3,
+        pointBackgroundColor: c => color(incomplete[c.dataIndex] ? 'paper' : l.id),
       })),
     },
     options: {
@@ -66,14 +76,17 @@ function drawTime({interval, buckets, ...report}) {
         y: {beginAtZero: true, border: {display: false}, ticks: {precision: 0, callback: number, maxTicksLimit: 7}},
       },
       plugins: {tooltip: {callbacks: {
-        title: items => longTime(buckets[items[0].dataIndex], interval),
+        title: items => time(buckets[items[0].dataIndex], items[0].dataIndex),
         label: item => ` ${item.dataset.label}: ${number(item.raw)}`,
       }}},
     },
   });
   $('time').setAttribute('aria-label', describeTime(report, interval, buckets));
   showNumbers('time-numbers', [text.start, ...lines.map(l => l.name)],
-    () => buckets.map(b => [longTime(b, interval), ...lines.map(l => number(b[l.id]))]));
+    () => buckets.map((b, i) => [time(b, i), ...lines.map(l => isFuture(report, b) ? '–' : number(b[l.id]))]));
+  const current = buckets[incomplete.indexOf(true)];
+  $('incomplete').hidden = !current;
+  $('incomplete').textContent = current ? text.notOver(longTime(current, interval)) : '';
   return chart;
 }
 
