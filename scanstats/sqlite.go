@@ -141,7 +141,7 @@ func (s *Store) eraseDeleted(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Timeout, timeoutError(s.cfg.Timeout))
 	defer cancel()
-	if err := eraseDeleted(ctx, s.db); err != nil {
+	if err := eraseDeleted(ctx, s.db); err != nil && s.stop.Err() == nil { // else the next purge erases it
 		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "scanstats: deleted data may still be in the file", slog.String("error", err.Error()))
 	}
 }
