@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The environment variables.
+// Environment variables.
 const (
 	envAppID       = "WXQRCODE_APPID"
 	envSecret      = "WXQRCODE_SECRET"
@@ -23,33 +23,33 @@ const (
 	envAPIURL      = "WXQRCODE_API_URL"
 )
 
-// An app is what all commands share: the flags that each of them has.
-type app struct {
+// globalFlags are the flags of every command.
+type globalFlags struct {
 	sandbox     bool
 	apiURL      string
 	credentials string // a file
 	json        bool
 }
 
-func (a *app) addFlags(flags *pflag.FlagSet) {
-	flags.BoolVar(&a.sandbox, "sandbox", false, "use a WeChat simulator inside this process")
-	flags.StringVar(&a.apiURL, "api-url", os.Getenv(envAPIURL),
+func (g *globalFlags) addFlags(flags *pflag.FlagSet) {
+	flags.BoolVar(&g.sandbox, "sandbox", false, "use a WeChat simulator inside this process")
+	flags.StringVar(&g.apiURL, "api-url", os.Getenv(envAPIURL),
 		"`URL` of the API, such as https://sh.api.weixin.qq.com, or of a running sandbox ["+envAPIURL+"]")
-	flags.StringVar(&a.credentials, "credentials", os.Getenv(envCredentials),
+	flags.StringVar(&g.credentials, "credentials", os.Getenv(envCredentials),
 		"JSON `file` with appid and secret, mode 0600; the environment takes precedence ["+envCredentials+"]")
-	flags.BoolVar(&a.json, "json", false, "print JSON")
-	// What the environment holds must not show as a default in --help, nor in docs/cli.md.
+	flags.BoolVar(&g.json, "json", false, "print JSON")
+	// Keep values of the environment out of --help and docs/cli.md.
 	for _, name := range []string{"api-url", "credentials"} {
 		flags.Lookup(name).DefValue = ""
 	}
 }
 
-// A session is a connection to WeChat, or to a sandbox.
+// A session is a client of WeChat or of a simulator.
 type session struct {
 	client *wxqrcode.Client
 	appID  string
-	api    string         // its address
-	wechat *wxtest.Server // of a sandbox in this process, else nil
+	api    string         // base URL
+	wechat *wxtest.Server // with --sandbox, else nil
 }
 
 func (s *session) close() {
@@ -59,40 +59,40 @@ func (s *session) close() {
 }
 
 // open creates the client that the flags select. It sends nothing.
-func (a *app) open(opts ...wxqrcode.Option) (*session, error) {
-	if a.sandbox {
+func (g *globalFlags) open(opts ...wxqrcode.Option) (*session, error) {
+	if g.sandbox {
 		return openSandbox()
 	}
-	account, err := a.account()
+	account, err := g.account()
 	if err != nil {
 		return nil, err
 	}
 	s := &session{appID: account.AppID, api: "https://api.weixin.qq.com"}
-	if a.apiURL != "" {
-		s.api = a.apiURL
+	if g.apiURL != "" {
+		s.api = g.apiURL
 	}
-	s.client, err = wxqrcode.New(account.AppID, account.Secret, append(a.clientOptions(), opts...)...)
+	s.client, err = wxqrcode.New(account.AppID, account.Secret, append(g.clientOptions(), opts...)...)
 	return s, err
 }
 
-// clientOptions returns the options for --api-url.
-func (a *app) clientOptions() []wxqrcode.Option {
+// clientOptions returns the options that --api-url selects.
+func (g *globalFlags) clientOptions() []wxqrcode.Option {
 	opts := []wxqrcode.Option{withoutLog}
-	if a.apiURL != "" {
-		opts = append(opts, wxqrcode.WithAPIURL(a.apiURL))
-		if !isWeChat(a.apiURL) { // a sandbox serves the images too
-			opts = append(opts, wxqrcode.WithImageURL(a.apiURL))
+	if g.apiURL != "" {
+		opts = append(opts, wxqrcode.WithAPIURL(g.apiURL))
+		if !isWeChat(g.apiURL) { // a sandbox also serves images
+			opts = append(opts, wxqrcode.WithImageURL(g.apiURL))
 		}
 	}
 	return opts
 }
 
-// withoutLog keeps retried requests off stderr, where the progress is.
+// withoutLog keeps the log of retries out of the progress on stderr.
 var withoutLog = wxqrcode.WithLogger(slog.New(slog.DiscardHandler))
 
-// openSandbox starts a WeChat in this process.
+// openSandbox starts a simulator in this process.
 func openSandbox() (*session, error) {
-	wechat, err := playWeChat()
+	wechat, err := startServer()
 	if err != nil {
 		return nil, err
 	}
@@ -104,19 +104,19 @@ func isWeChat(apiURL string) bool {
 	return err == nil && strings.HasSuffix("."+u.Hostname(), ".weixin.qq.com")
 }
 
-// An account is whose codes are made.
+// An account has the credentials of a WeChat account.
 type account struct {
 	AppID  string `json:"appid"`
 	Secret string `json:"secret"`
 }
 
-// account returns the credentials, from the environment or from the file.
-func (a *app) account() (account, error) {
+// account returns the credentials from the environment or the file.
+func (g *globalFlags) account() (account, error) {
 	c := account{AppID: os.Getenv(envAppID), Secret: os.Getenv(envSecret)}
-	if (c.AppID == "" || c.Secret == "") && a.credentials != "" {
-		fromFile, err := readAccount(a.credentials)
+	if (c.AppID == "" || c.Secret == "") && g.credentials != "" {
+		fromFile, err := readAccount(g.credentials)
 		if err != nil {
-			return account{}, missingError{err}
+			return account{}, credentialsError{err}
 		}
 		if c.AppID == "" {
 			c.AppID = fromFile.AppID
@@ -135,7 +135,7 @@ func (a *app) account() (account, error) {
 	if missing == nil {
 		return c, nil
 	}
-	return account{}, missingError{fmt.Errorf("no credentials: set %s, or pass --credentials; without an account, use --sandbox", strings.Join(missing, " and "))}
+	return account{}, credentialsError{fmt.Errorf("no credentials: set %s, or pass --credentials; without an account, use --sandbox", strings.Join(missing, " and "))}
 }
 
 const maxAccountFile = 64 << 10
@@ -157,7 +157,7 @@ func readAccount(path string) (c account, err error) {
 	if err != nil {
 		return c, fmt.Errorf("read the credentials: %w", err)
 	}
-	if json.Unmarshal(text, &c) != nil { // whose error could quote a part of it
+	if json.Unmarshal(text, &c) != nil { // the error could quote the secret
 		return account{}, fmt.Errorf(`read the credentials: %s must be JSON such as {"appid": "wx…", "secret": "…"}`, path)
 	}
 	if c.AppID == "" || c.Secret == "" {
@@ -166,4 +166,4 @@ func readAccount(path string) (c account, err error) {
 	return c, nil
 }
 
-var errExposed = errors.New("is readable by other users")
+var errNotPrivate = errors.New("is readable by other users")

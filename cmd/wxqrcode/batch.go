@@ -20,8 +20,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-func newBatchCommand(a *app) *cobra.Command {
-	b := batchCommand{app: a}
+func newBatchCommand(g *globalFlags) *cobra.Command {
+	b := batchCommand{globalFlags: g}
 	var format, encoding string
 	var check bool
 	cmd := &cobra.Command{
@@ -59,13 +59,13 @@ The state is kept in FOLDER/` + stateFolder + `. result.csv is written at the en
 				return usageError{err}
 			}
 			if check {
-				return b.tellChecked()
+				return b.printCheck()
 			}
 			return b.run(cmd.Context())
 		},
 	}
 	flags := cmd.Flags()
-	b.picture.addFlags(cmd, "`folder` for the images and result.csv, created if needed")
+	b.image.addFlags(cmd, "`folder` for the images and result.csv, created if needed")
 	flags.StringVar(&format, "format", "jpg", "`format` of images without a file column: jpg, png or svg")
 	completes(cmd, "format", "jpg", "png", "svg")
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -79,57 +79,57 @@ The state is kept in FOLDER/` + stateFolder + `. result.csv is written at the en
 	return cmd
 }
 
-// A batchCommand is one run of the command.
+// A batchCommand is a run of the batch command.
 type batchCommand struct {
-	*app
+	*globalFlags
 	stdout, stderr io.Writer
 	folder         string
-	picture        pictureFlags
+	image          imageFlags
 	options        wxqrcode.BatchOptions
 
 	sheet    *sheet
 	items    []*item
-	existing map[wxqrcode.Request]bool // whose code exists, by the journal and the sheet
+	existing map[wxqrcode.Request]bool // its code exists according to the state or the sheet
 	client   *wxqrcode.Client
-	journal  *journal
-	bar      progress
+	state    *batchState
+	progress progress
 
-	lost      []string // the tickets of codes that were made and could not be recorded
-	forgotten bool     // the WeChat of an earlier run, and its codes with it
+	unrecorded     []string // tickets of codes that are missing in the state
+	simulatorIsNew bool     // it has no codes of earlier runs
 
-	mu     sync.Mutex // guards what follows, and what the items have beside their row
-	report batchReport
-	broken error // why this program cannot go on
-	ended  error // why WeChat does not
-	inARow int   // failures since the last picture that others may share
+	mu                  sync.Mutex // guards the fields below, and those of the items except row
+	report              batchReport
+	fatalErr            error // stops the batch
+	accountErr          error // stops the batch for the account
+	consecutiveFailures int   // since the last saved image, without row errors
 }
 
-// An item is a row and what came of it.
+// An item is a row and its result.
 type item struct {
 	row
 	key   codeKey
 	code  *wxqrcode.QRCode
-	saved bool // its picture
+	saved bool // the image
 	err   error
 }
 
-// A batchReport is what --json prints.
+// A batchReport is the JSON output.
 type batchReport struct {
-	Rows     int    `json:"rows"`
-	Encoding string `json:"encoding"` // of the file
-	Made     int    `json:"created"`  // codes
-	Earlier  int    `json:"existing"` // codes of earlier runs
-	Pictures int    `json:"images"`
-	Failed   int    `json:"failed"`
-	NotTried int    `json:"not_attempted"`
-	Sandbox  bool   `json:"sandbox,omitempty"` // the codes lead nowhere
-	Result   string `json:"result,omitempty"`
+	Rows         int    `json:"rows"`
+	Encoding     string `json:"encoding"` // of the file
+	Created      int    `json:"created"`
+	Existing     int    `json:"existing"` // codes of earlier runs
+	Images       int    `json:"images"`
+	Failed       int    `json:"failed"`
+	NotAttempted int    `json:"not_attempted"`
+	Sandbox      bool   `json:"sandbox,omitempty"` // the codes exist only in a simulator
+	Result       string `json:"result,omitempty"`
 }
 
-// read reads the file and the flags, and finds all that is wrong with them.
+// read reads and validates the flags and the file.
 func (b *batchCommand) read(path, format, encoding string) (err error) {
-	b.folder = b.picture.out
-	if pictureKind("."+format) == "" || format == "" {
+	b.folder = b.image.out
+	if imageFormat("."+format) == "" || format == "" {
 		return fmt.Errorf("--format must be jpg, png or svg, got %q", format)
 	}
 	if !slices.Contains([]string{"", encodingUTF8, encodingGB18030}, encoding) {
@@ -138,7 +138,7 @@ func (b *batchCommand) read(path, format, encoding string) (err error) {
 	if b.options.Concurrency < 1 || b.options.Concurrency > 1000 {
 		return fmt.Errorf("--concurrency must be 1 to 1000, got %d", b.options.Concurrency)
 	}
-	if !(b.options.Rate >= 0) || math.IsInf(b.options.Rate, 0) { // NaN too
+	if !(b.options.Rate >= 0) || math.IsInf(b.options.Rate, 0) { // or NaN
 		return fmt.Errorf("--rate must be 0 or positive, got %v", b.options.Rate)
 	}
 	if b.sheet, err = readSheet(path, format, encoding); err != nil {
@@ -147,89 +147,89 @@ func (b *batchCommand) read(path, format, encoding string) (err error) {
 	for _, warning := range b.sheet.warnings {
 		b.warn("%s", warning)
 	}
-	alike := make(map[codeKey]int)
-	lines := make(map[wxqrcode.Scene]int)
-	kinds := make(map[string]int)
+	copies := make(map[codeKey]int)
+	firstLine := make(map[wxqrcode.Scene]int)
+	formats := make(map[string]int)
 	b.existing = make(map[wxqrcode.Request]bool)
 	for _, r := range b.sheet.rows {
 		if b.sheet.hasTicket(r) {
 			b.existing[r.request] = true
 		}
 		key := keyOf(r.request)
-		key.n = alike[keyOf(r.request)]
-		alike[keyOf(r.request)]++
+		key.n = copies[keyOf(r.request)]
+		copies[keyOf(r.request)]++
 		b.items = append(b.items, &item{row: r, key: key})
-		kinds[pictureKind(r.file)]++
-		if line, twice := lines[r.request.Scene()]; twice {
+		formats[imageFormat(r.file)]++
+		if line, duplicate := firstLine[r.request.Scene()]; duplicate {
 			b.warn("lines %d and %d have the same scene %q: their scans cannot be distinguished", line, r.line, r.request.Scene().Key())
 		} else {
-			lines[r.request.Scene()] = r.line
+			firstLine[r.request.Scene()] = r.line
 		}
 	}
-	for kind := range kinds { // what cannot be drawn shows now
-		p := b.picture
-		p.out = "x." + kind
+	for format := range formats { // report what cannot be drawn before anything is sent
+		p := b.image
+		p.out = "x." + format
 		if err := p.check(); err != nil {
 			return err
 		}
-		b.picture.options, b.picture.look = p.options, p.look
+		b.image.options, b.image.drawKey = p.options, p.drawKey
 	}
-	if names := b.picture.drawingFlags(); len(names) > 0 && kinds["jpg"] > 0 {
-		b.warn("no effect on the %d .jpg images, which come from WeChat: %s", kinds["jpg"], strings.Join(names, ", "))
+	if names := b.image.changedDrawFlags(); len(names) > 0 && formats["jpg"] > 0 {
+		b.warn("no effect on the %d .jpg images, which come from WeChat: %s", formats["jpg"], strings.Join(names, ", "))
 	}
 	b.report.Rows, b.report.Encoding = len(b.items), b.sheet.encoding
 	return nil
 }
 
-// warn tells of what may be meant, and may not.
+// warn prints a warning about valid but doubtful input.
 func (b *batchCommand) warn(format string, args ...any) {
 	_, _ = fmt.Fprintf(b.stderr, "warning: "+format+"\n", args...)
 }
 
-// A checked is what --check and --json print.
-type checked struct {
+// A checkOutput is the JSON output of --check.
+type checkOutput struct {
 	Rows      int      `json:"rows"`
 	Encoding  string   `json:"encoding"`
 	Permanent int      `json:"permanent"`
 	Temporary int      `json:"temporary"`
-	Shortest  int64    `json:"shortest_lifetime,omitempty"` // of the temporary ones, in seconds
+	Shortest  int64    `json:"shortest_lifetime,omitempty"` // in seconds
 	Longest   int64    `json:"longest_lifetime,omitempty"`
-	Scenes    []string `json:"scenes"` // the first ones, as they were read
+	Scenes    []string `json:"scenes"` // the first maxCheckScenes
 }
 
-// checkedScenes is how many scenes --check prints: enough to see whether they were read right.
-const checkedScenes = 5
+// maxCheckScenes is enough to see whether the encoding is right.
+const maxCheckScenes = 5
 
-func (b *batchCommand) tellChecked() error {
-	c := checked{Rows: len(b.items), Encoding: b.sheet.encoding}
-	for _, i := range b.items[:min(checkedScenes, len(b.items))] {
+func (b *batchCommand) printCheck() error {
+	c := checkOutput{Rows: len(b.items), Encoding: b.sheet.encoding}
+	for _, i := range b.items[:min(maxCheckScenes, len(b.items))] {
 		c.Scenes = append(c.Scenes, i.key.scene)
 	}
 	for _, i := range b.items {
-		life := i.key.lifetime
-		if life == 0 {
+		lifetime := i.key.lifetime
+		if lifetime == 0 {
 			c.Permanent++
 			continue
 		}
 		c.Temporary++
-		c.Longest = max(c.Longest, life)
-		if c.Shortest == 0 || life < c.Shortest {
-			c.Shortest = life
+		c.Longest = max(c.Longest, lifetime)
+		if c.Shortest == 0 || lifetime < c.Shortest {
+			c.Shortest = lifetime
 		}
 	}
 	if b.json {
 		return printJSON(b.stdout, c)
 	}
-	lives := ""
+	lifetimes := ""
 	if c.Temporary > 0 {
-		lives = ", lifetime " + formatLifetime(time.Duration(c.Shortest)*time.Second)
+		lifetimes = ", lifetime " + formatLifetime(time.Duration(c.Shortest)*time.Second)
 		if c.Longest > c.Shortest {
-			lives += " to " + formatLifetime(time.Duration(c.Longest)*time.Second)
+			lifetimes += " to " + formatLifetime(time.Duration(c.Longest)*time.Second)
 		}
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d rows in %s, all valid: %d permanent codes, %d temporary codes%s\nFirst scenes:\n",
-		c.Rows, strings.ToUpper(c.Encoding), c.Permanent, c.Temporary, lives)
+		c.Rows, strings.ToUpper(c.Encoding), c.Permanent, c.Temporary, lifetimes)
 	for _, scene := range c.Scenes {
 		text.WriteString("  " + printable(scene) + "\n")
 	}
@@ -252,228 +252,228 @@ func (b *batchCommand) run(ctx context.Context) error {
 	b.client = s.client
 	account := s.appID
 	if s.wechat != nil {
-		account, b.forgotten, b.report.Sandbox = "a sandbox", true, true
+		account, b.simulatorIsNew, b.report.Sandbox = "a sandbox", true, true
 	}
-	if b.journal, err = openJournal(b.folder, account); err != nil {
+	if b.state, err = openState(b.folder, account); err != nil {
 		return err
 	}
-	err = b.work(ctx)
-	return errors.Join(err, b.journal.close())
+	err = b.process(ctx)
+	return errors.Join(err, b.state.close())
 }
 
-// work makes what is missing and tells what came of it.
-func (b *batchCommand) work(ctx context.Context) error {
-	var missing, pictures []*item
+// process creates missing codes and images, and prints the result.
+func (b *batchCommand) process(ctx context.Context) error {
+	var missing, unsaved []*item
 	for _, i := range b.items {
-		i.code = b.journal.code(i.key)
+		i.code = b.state.code(i.key)
 		if i.code != nil {
 			b.existing[i.request] = true
 		}
-		i.saved = i.code != nil && b.isThere(i)
+		i.saved = i.code != nil && b.imageExists(i)
 		switch {
-		case i.code == nil, !i.saved && b.forgotten && pictureKind(i.file) == "jpg":
+		case i.code == nil, !i.saved && b.simulatorIsNew && imageFormat(i.file) == "jpg":
 			i.code = nil
 			missing = append(missing, i)
 			continue
 		case !i.saved:
-			pictures = append(pictures, i)
+			unsaved = append(unsaved, i)
 		}
-		b.report.Earlier++
+		b.report.Existing++
 	}
-	b.bar = newProgress(b.stderr, len(missing)+len(pictures))
-	b.makeAll(ctx, missing, pictures)
-	b.bar.finish()
+	b.progress = newProgress(b.stderr, len(missing)+len(unsaved))
+	b.createAll(ctx, missing, unsaved)
+	b.progress.finish()
 	if err := b.writeResult(); err != nil {
-		return fmt.Errorf("%w; %s", errors.Join(b.why(), err), runAgain)
+		return fmt.Errorf("%w; %s", errors.Join(b.abortError(), err), resumeHint)
 	}
-	return b.tell(ctx)
+	return b.printSummary(ctx)
 }
 
-// isThere reports whether the picture of an earlier run is still there.
-func (b *batchCommand) isThere(i *item) bool {
+// imageExists reports whether the image was saved by an earlier run and still exists.
+func (b *batchCommand) imageExists(i *item) bool {
 	info, err := os.Stat(filepath.Join(b.folder, i.file))
-	return err == nil && info.Mode().IsRegular() && b.journal.isSaved(i.file, b.pictureOf(i))
+	return err == nil && info.Mode().IsRegular() && b.state.hasImage(i.file, b.imageOf(i))
 }
 
-func (b *batchCommand) pictureOf(i *item) picture {
-	p := picture{Ticket: i.code.Ticket}
-	if pictureKind(i.file) != "jpg" {
-		p.Look = b.picture.look
+func (b *batchCommand) imageOf(i *item) savedImage {
+	image := savedImage{Ticket: i.code.Ticket}
+	if imageFormat(i.file) != "jpg" {
+		image.DrawKey = b.image.drawKey
 	}
-	return p
+	return image
 }
 
-// grace is how long calls that are on their way may take after the run was interrupted:
-// they may have made codes, which should be recorded.
-const grace = 3 * time.Second
+// shutdownGrace is how long requests in flight may take after an interrupt, so that
+// the codes they create are recorded.
+const shutdownGrace = 3 * time.Second
 
-// makeAll makes the pictures that are missing, and the codes and their pictures.
-func (b *batchCommand) makeAll(ctx context.Context, missing, pictures []*item) {
-	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+// createAll creates the missing codes, and saves their images and unsavedItems.
+func (b *batchCommand) createAll(ctx context.Context, missing, unsavedItems []*item) {
+	requestCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(shutdownGrace, cancel) })()
 
-	toSave := make(chan *item)
+	unsaved := make(chan *item)
 	var savers sync.WaitGroup
 	for range b.options.Concurrency {
 		savers.Go(func() {
-			for i := range toSave {
-				b.save(calls, i)
+			for i := range unsaved {
+				b.saveImage(requestCtx, i)
 			}
 		})
 	}
-	for _, i := range pictures {
+	for _, i := range unsavedItems {
 		if ctx.Err() != nil {
 			break
 		}
-		toSave <- i
+		unsaved <- i
 	}
 	b.options.Existing = func(r wxqrcode.Request) bool { return b.existing[r] }
-	for r, err := range b.client.CreateAll(calls, b.requests(ctx, missing), b.options) {
+	for r, err := range b.client.CreateAll(requestCtx, b.requests(ctx, missing), b.options) {
 		i := missing[r.Index] // the options are valid: see read
 		if err == nil {
 			b.existing[r.Request] = true
-			if err = b.journal.recordCode(i.key, r.QRCode); err != nil {
-				b.giveUp(err)
-				b.lost = append(b.lost, fmt.Sprintf("line %d: %s", i.line, r.QRCode.Ticket))
+			if err = b.state.recordCode(i.key, r.QRCode); err != nil {
+				b.abort(err)
+				b.unrecorded = append(b.unrecorded, fmt.Sprintf("line %d: %s", i.line, r.QRCode.Ticket))
 			}
 		}
-		b.note(i, r.QRCode, err)
+		b.recordResult(i, r.QRCode, err)
 		if err == nil {
-			toSave <- i
+			unsaved <- i
 		}
 	}
-	close(toSave)
+	close(unsaved)
 	savers.Wait()
 }
 
-// requests yields what is to be made, until the run is interrupted.
+// requests yields the requests of missing until the run is interrupted or aborted.
 func (b *batchCommand) requests(ctx context.Context, missing []*item) iter.Seq[wxqrcode.Request] {
 	return func(yield func(wxqrcode.Request) bool) {
 		for _, i := range missing {
-			if ctx.Err() != nil || b.isBroken() || !yield(i.request) {
+			if ctx.Err() != nil || b.isAborted() || !yield(i.request) {
 				return
 			}
 		}
 	}
 }
 
-func (b *batchCommand) giveUp(err error) {
+func (b *batchCommand) abort(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.broken == nil {
-		b.broken = err
+	if b.fatalErr == nil {
+		b.fatalErr = err
 	}
 }
 
-func (b *batchCommand) isBroken() bool {
+func (b *batchCommand) isAborted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.broken != nil
+	return b.fatalErr != nil
 }
 
-// note takes in what came of a request.
-func (b *batchCommand) note(i *item, code *wxqrcode.QRCode, err error) {
+// recordResult records the result of a request.
+func (b *batchCommand) recordResult(i *item, code *wxqrcode.QRCode, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i.code, i.err = code, err
 	switch {
 	case errors.Is(err, wxqrcode.ErrNotAttempted):
 	case err != nil:
-		b.fail(i)
+		b.countFailure(i)
 	default:
-		b.report.Made++
+		b.report.Created++
 	}
 }
 
-// fail counts a failure. The caller holds mu.
-func (b *batchCommand) fail(i *item) {
+// countFailure counts the failure of i. The caller holds mu.
+func (b *batchCommand) countFailure(i *item) {
 	if b.report.Failed == 0 {
 		b.warn("line %d failed: %s; result.csv will have the errors of all rows", i.line, plain(i.err))
 	}
 	b.report.Failed++
-	b.bar.add(false)
-	if b.ended == nil && isOfAccount(i.err) {
-		b.ended = i.err
+	b.progress.add(false)
+	if b.accountErr == nil && isAccountError(i.err) {
+		b.accountErr = i.err
 	}
-	if isOfRow(i.err) {
+	if isRowError(i.err) {
 		return
 	}
-	b.inARow++
-	if b.inARow == maxConsecutiveFailures && b.broken == nil {
-		b.broken = incompleteError{fmt.Errorf("%d rows failed in a row, the last is line %d: %w", b.inARow, i.line, i.err)}
+	b.consecutiveFailures++
+	if b.consecutiveFailures == maxConsecutiveFailures && b.fatalErr == nil {
+		b.fatalErr = incompleteError{fmt.Errorf("%d rows failed in a row, the last is line %d: %w", b.consecutiveFailures, i.line, i.err)}
 	}
 }
 
-// maxConsecutiveFailures stops a batch, as when the network is down. CreateAll
-// has the same limit.
+// maxConsecutiveFailures stops a batch, for example when the network is down. It
+// is also the limit of CreateAll.
 const maxConsecutiveFailures = 20
 
-// isOfAccount reports whether the error is one of those that end a batch.
-func isOfAccount(err error) bool {
+// isAccountError reports whether err makes all further requests fail.
+func isAccountError(err error) bool {
 	return isOneOf(err,
 		wxqrcode.ErrQuotaExceeded, wxqrcode.ErrUnauthorized, wxqrcode.ErrInvalidCredential, wxqrcode.ErrIPNotAllowed, wxqrcode.ErrInvalidToken)
 }
 
-// isOfRow reports whether the error says nothing of the other rows.
-func isOfRow(err error) bool {
+// isRowError reports whether err is specific to one row.
+func isRowError(err error) bool {
 	_, local := errors.AsType[*fs.PathError](err)
 	return local || isOneOf(err, wxqrcode.ErrInvalidRequest, wxqrcode.ErrTicketNotFound)
 }
 
-// save makes the picture of a code.
-func (b *batchCommand) save(ctx context.Context, i *item) {
-	err := b.savePicture(ctx, i)
+// saveImage saves and records the image of a code.
+func (b *batchCommand) saveImage(ctx context.Context, i *item) {
+	err := b.writeImage(ctx, i)
 	if err == nil {
-		err = b.journal.recordPicture(i.file, b.pictureOf(i))
+		err = b.state.recordImage(i.file, b.imageOf(i))
 		if err != nil {
-			b.giveUp(err)
+			b.abort(err)
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if i.err = err; err != nil {
-		b.fail(i)
+		b.countFailure(i)
 		return
 	}
 	i.saved = true
-	b.report.Pictures++
-	b.inARow = 0
-	b.bar.add(true)
+	b.report.Images++
+	b.consecutiveFailures = 0
+	b.progress.add(true)
 }
 
-func (b *batchCommand) savePicture(ctx context.Context, i *item) error {
+func (b *batchCommand) writeImage(ctx context.Context, i *item) error {
 	path := filepath.Join(b.folder, i.file)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	p := b.picture
+	p := b.image
 	p.out = path
 	if p.isDrawn() {
-		return writeWhole(b.journal.temp, path, func(w io.Writer) error { return p.draw(w, i.code.URL) })
+		return writeFileAtomicVia(b.state.tempDir, path, func(w io.Writer) error { return p.draw(w, i.code.URL) })
 	}
-	return writeWhole(b.journal.temp, path, func(w io.Writer) error {
+	return writeFileAtomicVia(b.state.tempDir, path, func(w io.Writer) error {
 		_, err := b.client.WriteImage(ctx, w, i.code.Ticket)
 		return err
 	})
 }
 
-// why returns why the batch could not go on, and what that cost.
-func (b *batchCommand) why() error {
-	if len(b.lost) == 0 {
-		return b.broken
+// abortError returns why the batch stopped, with the tickets that were not recorded.
+func (b *batchCommand) abortError() error {
+	if len(b.unrecorded) == 0 {
+		return b.fatalErr
 	}
-	return fmt.Errorf("%w; %d codes were created but not recorded: %s", b.broken, len(b.lost), strings.Join(b.lost, ", "))
+	return fmt.Errorf("%w; %d codes were created but not recorded: %s", b.fatalErr, len(b.unrecorded), strings.Join(b.unrecorded, ", "))
 }
 
-const runAgain = "run the same command again to resume"
+const resumeHint = "run the same command again to resume"
 
-// tell prints what came of the batch, and returns why it is not complete.
-func (b *batchCommand) tell(ctx context.Context) error {
+// printSummary prints the result, and returns an error if it is incomplete.
+func (b *batchCommand) printSummary(ctx context.Context) error {
 	r := &b.report
 	for _, i := range b.items {
 		if !i.saved && (i.err == nil || errors.Is(i.err, wxqrcode.ErrNotAttempted) || errors.Is(i.err, context.Canceled)) {
-			r.NotTried++
+			r.NotAttempted++
 		}
 	}
 	if b.json {
@@ -482,21 +482,21 @@ func (b *batchCommand) tell(ctx context.Context) error {
 		}
 	} else {
 		_, err := fmt.Fprintf(b.stdout, "%d rows in %s: %d codes created, %d existing, %d images, %d failed, %d not attempted; see %s\n%s",
-			r.Rows, strings.ToUpper(r.Encoding), r.Made, r.Earlier, r.Pictures, r.Failed, r.NotTried, r.Result,
+			r.Rows, strings.ToUpper(r.Encoding), r.Created, r.Existing, r.Images, r.Failed, r.NotAttempted, r.Result,
 			map[bool]string{true: "The codes exist only in the sandbox.\n"}[r.Sandbox])
 		if err != nil {
 			return err
 		}
 	}
 	switch {
-	case b.broken != nil:
-		return fmt.Errorf("%w; %s", b.why(), runAgain)
-	case ctx.Err() != nil && r.NotTried+r.Failed > 0:
-		return fmt.Errorf("interrupted; %s", runAgain)
-	case b.ended != nil:
-		return fmt.Errorf("%w; %s", b.ended, runAgain)
+	case b.fatalErr != nil:
+		return fmt.Errorf("%w; %s", b.abortError(), resumeHint)
+	case ctx.Err() != nil && r.NotAttempted+r.Failed > 0:
+		return fmt.Errorf("interrupted; %s", resumeHint)
+	case b.accountErr != nil:
+		return fmt.Errorf("%w; %s", b.accountErr, resumeHint)
 	case r.Failed > 0:
-		return incompleteError{fmt.Errorf("%d of %d rows failed, first in the file: %w; %s", r.Failed, r.Rows, b.firstFailure(), runAgain)}
+		return incompleteError{fmt.Errorf("%d of %d rows failed, first in the file: %w; %s", r.Failed, r.Rows, b.firstFailure(), resumeHint)}
 	}
 	return nil
 }

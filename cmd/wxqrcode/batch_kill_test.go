@@ -69,14 +69,14 @@ func recordedCodes(t *testing.T, folder string) map[string]wxqrcode.Ticket {
 	}
 	recorded := make(map[string]wxqrcode.Ticket)
 	for line := range bytes.Lines(text) {
-		var e entry
+		var record stateRecord
 		if !bytes.HasSuffix(line, []byte("\n")) {
 			break // the kill came first
 		}
-		require.NoError(t, json.Unmarshal(line, &e))
-		if e.Code != nil {
-			assert.NotContains(t, recorded, e.Scene, "recorded twice")
-			recorded[e.Scene] = e.Code.Ticket
+		require.NoError(t, json.Unmarshal(line, &record))
+		if record.Code != nil {
+			assert.NotContains(t, recorded, record.Scene, "recorded twice")
+			recorded[record.Scene] = record.Code.Ticket
 		}
 	}
 	return recorded

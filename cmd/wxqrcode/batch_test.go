@@ -27,7 +27,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// newSheet writes a sheet of n permanent codes, whose pictures end in exts by turns.
+// newSheet writes a sheet of n permanent codes, whose images cycle through exts.
 func newSheet(t *testing.T, n int, exts ...string) string {
 	t.Helper()
 	var b strings.Builder
@@ -48,7 +48,7 @@ func runBatch(t *testing.T, args ...string) (code int, r batchReport, stderr str
 	return code, r, stderr
 }
 
-// readResult returns the rows of result.csv, each by its columns.
+// readResult returns the rows of result.csv as maps by column.
 func readResult(t *testing.T, folder string) (rows []map[string]string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(folder, resultFile))
@@ -67,7 +67,7 @@ func readResult(t *testing.T, folder string) (rows []map[string]string) {
 	return rows
 }
 
-// assertWhole checks that all pictures in the folder are whole, and returns how many there are.
+// assertWhole asserts that all images in the folder are complete, and returns their number.
 func assertWhole(t *testing.T, folder string) (pictures int) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
@@ -83,15 +83,15 @@ func assertWhole(t *testing.T, folder string) (pictures int) {
 		data, err := os.ReadFile(path)
 		require.NoError(t, err)
 		end, ok := map[string]string{".jpg": "\xff\xd9", ".png": "IEND\xaeB`\x82", ".svg": "</svg>"}[filepath.Ext(path)]
-		assert.True(t, ok, "left over: %s", path)
-		assert.True(t, bytes.HasSuffix(bytes.TrimSpace(data), []byte(end)), "half a file: %s", path)
+		assert.True(t, ok, "leftover: %s", path)
+		assert.True(t, bytes.HasSuffix(bytes.TrimSpace(data), []byte(end)), "incomplete file: %s", path)
 		pictures++
 		return nil
 	}))
 	return pictures
 }
 
-func TestABatchMakesPicturesAndAResult(t *testing.T) {
+func TestBatch_SavesImagesAndResult(t *testing.T) {
 	server := newServer(t)
 	sheet := writeFileOf(t, "shop,scene,kind,lifetime,file,note\n"+
 		"南京路,poster-1,permanent,,a.jpg,x\n"+
@@ -101,7 +101,7 @@ func TestABatchMakesPicturesAndAResult(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "new", "posters")
 	code, r, errs := runBatch(t, sheet, "--out", folder, "--format", "png")
 	require.Zero(t, code, errs)
-	assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Made: 4, Pictures: 4, Result: filepath.Join(folder, resultFile)}, r)
+	assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Created: 4, Images: 4, Result: filepath.Join(folder, resultFile)}, r)
 	assert.Equal(t, 4, assertWhole(t, folder))
 	rows := readResult(t, folder)
 	require.Len(t, rows, 4)
@@ -116,14 +116,14 @@ func TestABatchMakesPicturesAndAResult(t *testing.T) {
 		assert.Equal(t, info.URL, row["url"])
 		assert.Equal(t, i == 1, row["expires_at"] != "")
 	}
-	assert.Equal(t, rows[2]["ticket"], rows[3]["ticket"], "a permanent scene is one code")
+	assert.Equal(t, rows[2]["ticket"], rows[3]["ticket"], "equal permanent scenes have one code")
 
-	// Again, and there is nothing to do. Its own result is a sheet, too.
+	// A second run has nothing to do. The result can be the sheet.
 	calls := server.Calls("qrcode/create")
 	for _, input := range []string{sheet, filepath.Join(folder, resultFile)} {
 		code, r, errs = runBatch(t, input, "--out", folder, "--format", "png")
 		require.Zero(t, code, errs)
-		assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Earlier: 4, Result: filepath.Join(folder, resultFile)}, r)
+		assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Existing: 4, Result: filepath.Join(folder, resultFile)}, r)
 	}
 	assert.Equal(t, calls, server.Calls("qrcode/create"))
 	assert.Equal(t, rows, readResult(t, folder))
@@ -131,11 +131,11 @@ func TestABatchMakesPicturesAndAResult(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(folder, "c.svg")))
 	code, r, errs = runBatch(t, sheet, "--out", folder, "--format", "png")
 	require.Zero(t, code, errs)
-	assert.Equal(t, 1, r.Pictures, "a picture that was deleted")
+	assert.Equal(t, 1, r.Images, "a deleted image")
 	assert.Equal(t, calls, server.Calls("qrcode/create"))
 }
 
-func TestABatchTellsPeople(t *testing.T) {
+func TestBatch_PrintsText(t *testing.T) {
 	newServer(t)
 	folder := t.TempDir()
 	code, out, errs := wxqr(t, "batch", newSheet(t, 3, ".svg"), "--out", folder)
@@ -156,7 +156,7 @@ func TestABatchTellsPeople(t *testing.T) {
 	assert.Contains(t, errs, "warning: removed invisible characters at the start or end of 1 scenes")
 }
 
-func TestABadSheetSendsNothing(t *testing.T) {
+func TestBatch_RejectsInvalidInput(t *testing.T) {
 	server := newServer(t)
 	folder := filepath.Join(t.TempDir(), "posters")
 	for _, test := range []struct {
@@ -185,7 +185,7 @@ func TestABadSheetSendsNothing(t *testing.T) {
 	assert.NoDirExists(t, folder)
 }
 
-func TestWhatFailedIsTriedAgain(t *testing.T) {
+func TestBatch_RetriesFailedRows(t *testing.T) {
 	server := newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, 20, ".jpg")
 	server.Fail("qrcode/create", 2, wxtest.Failure{})
@@ -196,7 +196,7 @@ func TestWhatFailedIsTriedAgain(t *testing.T) {
 	assert.Contains(t, errs, "3 of 20 rows failed, first in the file: line ")
 	assert.Contains(t, errs, "run the same command again")
 	assert.Equal(t, 3, r.Failed)
-	assert.Equal(t, 17, r.Pictures)
+	assert.Equal(t, 17, r.Images)
 	failed := 0
 	for _, row := range readResult(t, folder) {
 		if row["error"] != "" {
@@ -209,12 +209,12 @@ func TestWhatFailedIsTriedAgain(t *testing.T) {
 	calls := server.Calls("qrcode/create")
 	code, r, errs = runBatch(t, sheet, "--out", folder)
 	require.Zero(t, code, errs)
-	assert.Equal(t, batchReport{Rows: 20, Encoding: "utf-8", Made: 1, Earlier: 19, Pictures: 3, Result: r.Result}, r)
+	assert.Equal(t, batchReport{Rows: 20, Encoding: "utf-8", Created: 1, Existing: 19, Images: 3, Result: r.Result}, r)
 	assert.Equal(t, calls+1, server.Calls("qrcode/create"))
 	assert.Equal(t, 20, assertWhole(t, folder))
 }
 
-func TestPicturesAreDrawnAnewInAnotherWay(t *testing.T) {
+func TestBatch_RedrawsWithNewOptions(t *testing.T) {
 	server := newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, 3, ".svg", ".png", ".jpg")
 	for _, run := range []struct {
@@ -223,7 +223,7 @@ func TestPicturesAreDrawnAnewInAnotherWay(t *testing.T) {
 	}{{nil, 3}, {nil, 0}, {[]string{"--dark", "#07305a"}, 2}, {[]string{"--dark", "#07305a"}, 0}, {[]string{"--size", "500"}, 2}} {
 		code, r, errs := runBatch(t, append([]string{sheet, "--out", folder}, run.args...)...)
 		require.Zero(t, code, errs)
-		assert.Equal(t, run.pictures, r.Pictures, "%v", run.args)
+		assert.Equal(t, run.pictures, r.Images, "%v", run.args)
 	}
 	assert.Equal(t, 3, server.Calls("qrcode/create"))
 }
@@ -235,12 +235,12 @@ func TestBatch_StopsAfterConsecutiveFailures(t *testing.T) {
 	code, r, errs := runBatch(t, newSheet(t, 300, ".svg"), "--out", t.TempDir(), "--concurrency", "4")
 	assert.Equal(t, exitIncomplete, code)
 	assert.Contains(t, errs, "warning: line ")
-	// Which of the two texts depends on when the images of the first 10 were saved.
+	// The text depends on when the images of the first 10 were saved.
 	assert.Regexp(t, `2\d (of 300 rows failed, first in the file:|rows failed in a row, the last is) line `, errs)
 	assert.Contains(t, errs, "run the same command again to resume")
-	assert.Equal(t, 10, r.Made)
+	assert.Equal(t, 10, r.Created)
 	assert.Less(t, r.Failed, 100)
-	assert.Equal(t, 300, r.Made+r.Failed+r.NotTried)
+	assert.Equal(t, 300, r.Created+r.Failed+r.NotAttempted)
 }
 
 func TestBatch_ContinuesAfterInvalidRows(t *testing.T) {
@@ -252,7 +252,7 @@ func TestBatch_ContinuesAfterInvalidRows(t *testing.T) {
 	code, r, errs := runBatch(t, newSheet(t, 160, ".svg"), "--out", t.TempDir(), "--concurrency", "1")
 	assert.Equal(t, exitIncomplete, code, errs)
 	assert.Equal(t, 60, r.Failed)
-	assert.Equal(t, 100, r.Pictures)
+	assert.Equal(t, 100, r.Images)
 }
 
 func TestBatch_CreatesExistingPermanentCodesWithoutQuota(t *testing.T) {
@@ -262,16 +262,16 @@ func TestBatch_CreatesExistingPermanentCodesWithoutQuota(t *testing.T) {
 	code, _, errs := runBatch(t, first, "--out", folder)
 	require.Zero(t, code, errs)
 	for name, test := range map[string]struct{ sheet, folder string }{
-		"by the journal": {writeFileOf(t, "scene,kind,file\nnew-1,permanent,1.svg\nnew-2,permanent,2.svg\na,permanent,3.svg\na,permanent,4.svg\nb,permanent,5.svg\nb,permanent,6.svg\n"), folder},
-		"by result.csv": {writeFileOf(t, "scene,kind,file,ticket,url,expires_at,error\nnew-1,permanent,1.svg,,,,\nnew-2,permanent,2.svg,,,,\n"+
+		"in the state": {writeFileOf(t, "scene,kind,file\nnew-1,permanent,1.svg\nnew-2,permanent,2.svg\na,permanent,3.svg\na,permanent,4.svg\nb,permanent,5.svg\nb,permanent,6.svg\n"), folder},
+		"in result.csv": {writeFileOf(t, "scene,kind,file,ticket,url,expires_at,error\nnew-1,permanent,1.svg,,,,\nnew-2,permanent,2.svg,,,,\n"+
 			"a,permanent,3.svg,gQa,,,\na,permanent,4.svg,gQa,,,\nb,permanent,5.svg,gQb,,,\nb,permanent,6.svg,gQb,,,\n"), t.TempDir()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server.Fail("qrcode/create", 1, wxtest.Failure{Code: 45029})
 			code, r, errs := runBatch(t, test.sheet, "--out", test.folder, "--concurrency", "1")
 			assert.Equal(t, exitQuota, code, errs)
-			assert.Equal(t, []int{1, 1, 4}, []int{r.Failed, r.NotTried, r.Made + r.Earlier})
-			assert.Equal(t, 4, r.Pictures)
+			assert.Equal(t, []int{1, 1, 4}, []int{r.Failed, r.NotAttempted, r.Created + r.Existing})
+			assert.Equal(t, 4, r.Images)
 			rows := readResult(t, test.folder)
 			assert.Contains(t, rows[0]["error"], "45029")
 			assert.Contains(t, rows[1]["error"], "not attempted: ")
@@ -290,10 +290,10 @@ func TestBatch_CreatesTemporaryCodesWithoutPermanentQuota(t *testing.T) {
 	assert.Equal(t, exitQuota, code)
 	assert.Contains(t, errs, "45029")
 	r.Result = ""
-	assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Made: 2, Pictures: 2, Failed: 1, NotTried: 1}, r)
+	assert.Equal(t, batchReport{Rows: 4, Encoding: "utf-8", Created: 2, Images: 2, Failed: 1, NotAttempted: 1}, r)
 }
 
-func TestTheExitCodeOfASmallBatchTellsWhatToDoToo(t *testing.T) {
+func TestBatch_ExitCodes(t *testing.T) {
 	for code, exit := range map[int]int{40013: exitAccount, 40164: exitAccount, 48001: exitAccount, 45009: exitQuota, 45029: exitQuota} {
 		server := newServer(t)
 		server.Fail("qrcode/create", 3, wxtest.Failure{Code: code})
@@ -302,7 +302,7 @@ func TestTheExitCodeOfASmallBatchTellsWhatToDoToo(t *testing.T) {
 	}
 }
 
-func TestTheUsersOwnColumnsAreCarriedThrough(t *testing.T) {
+func TestBatch_CopiesOtherColumns(t *testing.T) {
 	newServer(t)
 	folder := t.TempDir()
 	sheet := writeFileOf(t, "url,scene,kind,file,error\nhttp://shop/1,a,permanent,a.svg,mine\n")
@@ -312,7 +312,7 @@ func TestTheUsersOwnColumnsAreCarriedThrough(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(folder, resultFile))
 		require.NoError(t, err)
 		assert.Contains(t, string(text), "\ufeffurl,scene,kind,file,error,ticket,url,expires_at,error\nhttp://shop/1,a,permanent,a.svg,mine,gQ")
-		sheet = filepath.Join(folder, resultFile) // whose own are made anew
+		sheet = filepath.Join(folder, resultFile) // its result columns are replaced
 	}
 }
 
@@ -333,7 +333,7 @@ func TestBatch_ResultHasNoFormulas(t *testing.T) {
 	for range 2 {
 		code, r, errs := runBatch(t, input, "--out", folder)
 		require.Zero(t, code, errs)
-		assert.Equal(t, len(scenes), r.Made+r.Earlier)
+		assert.Equal(t, len(scenes), r.Created+r.Existing)
 		assert.Equal(t, len(scenes), server.Calls("qrcode/create"), "the scenes of result.csv are those of the sheet")
 		for i, row := range readResult(t, folder) {
 			assert.Equal(t, escaped[i], row["scene"])
@@ -341,7 +341,7 @@ func TestBatch_ResultHasNoFormulas(t *testing.T) {
 		}
 		input = filepath.Join(folder, resultFile)
 	}
-	// In a sheet of the user's own an apostrophe is one.
+	// Apostrophes are removed from a result only.
 	s, err := readSheet(writeFileOf(t, "scene,kind\n'=1,permanent\n"), "svg", "")
 	require.NoError(t, err)
 	assert.Equal(t, "'=1", s.rows[0].request.Scene().Key())
@@ -378,7 +378,7 @@ func TestBatch_InterruptedWhenComplete(t *testing.T) {
 	assert.Equal(t, "not attempted", readResult(t, folder)[1]["error"])
 }
 
-func TestABatchThatUsedUpTheQuotaGoesOnTheNextDay(t *testing.T) {
+func TestBatch_ResumesAfterQuota(t *testing.T) {
 	server := newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, 50, ".svg")
 	server.Fail("qrcode/create", 10, wxtest.Failure{})
@@ -387,19 +387,19 @@ func TestABatchThatUsedUpTheQuotaGoesOnTheNextDay(t *testing.T) {
 	assert.Equal(t, exitQuota, code)
 	assert.Contains(t, errs, "45009")
 	assert.Contains(t, errs, "run the same command again to resume")
-	assert.Equal(t, 50, r.Made+r.Failed+r.NotTried)
-	assert.Greater(t, r.NotTried, 30)
-	assert.Equal(t, r.Made, assertWhole(t, folder))
+	assert.Equal(t, 50, r.Created+r.Failed+r.NotAttempted)
+	assert.Greater(t, r.NotAttempted, 30)
+	assert.Equal(t, r.Created, assertWhole(t, folder))
 	for _, row := range readResult(t, folder) {
 		assert.Equal(t, row["ticket"] == "", row["error"] != "", "%v", row)
 	}
 	code, r, errs = runBatch(t, sheet, "--out", folder)
 	require.Zero(t, code, errs)
-	assert.Equal(t, 50, r.Made+r.Earlier)
+	assert.Equal(t, 50, r.Created+r.Existing)
 	assert.Equal(t, 50, assertWhole(t, folder))
 }
 
-func TestATemporaryCodeThatDiedIsMadeAgain(t *testing.T) {
+func TestBatch_RecreatesExpiredCodes(t *testing.T) {
 	server := newServer(t)
 	folder := t.TempDir()
 	sheet := writeFileOf(t, "scene,kind,lifetime,file\na,temporary,1,a.svg\n")
@@ -408,41 +408,41 @@ func TestATemporaryCodeThatDiedIsMadeAgain(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond)
 	code, r, errs := runBatch(t, sheet, "--out", folder)
 	require.Zero(t, code, errs)
-	assert.Equal(t, 1, r.Made)
-	assert.Equal(t, 1, r.Pictures)
+	assert.Equal(t, 1, r.Created)
+	assert.Equal(t, 1, r.Images)
 	assert.Equal(t, 2, server.Calls("qrcode/create"))
 }
 
-func TestOneRunAtATimeHasAFolder(t *testing.T) {
+func TestBatch_LocksFolder(t *testing.T) {
 	newServer(t)
 	folder := t.TempDir()
-	j, err := openJournal(folder, os.Getenv(envAppID))
+	s, err := openState(folder, os.Getenv(envAppID))
 	require.NoError(t, err)
 	code, out, errs := wxqr(t, "batch", newSheet(t, 1, ".svg"), "--out", folder)
 	assert.Equal(t, exitFailure, code)
 	assert.Empty(t, out)
 	assert.Contains(t, errs, "another batch is running in this folder")
-	require.NoError(t, j.close())
+	require.NoError(t, s.close())
 	code, _, errs = wxqr(t, "batch", newSheet(t, 1, ".svg"), "--out", folder)
 	assert.Zero(t, code, errs)
 }
 
-func TestABatchInASandboxMayBeRunAgain(t *testing.T) {
+func TestBatch_ResumesInSandbox(t *testing.T) {
 	folder, sheet := t.TempDir(), newSheet(t, 3, ".jpg")
-	for _, want := range []batchReport{{Made: 3, Pictures: 3}, {Earlier: 3}, {Made: 1, Earlier: 2, Pictures: 1}} {
+	for _, want := range []batchReport{{Created: 3, Images: 3}, {Existing: 3}, {Created: 1, Existing: 2, Images: 1}} {
 		want.Rows, want.Encoding = 3, "utf-8"
 		code, r, errs := runBatch(t, sheet, "--out", folder, "--sandbox")
 		require.Zero(t, code, errs)
 		assert.True(t, r.Sandbox)
 		r.Result, r.Sandbox = "", false
 		assert.Equal(t, want, r)
-		if want.Made == 0 { // the WeChat that has this picture is gone
+		if want.Created == 0 { // the simulator with this image has ended
 			require.NoError(t, os.Remove(filepath.Join(folder, "p1", "1.jpg")))
 		}
 	}
 }
 
-func TestAFolderIsForOneAccount(t *testing.T) {
+func TestBatch_RejectsFolderOfAnotherAccount(t *testing.T) {
 	newServer(t)
 	folder := t.TempDir()
 	code, _, errs := runBatch(t, newSheet(t, 1, ".svg"), "--out", folder)
@@ -453,7 +453,7 @@ func TestAFolderIsForOneAccount(t *testing.T) {
 	assert.Contains(t, errs, "has codes of another account")
 }
 
-func TestAJournalThatEndsInHalfALineIsGoneOnWith(t *testing.T) {
+func TestBatchState_ReadsTruncatedFile(t *testing.T) {
 	server := newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, 5, ".svg")
 	code, _, errs := runBatch(t, sheet, "--out", folder)
@@ -467,7 +467,7 @@ func TestAJournalThatEndsInHalfALineIsGoneOnWith(t *testing.T) {
 		require.Zero(t, code, errs)
 		code, r, _ := runBatch(t, sheet, "--out", folder)
 		require.Zero(t, code)
-		assert.Equal(t, 5, r.Earlier)
+		assert.Equal(t, 5, r.Existing)
 	}
 	require.NoError(t, os.WriteFile(path, []byte("nonsense\n"), 0o600))
 	before := server.Calls("qrcode/create")
@@ -477,21 +477,21 @@ func TestAJournalThatEndsInHalfALineIsGoneOnWith(t *testing.T) {
 	assert.Equal(t, before, server.Calls("qrcode/create"))
 }
 
-func TestJournal_LongLines(t *testing.T) {
+func TestBatchState_LongLines(t *testing.T) {
 	folder := t.TempDir()
 	key := codeKey{scene: "a"}
 	code := wxqrcode.QRCode{Ticket: "gQ", URL: "http://weixin.qq.com/q/" + strings.Repeat("x", 1<<20)}
-	j, err := openJournal(folder, "wx1")
+	s, err := openState(folder, "wx1")
 	require.NoError(t, err)
-	require.NoError(t, j.recordCode(key, &code))
-	require.NoError(t, j.close())
-	j, err = openJournal(folder, "wx1")
+	require.NoError(t, s.recordCode(key, &code))
+	require.NoError(t, s.close())
+	s, err = openState(folder, "wx1")
 	require.NoError(t, err)
-	assert.Equal(t, &code, j.code(key))
-	require.NoError(t, j.close())
+	assert.Equal(t, &code, s.code(key))
+	require.NoError(t, s.close())
 }
 
-func TestAnInterruptedBatchRecordsWhatWasOnItsWay(t *testing.T) {
+func TestBatch_InterruptRecordsRequestsInFlight(t *testing.T) {
 	server := newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, 200, ".svg")
 	server.Fail("qrcode/create", 200, wxtest.Failure{Delay: 100 * time.Millisecond})
@@ -502,16 +502,16 @@ func TestAnInterruptedBatchRecordsWhatWasOnItsWay(t *testing.T) {
 	assert.Contains(t, errs, "interrupted; run the same command again to resume")
 	var r batchReport
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
-	assert.Positive(t, r.Made)
+	assert.Positive(t, r.Created)
 	assert.Zero(t, r.Failed)
-	assert.Equal(t, 200, r.Made+r.NotTried)
-	assert.Equal(t, server.Calls("qrcode/create"), r.Made, "all that were made are recorded")
+	assert.Equal(t, 200, r.Created+r.NotAttempted)
+	assert.Equal(t, server.Calls("qrcode/create"), r.Created, "all created codes are recorded")
 	code, _, errs = runBatch(t, sheet, "--out", folder)
 	require.Zero(t, code, errs)
 	assert.Equal(t, 200, server.Calls("qrcode/create"))
 }
 
-// startProgram starts the program itself, as a process.
+// startProgram starts the program in its own process.
 func startProgram(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
@@ -521,7 +521,7 @@ func startProgram(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func TestABatchThatIsKilledGoesOnWhereItWas(t *testing.T) {
+func TestBatch_ResumesAfterSignals(t *testing.T) {
 	const rows, concurrency = 400, 8
 	server := newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, rows, ".jpg", ".svg", ".png")
@@ -537,23 +537,23 @@ func TestABatchThatIsKilledGoesOnWhereItWas(t *testing.T) {
 			break
 		}
 		require.True(t, killed(), "%v: %s", err, cmd.Stderr)
-		require.Less(t, kills, 30, "it gets nowhere")
+		require.Less(t, kills, 30, "no progress")
 	}
 	t.Logf("%d kills, %d codes made for %d rows", kills, server.Calls("qrcode/create"), rows)
 	assert.Greater(t, kills, 5)
 	assert.Equal(t, rows, assertWhole(t, folder))
-	assert.LessOrEqual(t, server.Calls("qrcode/create"), rows+kills*concurrency, "what was recorded is not made again")
+	assert.LessOrEqual(t, server.Calls("qrcode/create"), rows+kills*concurrency, "recorded codes are not created again")
 	for _, row := range readResult(t, folder) {
 		assert.NotEmpty(t, row["ticket"])
 		assert.Empty(t, row["error"])
 	}
 	left, err := os.ReadDir(filepath.Join(folder, stateFolder))
 	require.NoError(t, err)
-	assert.Len(t, left, 2, "the journal and the lock")
+	assert.Len(t, left, 2, "the log file and the lock")
 }
 
-// killAfter signals the process some milliseconds after the condition holds. What it returns
-// tells whether it did, once the process has ended.
+// killAfter signals the process some milliseconds after the condition holds. After the
+// process has ended, the returned function reports whether the signal was sent.
 func killAfter(cmd *exec.Cmd, signal syscall.Signal, condition func() bool) (did func() bool) {
 	result := make(chan bool, 1)
 	go func() {
@@ -570,8 +570,8 @@ func killAfter(cmd *exec.Cmd, signal syscall.Signal, condition func() bool) (did
 	return func() bool { return <-result }
 }
 
-// A disk that is full is imitated by a limit on the size of files.
-func TestABatchOnAFullDiskSaysWhatItCouldNotRecord(t *testing.T) {
+// A limit of the file size simulates a full disk.
+func TestBatch_FullDiskPrintsUnrecordedTickets(t *testing.T) {
 	const rows = 300
 	server := newServer(t)
 	folder, sheet := t.TempDir(), newSheet(t, rows, ".svg")
@@ -584,19 +584,18 @@ func TestABatchOnAFullDiskSaysWhatItCouldNotRecord(t *testing.T) {
 	assert.Contains(t, string(out), "file too large")
 	assert.Contains(t, string(out), "run the same command again to resume")
 	made := server.Calls("qrcode/create")
-	assert.Less(t, made, rows, "it does not go on")
+	assert.Less(t, made, rows, "it stops")
 
 	code, r, errs := runBatch(t, sheet, "--out", folder)
 	require.Zero(t, code, errs)
-	assert.Equal(t, rows, r.Made+r.Earlier)
-	assert.Greater(t, r.Earlier, 50)
-	assert.Equal(t, made, r.Earlier+len(regexp.MustCompile(`line \d+: gQ\S+`).FindAll(out, -1)), "each is recorded or told: %s", out)
+	assert.Equal(t, rows, r.Created+r.Existing)
+	assert.Greater(t, r.Existing, 50)
+	assert.Equal(t, made, r.Existing+len(regexp.MustCompile(`line \d+: gQ\S+`).FindAll(out, -1)), "each is recorded or printed: %s", out)
 	assert.Equal(t, rows, assertWhole(t, folder))
 	assert.LessOrEqual(t, server.Calls("qrcode/create"), rows+8+1)
 }
 
-// With 10,000 rows, and failures of all kinds on the way.
-func TestALargeBatchWithFailures(t *testing.T) {
+func TestBatch_LargeWithFailures(t *testing.T) {
 	rows := 10_000
 	if testing.Short() {
 		rows = 2000

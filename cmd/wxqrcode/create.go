@@ -12,15 +12,15 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-func newCreateCommand(a *app) *cobra.Command {
+func newCreateCommand(g *globalFlags) *cobra.Command {
 	var c createCommand
 	cmd := &cobra.Command{
 		Use:   "create [SCENE]",
 		Short: "Create a code",
 		Long: `Create a temporary code (--lifetime) or a permanent code (--permanent) that carries a scene.
 
-SCENE is a text of up to 64 bytes, or a number with --number. --random generates a scene that nobody
-can guess, for logins. An account can have 100,000 permanent codes, which cannot be deleted; the
+SCENE is a text of up to 64 bytes, or a number with --number. --random generates a scene that cannot
+be guessed, for logins. An account can have 100,000 permanent codes, which cannot be deleted; the
 same scene always returns the same permanent code.
 
 --out saves the image, too: a .jpg is fetched from WeChat, a .png or .svg is drawn locally.`,
@@ -34,7 +34,7 @@ same scene always returns the same permanent code.
 			if err != nil {
 				return usageError{err}
 			}
-			return c.run(cmd, a, request)
+			return c.run(cmd, g, request)
 		},
 	}
 	flags := cmd.Flags()
@@ -42,19 +42,19 @@ same scene always returns the same permanent code.
 	flags.StringVar(&c.random, "random", "", "generate a random scene that begins with `PREFIX`, at most 38 bytes")
 	flags.BoolVar(&c.permanent, "permanent", false, "create a permanent code")
 	flags.StringVar(&c.lifetime, "lifetime", "", "create a temporary code with this `lifetime`: 30m, 720h, 7d, or seconds; at most 30d")
-	c.picture.addFlags(cmd, "save the image to this `file` (.jpg, .png or .svg)")
+	c.image.addFlags(cmd, "save the image to this `file` (.jpg, .png or .svg)")
 	return cmd
 }
 
-// A createCommand is one run of the command.
+// A createCommand is a run of the create command.
 type createCommand struct {
 	number, permanent bool
 	random, lifetime  string
-	picture           pictureFlags
+	image             imageFlags
 }
 
-// A created is what --json prints of a code.
-type created struct {
+// A createOutput is the JSON output.
+type createOutput struct {
 	Action wxqrcode.Action  `json:"action"`
 	Scene  string           `json:"scene"`
 	Code   *wxqrcode.QRCode `json:"code"`
@@ -81,7 +81,7 @@ func (c *createCommand) request(args []string) (r wxqrcode.Request, err error) {
 	}
 	err = r.Validate()
 	if e, ok := errors.AsType[*wxqrcode.ValidationError](err); ok && e.Field == "lifetime" {
-		e.Value = c.lifetime // not in hours
+		e.Value = c.lifetime // as given, not in hours
 	}
 	return r, err
 }
@@ -111,14 +111,14 @@ func (c *createCommand) scene(args []string) (wxqrcode.Scene, error) {
 	return wxqrcode.SceneID(uint32(id)), nil
 }
 
-func (c *createCommand) run(cmd *cobra.Command, a *app, r wxqrcode.Request) error {
-	if err := c.picture.check(); err != nil {
+func (c *createCommand) run(cmd *cobra.Command, g *globalFlags, r wxqrcode.Request) error {
+	if err := c.image.check(); err != nil {
 		return usageError{err}
 	}
-	if names := c.picture.drawingFlags(); len(names) > 0 && !c.picture.isDrawn() {
+	if names := c.image.changedDrawFlags(); len(names) > 0 && !c.image.isDrawn() {
 		return usageError{fmt.Errorf("%s requires --out with a .png or .svg file: a .jpg comes from WeChat as it is", names[0])}
 	}
-	s, err := a.open()
+	s, err := g.open()
 	if err != nil {
 		return err
 	}
@@ -127,25 +127,26 @@ func (c *createCommand) run(cmd *cobra.Command, a *app, r wxqrcode.Request) erro
 	if err != nil {
 		return err
 	}
-	made := created{r.Action(), r.Scene().Key(), code, c.picture.out}
-	if made.File != "" {
-		if err := c.picture.save(cmd.Context(), s.client, code.Ticket, code.URL); err != nil {
+	output := createOutput{r.Action(), r.Scene().Key(), code, c.image.out}
+	if output.File != "" {
+		if err := c.image.save(cmd.Context(), s.client, code.Ticket, code.URL); err != nil {
 			return fmt.Errorf("code created (ticket %s), but its image was not saved: %w", code.Ticket, err)
 		}
 	}
-	if a.json {
-		return printJSON(cmd.OutOrStdout(), made)
+	if g.json {
+		return printJSON(cmd.OutOrStdout(), output)
 	}
 	return printFields(cmd.OutOrStdout(),
-		[2]string{"action", string(made.Action)}, [2]string{"scene", made.Scene}, [2]string{"ticket", string(code.Ticket)},
-		[2]string{"url", code.URL}, [2]string{"expires", localTime(code.ExpiresAt)}, [2]string{"image", made.File})
+		[2]string{"action", string(output.Action)}, [2]string{"scene", output.Scene}, [2]string{"ticket", string(code.Ticket)},
+		[2]string{"url", code.URL}, [2]string{"expires", localTime(code.ExpiresAt)}, [2]string{"image", output.File})
 }
 
 const day = 24 * time.Hour
 
 var chineseUnits = strings.NewReplacer("天", "d", "小时", "h", "分钟", "m", "秒", "s")
 
-// parseLifetime reads a duration of Go's, whole days as "7d", or seconds. The units may be Chinese.
+// parseLifetime parses a Go duration, whole days such as "7d", or seconds. The units
+// may be Chinese.
 func parseLifetime(text string) (time.Duration, error) {
 	duration := chineseUnits.Replace(text)
 	number, unit := duration, time.Second
@@ -153,7 +154,7 @@ func parseLifetime(text string) (time.Duration, error) {
 		number, unit = days, day
 	}
 	if n, err := strconv.ParseUint(number, 10, 32); err == nil {
-		return min(time.Duration(n), wxqrcode.MaxLifetime/unit+1) * unit, nil // what is too long stays too long
+		return min(time.Duration(n), wxqrcode.MaxLifetime/unit+1) * unit, nil // no overflow: what is too long stays too long
 	}
 	d, err := time.ParseDuration(duration)
 	if err != nil {

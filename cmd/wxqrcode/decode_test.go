@@ -28,14 +28,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The pictures of render, read again by decoders that share nothing with it. They
-// stand here since the root module does not need these decoders.
+// These tests read images of package render with independent decoders. They are in this
+// module to keep the decoders out of go.mod of the root.
 
 type drawn struct {
 	name, content string
 	format        renderFormat
 	options       render.Options
-	shape         image.Point // of the largest logo that is allowed; zero without a logo
+	shape         image.Point // of the largest allowed logo; zero without a logo
 	paint         func(x, y int) color.Color
 }
 
@@ -61,8 +61,8 @@ var renderFormats = []renderFormat{
 	{"SVG", render.SVG, rasterize},
 }
 
-// picture returns the file, and what it shows.
-func (d drawn) picture(t *testing.T) ([]byte, image.Image) {
+// draw returns the file and its decoded image.
+func (d drawn) draw(t *testing.T) ([]byte, image.Image) {
 	t.Helper()
 	o := d.options
 	if d.shape != (image.Point{}) {
@@ -75,10 +75,10 @@ func (d drawn) picture(t *testing.T) ([]byte, image.Image) {
 
 var allowedLogo = regexp.MustCompile(`at most \d+ x \d+ pixels are allowed`)
 
-// largestLogo returns the largest logo of the shape that render allows, painted.
+// largestLogo returns the largest logo of the shape that package render allows.
 func largestLogo(t *testing.T, d drawn) image.Image {
 	t.Helper()
-	d.options.Logo = &image.Uniform{C: color.Black} // as large as can be
+	d.options.Logo = &image.Uniform{C: color.Black} // too large
 	if d.shape.X != d.shape.Y {
 		d.options.Logo = image.NewAlpha(image.Rectangle{Max: d.shape.Mul(1000)})
 	}
@@ -110,8 +110,8 @@ var logos = map[string]func(x, y int) color.Color{
 	"gradient": func(x, y int) color.Color { return color.RGBA{R: uint8(x / 4), G: uint8(y / 4), B: 128, A: 255} },
 }
 
-// drawnPictures are in all formats; each has a content of its own.
-func drawnPictures() (all []drawn) {
+// drawnImages returns images in all formats, each with a different content.
+func drawnImages() (all []drawn) {
 	add := func(name, content string, o render.Options, shape image.Point, paint func(x, y int) color.Color) {
 		for _, f := range renderFormats {
 			text := fmt.Sprintf("%s%04d", content, len(all))
@@ -132,9 +132,9 @@ func drawnPictures() (all []drawn) {
 		add(fmt.Sprintf("quiet zone %d", quiet), url, render.Options{QuietZone: quiet}, image.Point{}, nil)
 	}
 	for name, pair := range map[string][2]color.Color{
-		"black on the darkest grey":           {color.Black, color.Gray{Y: 0x5a}},
-		"the lightest grey on white":          {color.Gray{Y: 0x73}, color.White},
-		"grey on grey at both limits":         {color.Gray{Y: 0x50}, color.Gray{Y: 0xb0}},
+		"black on the darkest gray":           {color.Black, color.Gray{Y: 0x5a}},
+		"the lightest gray on white":          {color.Gray{Y: 0x73}, color.White},
+		"gray on gray at both limits":         {color.Gray{Y: 0x50}, color.Gray{Y: 0xb0}},
 		"red on white":                        {color.RGBA{R: 255, A: 255}, nil},
 		"blue on green, near the limit":       {color.RGBA{B: 0xe7, A: 255}, color.RGBA{G: 0xff, A: 255}},
 		"magenta on light green":              {color.RGBA{R: 0x73, B: 0x73, A: 255}, color.RGBA{G: 0xff, A: 255}},
@@ -157,17 +157,17 @@ func drawnPictures() (all []drawn) {
 	return all
 }
 
-func TestIndependentDecodersReadEveryPicture(t *testing.T) {
+func TestRender_IndependentDecodersReadEveryImage(t *testing.T) {
 	var files []string
-	names := map[string]string{} // of the pictures, by content
+	names := map[string]string{} // by content
 	dir := t.TempDir()
-	for n, d := range drawnPictures() {
+	for n, d := range drawnImages() {
 		if testing.Short() && n%10 != 0 {
-			continue // the race detector makes it slow, and finds nothing here
+			continue // slow with the race detector, which finds nothing here
 		}
-		data, img := d.picture(t)
+		data, img := d.draw(t)
 		assert.Equal(t, d.content, readWithZXing(t, img), d.name)
-		if d.format.name == "SVG" { // zbarimg reads them only where it finds a program that draws them
+		if d.format.name == "SVG" { // zbarimg needs another program to read SVG
 			var b bytes.Buffer
 			require.NoError(t, (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(&b, img))
 			data = b.Bytes()
@@ -176,21 +176,21 @@ func TestIndependentDecodersReadEveryPicture(t *testing.T) {
 		require.NoError(t, os.WriteFile(files[len(files)-1], data, 0o600))
 		names[d.content] = d.name
 	}
-	t.Run("zbarimg does, all in one call", func(t *testing.T) {
+	t.Run("zbarimg", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), zbarimg(t), append([]string{"-q", "--raw"}, files...)...).Output()
 		assert.NoError(t, err)
 		for line := range strings.Lines(string(out)) {
 			content := strings.TrimSuffix(line, "\n")
-			assert.Contains(t, names, content, "what no picture holds, or twice")
+			assert.Contains(t, names, content, "in no image, or duplicated")
 			delete(names, content)
 		}
-		assert.Empty(t, names, "pictures that were not read")
+		assert.Empty(t, names, "images that were not read")
 	})
 }
 
-// The content is one that ZXing reads without a logo too: of some large symbols it
-// cannot find the corners.
-func TestZXingReadsEveryVersionWithTheLargestLogo(t *testing.T) {
+// ZXing can read this content without a logo, too: it does not find the corners of some
+// large symbols.
+func TestRender_ZXingReadsEveryVersionWithLargestLogo(t *testing.T) {
 	versions := map[int]bool{}
 	step := 1
 	if testing.Short() {
@@ -202,7 +202,7 @@ func TestZXingReadsEveryVersionWithTheLargestLogo(t *testing.T) {
 			name: fmt.Sprintf("%d bytes", length), content: content, format: renderFormats[0],
 			options: render.Options{Size: 185 * 3}, shape: image.Pt(1, 1), paint: logos["black"],
 		}
-		_, img := d.picture(t)
+		_, img := d.draw(t)
 		assert.Equal(t, content, readWithZXing(t, img), d.name)
 		versions[modulesAtH(t, content)] = true
 	}
@@ -211,7 +211,7 @@ func TestZXingReadsEveryVersionWithTheLargestLogo(t *testing.T) {
 	}
 }
 
-// modulesAtH returns the width of the symbol, as the error tells it.
+// modulesAtH returns the width of the symbol, taken from an error.
 func modulesAtH(t *testing.T, content string) (n int) {
 	t.Helper()
 	err := render.PNG(io.Discard, content, render.Options{Size: 1, Level: render.LevelH})
@@ -222,7 +222,7 @@ func modulesAtH(t *testing.T, content string) (n int) {
 	return n
 }
 
-// readWithZXing returns the text, or the error's.
+// readWithZXing returns the content of the code, or the text of the error.
 func readWithZXing(t *testing.T, img image.Image) string {
 	t.Helper()
 	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
@@ -234,7 +234,7 @@ func readWithZXing(t *testing.T, img image.Image) string {
 	return result.GetText()
 }
 
-// zbarimg returns the program's path. It is Debian's package zbar-tools.
+// zbarimg returns the path of the program, which is in the Debian package zbar-tools.
 func zbarimg(t *testing.T) string {
 	t.Helper()
 	name := os.Getenv("WXQRCODE_ZBARIMG")
@@ -249,9 +249,8 @@ func zbarimg(t *testing.T) string {
 	return path
 }
 
-// rasterize draws an SVG with its edges smoothed, which is the harder picture to
-// read: the library knows nothing of crispEdges, nor of images, so the logo is put
-// on top here.
+// rasterize draws an SVG with smooth edges, which are harder to read: oksvg ignores
+// crispEdges. It ignores images, too, so rasterize draws the logo.
 func rasterize(t *testing.T, svg []byte) image.Image {
 	t.Helper()
 	icon, err := oksvg.ReadIconStream(bytes.NewReader(svg))

@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newDemoCommand(a *app) *cobra.Command {
-	d := demoCommand{app: a}
+func newDemoCommand(g *globalFlags) *cobra.Command {
+	d := demoCommand{globalFlags: g}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the whole workflow against a WeChat simulator",
@@ -48,36 +48,36 @@ ends or the demo is interrupted. With --json there is no page.
 	return cmd
 }
 
-// A demoCommand is one run of the command.
+// A demoCommand is a run of the demo command.
 type demoCommand struct {
-	*app
+	*globalFlags
 	dir            string
 	live           bool
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	report report
+	report demoOutput
 }
 
-// A report is what happened, as --json prints it.
-type report struct {
-	Live  bool         `json:"live"`
-	API   string       `json:"api"`
-	Codes []created    `json:"codes"`
-	Scans []scanReport `json:"scans,omitempty"`
+// A demoOutput is the JSON output.
+type demoOutput struct {
+	Live  bool           `json:"live"`
+	API   string         `json:"api"`
+	Codes []createOutput `json:"codes"`
+	Scans []demoScan     `json:"scans,omitempty"`
 
 	Statistics *scanstats.Report `json:"statistics,omitempty"`
 }
 
-type scanReport struct {
-	Who      string             `json:"user"`
-	File     string             `json:"file"` // the picture that was scanned
+type demoScan struct {
+	User     string             `json:"user"`
+	File     string             `json:"file"` // the scanned image
 	Event    wxqrcode.EventType `json:"event"`
 	EventKey string             `json:"event_key"`
 	Scene    string             `json:"scene"`
 }
 
-// step names what was being done when err happened.
+// step adds the name of the failed step to err.
 func step(name string, err error) error {
 	if err == nil {
 		return nil
@@ -96,36 +96,35 @@ func (d *demoCommand) run(ctx context.Context) error {
 	return d.runSandbox(ctx)
 }
 
-// conclude prints what there is to say at the end.
-func (d *demoCommand) conclude() error {
+// printResult prints the end of the output.
+func (d *demoCommand) printResult() error {
 	if d.json {
 		return step("print", printJSON(d.stdout, d.report))
 	}
-	return step("print", d.say("\nDone. The images are in the folder %s.\n", d.dir))
+	return step("print", d.printf("\nDone. The images are in the folder %s.\n", d.dir))
 }
 
-// runLive makes the codes with WeChat itself.
+// runLive creates the codes with WeChat itself.
 func (d *demoCommand) runLive(ctx context.Context) error {
 	s, err := d.open()
 	if err != nil {
 		return step("credentials", err)
 	}
 	defer s.close()
-	if err := d.makeCodes(ctx, s); err != nil {
+	if err := d.createCodes(ctx, s); err != nil {
 		return err
 	}
-	return d.conclude()
+	return d.printResult()
 }
 
-// runSandbox makes the codes with a WeChat in this process, lets people scan them, and
-// counts the scans.
+// runSandbox creates the codes with a simulator, scans them and counts the scans.
 func (d *demoCommand) runSandbox(ctx context.Context) (err error) {
 	s, err := openSandbox()
 	if err != nil {
 		return step("start the WeChat simulator", err)
 	}
 	defer s.close()
-	if err := d.makeCodes(ctx, s); err != nil {
+	if err := d.createCodes(ctx, s); err != nil {
 		return err
 	}
 	stats, err := d.openStats(ctx)
@@ -133,26 +132,26 @@ func (d *demoCommand) runSandbox(ctx context.Context) (err error) {
 		return step("create the database", err)
 	}
 	defer closeStats(stats, &err)
-	if err := d.letScan(ctx, s.wechat, stats); err != nil {
+	if err := d.simulateScans(ctx, s.wechat, stats); err != nil {
 		return err
 	}
 	if err := d.report30Days(ctx, stats); err != nil {
 		return err
 	}
-	if err := d.conclude(); err != nil || d.json {
+	if err := d.printResult(); err != nil || d.json {
 		return err
 	}
 	return step("serve the page", d.showPage(ctx, stats))
 }
 
-// makeCodes fetches a token, makes one code of each kind and saves the pictures.
-func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
+// createCodes fetches a token, creates a code of each kind and saves the images.
+func (d *demoCommand) createCodes(ctx context.Context, s *session) error {
 	d.report.API = s.api
 	token, err := s.client.TokenSource().AccessToken(ctx)
 	if err != nil {
 		return step("fetch an access token", err)
 	}
-	if err := d.say("WeChat     %s\nToken      %d characters, fetched once and cached\n\n", d.report.API, len(token)); err != nil {
+	if err := d.printf("WeChat     %s\nToken      %d characters, fetched once and cached\n\n", d.report.API, len(token)); err != nil {
 		return step("print", err)
 	}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
@@ -176,7 +175,7 @@ func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 		if err := s.client.SaveImage(ctx, file, code.Ticket); err != nil {
 			return step("save the image of "+string(c.request.Action()), err)
 		}
-		d.report.Codes = append(d.report.Codes, created{c.request.Action(), c.request.Scene().Key(), code, file})
+		d.report.Codes = append(d.report.Codes, createOutput{c.request.Action(), c.request.Scene().Key(), code, file})
 	}
 
 	rows := make([]table.Row, 0, len(d.report.Codes))
@@ -186,9 +185,9 @@ func (d *demoCommand) makeCodes(ctx context.Context, s *session) error {
 	return step("print", d.table(table.Row{"action", "scene", "expires", "image"}, rows))
 }
 
-// letScan connects a callback handler, which records events, and lets a new follower and a
-// follower scan.
-func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats *scanstats.Store) error {
+// simulateScans connects a callback handler that records events, and scans as a new
+// follower and as a follower.
+func (d *demoCommand) simulateScans(ctx context.Context, wechat *wxtest.Server, stats *scanstats.Store) error {
 	events := make(chan *wxqrcode.Event, 1)
 	cfg := wechat.CallbackConfig(wxtest.Secure)
 	cfg.Logger = newLog(d.stderr)
@@ -212,7 +211,7 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 	wechat.Follow(follower)
 	for _, s := range []struct {
 		who, openID string
-		code        created
+		code        createOutput
 		want        wxqrcode.EventType
 	}{
 		{"new follower", newFollower, poster, wxqrcode.EventSubscribe},
@@ -223,22 +222,22 @@ func (d *demoCommand) letScan(ctx context.Context, wechat *wxtest.Server, stats 
 			return step("scan as "+s.who, err)
 		}
 		scene, _ := event.SceneKey()
-		d.report.Scans = append(d.report.Scans, scanReport{s.who, s.code.File, event.Type, event.EventKey, scene})
+		d.report.Scans = append(d.report.Scans, demoScan{s.who, s.code.File, event.Type, event.EventKey, scene})
 	}
 
 	rows := make([]table.Row, 0, len(d.report.Scans))
 	for _, s := range d.report.Scans {
-		rows = append(rows, table.Row{s.Who, filepath.Base(s.File), s.Event, s.Scene})
+		rows = append(rows, table.Row{s.User, filepath.Base(s.File), s.Event, s.Scene})
 	}
-	if err := d.say("\nCallback   secure mode: pushes are signed and encrypted\n\n"); err != nil {
+	if err := d.printf("\nCallback   secure mode: pushes are signed and encrypted\n\n"); err != nil {
 		return step("print", err)
 	}
 	return step("print", d.table(table.Row{"user", "image", "event", "scene of the event"}, rows))
 }
 
-// scan lets a user scan a code, and returns the event that the callback received. Another
-// event than want is an error.
-func scan(ctx context.Context, wechat *wxtest.Server, events <-chan *wxqrcode.Event, c created, openID string, want wxqrcode.EventType) (*wxqrcode.Event, error) {
+// scan scans a code as a user, and returns the event that the callback received. It
+// fails if that is not the event that is wanted.
+func scan(ctx context.Context, wechat *wxtest.Server, events <-chan *wxqrcode.Event, c createOutput, openID string, want wxqrcode.EventType) (*wxqrcode.Event, error) {
 	delivery, err := wechat.Scan(ctx, c.Code.Ticket, openID)
 	if err != nil {
 		return nil, err
@@ -254,8 +253,8 @@ func scan(ctx context.Context, wechat *wxtest.Server, events <-chan *wxqrcode.Ev
 	return event, nil
 }
 
-// say prints for people.
-func (d *demoCommand) say(format string, args ...any) error {
+// printf prints to stdout, unless the output is JSON.
+func (d *demoCommand) printf(format string, args ...any) error {
 	if d.json {
 		return nil
 	}

@@ -19,13 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// runDemo runs the command as a shell would.
+// runDemo runs the demo command.
 func runDemo(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return wxqr(t, append([]string{"demo"}, args...)...)
 }
 
-func TestDemoTellsTheWholeStory(t *testing.T) {
+func TestDemo_PrintsText(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
 	code, out, errs := runDemo(t, "--out", dir)
 	require.Zero(t, code, errs)
@@ -40,8 +40,8 @@ func TestDemoTellsTheWholeStory(t *testing.T) {
 	assertTableIsEven(t, out)
 }
 
-// assertTableIsEven checks that wide characters do not bend the tables. A terminal
-// gives each Chinese character two columns.
+// assertTableIsEven asserts that the rows of a table have equal width. A Chinese character
+// has two columns.
 func assertTableIsEven(t *testing.T, out string) {
 	t.Helper()
 	width := 0
@@ -64,21 +64,21 @@ func assertTableIsEven(t *testing.T, out string) {
 	}
 }
 
-func TestDemoReportsAsJSONAndAPhoneCanReadItsPictures(t *testing.T) {
+func TestDemo_JSONAndReadableImages(t *testing.T) {
 	dir := t.TempDir()
 	code, out, errs := runDemo(t, "--out", dir, "--json")
 	require.Zero(t, code, errs)
-	var r report
+	var r demoOutput
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
 	assertCodes(t, r, dir)
 	assert.False(t, r.Live)
 	require.Len(t, r.Scans, 2)
-	assert.Equal(t, scanReport{"new follower", r.Codes[3].File, wxqrcode.EventSubscribe, "qrscene_海报-地铁站&展位=7", "海报-地铁站&展位=7"}, r.Scans[0])
-	assert.Equal(t, scanReport{"follower", r.Codes[1].File, wxqrcode.EventScan, r.Codes[1].Scene, r.Codes[1].Scene}, r.Scans[1])
+	assert.Equal(t, demoScan{"new follower", r.Codes[3].File, wxqrcode.EventSubscribe, "qrscene_海报-地铁站&展位=7", "海报-地铁站&展位=7"}, r.Scans[0])
+	assert.Equal(t, demoScan{"follower", r.Codes[1].File, wxqrcode.EventScan, r.Codes[1].Scene, r.Codes[1].Scene}, r.Scans[1])
 }
 
-// assertCodes reads the pictures with a decoder that is not ours.
-func assertCodes(t *testing.T, r report, dir string) {
+// assertCodes decodes the images with an independent decoder.
+func assertCodes(t *testing.T, r demoOutput, dir string) {
 	t.Helper()
 	require.Len(t, r.Codes, 4)
 	urls := map[string]bool{}
@@ -91,11 +91,11 @@ func assertCodes(t *testing.T, r report, dir string) {
 		assert.Equal(t, dir, filepath.Dir(c.File))
 		data, err := os.ReadFile(c.File)
 		require.NoError(t, err)
-		picture, err := jpeg.Decode(bytes.NewReader(data))
+		img, err := jpeg.Decode(bytes.NewReader(data))
 		require.NoError(t, err)
-		assert.Equal(t, 430, picture.Bounds().Dx())
-		assert.Equal(t, 430, picture.Bounds().Dy())
-		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
+		assert.Equal(t, 430, img.Bounds().Dx())
+		assert.Equal(t, 430, img.Bounds().Dy())
+		bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
 		require.NoError(t, err)
 		result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
 		require.NoError(t, err)
@@ -105,14 +105,14 @@ func assertCodes(t *testing.T, r report, dir string) {
 	assert.Len(t, urls, 4, "four codes")
 }
 
-func TestDemoLiveMakesTheCodesWithTheAccount(t *testing.T) {
-	server := wxtest.NewServer() // stands for WeChat itself
+func TestDemo_LiveUsesAccount(t *testing.T) {
+	server := wxtest.NewServer() // in place of WeChat
 	defer server.Close()
 	useServer(t, server)
 	dir := t.TempDir()
 	code, out, errs := runDemo(t, "--live", "--json", "--out", dir)
 	require.Zero(t, code, errs)
-	var r report
+	var r demoOutput
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
 	assert.True(t, r.Live)
 	assert.Empty(t, r.Scans)
@@ -122,7 +122,7 @@ func TestDemoLiveMakesTheCodesWithTheAccount(t *testing.T) {
 	assert.Equal(t, 4, server.Calls("showqrcode"))
 }
 
-func TestDemoSaysWhichStepFailed(t *testing.T) {
+func TestDemo_NamesFailedStep(t *testing.T) {
 	for _, test := range []struct {
 		name, endpoint, step string
 		failure              wxtest.Failure
@@ -130,7 +130,7 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 	}{
 		{"no token", "stable_token", "fetch an access token", wxtest.Failure{Code: 40164}, exitAccount},
 		{"no code", "qrcode/create", "create the code QR_SCENE", wxtest.Failure{Code: 48001}, exitAccount},
-		{"no picture", "showqrcode", "save the image of QR_SCENE", wxtest.Failure{Status: 404}, exitFailure},
+		{"no image", "showqrcode", "save the image of QR_SCENE", wxtest.Failure{Status: 404}, exitFailure},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := wxtest.NewServer()
@@ -146,7 +146,7 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 	}
 }
 
-func TestDemoSaysWhatIsWrong(t *testing.T) {
+func TestDemo_InvalidInput(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	t.Setenv(envAppID, "")
@@ -171,7 +171,7 @@ func TestDemoSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestDemoLiveNamesTheCredentialThatIsMissing(t *testing.T) {
+func TestDemo_LiveNamesMissingCredential(t *testing.T) {
 	t.Setenv(envAppID, "wx1")
 	t.Setenv(envSecret, "")
 	code, _, errs := runDemo(t, "--live")
@@ -180,14 +180,14 @@ func TestDemoLiveNamesTheCredentialThatIsMissing(t *testing.T) {
 	assert.NotContains(t, errs, envAppID)
 }
 
-func TestDemoStopsWhenItIsInterruptedOrCannotPrint(t *testing.T) {
+func TestDemo_StopsOnInterruptOrBrokenPipe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d := demoCommand{app: new(app), dir: t.TempDir(), stdin: noInput, stdout: &bytes.Buffer{}, stderr: io.Discard}
+	d := demoCommand{globalFlags: new(globalFlags), dir: t.TempDir(), stdin: noInput, stdout: &bytes.Buffer{}, stderr: io.Discard}
 	require.ErrorIs(t, d.run(ctx), context.Canceled)
 
 	for _, json := range []bool{false, true} {
-		d := demoCommand{app: &app{json: json}, dir: t.TempDir(), stdin: noInput, stdout: brokenPipe{}, stderr: io.Discard}
+		d := demoCommand{globalFlags: &globalFlags{json: json}, dir: t.TempDir(), stdin: noInput, stdout: brokenPipe{}, stderr: io.Discard}
 		require.ErrorContains(t, d.run(t.Context()), `step "print"`)
 	}
 }

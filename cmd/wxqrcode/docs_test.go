@@ -14,17 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write docs/cli.md anew")
+var update = flag.Bool("update", false, "update docs/cli.md")
 
 const docsFile = "../../docs/cli.md"
 
-// docs/cli.md is made of the commands themselves.
-func TestTheDocumentationIsThatOfTheCommands(t *testing.T) {
+// docs/cli.md is generated from the commands.
+func TestDocumentation_MatchesCommands(t *testing.T) {
 	for _, name := range []string{envAPIURL, envCredentials} {
 		t.Setenv(name, "")
 	}
 	var b bytes.Buffer
-	b.WriteString("# The wxqrcode command\n\nMade from the commands themselves: `go test ./cmd/wxqrcode -run Documentation -update` writes it anew.\n\n")
+	b.WriteString("# The wxqrcode command\n\nGenerated from the commands by `go test ./cmd/wxqrcode -run Documentation -update`.\n\n")
 	root := newRootCommand()
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -36,7 +36,7 @@ func TestTheDocumentationIsThatOfTheCommands(t *testing.T) {
 	have, err := os.ReadFile(docsFile)
 	require.NoError(t, err)
 	if want != string(have) { // assert.Equal would print both
-		t.Error("docs/cli.md is not that of the commands: run this test with -update")
+		t.Error("docs/cli.md is outdated: run this test with -update")
 	}
 }
 
@@ -53,16 +53,16 @@ func writeDocs(t *testing.T, b *bytes.Buffer, cmd *cobra.Command) {
 	b.WriteString(withLanguages(shellPages.ReplaceAllString(own.String(), "")))
 	for _, sub := range cmd.Commands() {
 		if cmd.Name() == "completion" {
-			break // one page for each shell is too much: see shellPages
+			break // omit the pages of the shells, see shellPages
 		}
 		writeDocs(t, b, sub)
 	}
 }
 
-// shellPages are links to pages that are left out.
+// shellPages matches links to omitted pages.
 var shellPages = regexp.MustCompile(`(?m)^\* \[wxqrcode completion \w+\].*\n`)
 
-// withLanguages says of each block what is in it, which cobra does not: package checks/docs runs the examples.
+// withLanguages adds the language to each code block, which cobra omits.
 func withLanguages(markdown string) string {
 	lines := strings.Split(markdown, "\n")
 	language, inside := "text", false
@@ -80,7 +80,7 @@ func withLanguages(markdown string) string {
 	return strings.Join(lines, "\n")
 }
 
-func TestEveryCommandExplainsItself(t *testing.T) {
+func TestCommands_HaveHelp(t *testing.T) {
 	for _, cmd := range newRootCommand().Commands() {
 		assert.NotEmpty(t, cmd.Short, cmd.Name())
 		assert.NotEmpty(t, cmd.Long, cmd.Name())

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// The exit codes, which are a promise to scripts.
+// Exit codes. Scripts depend on them.
 const (
 	exitOK          = 0
 	exitFailure     = 1
@@ -40,17 +40,17 @@ func exitCodes() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// A usageError is one that the user can mend by giving the command something else.
+// A usageError is an error in the arguments, flags or input.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// A missingError says that something is missing which tells who the account is.
-type missingError struct{ error }
+// A credentialsError reports missing or unreadable credentials.
+type credentialsError struct{ error }
 
-func (e missingError) Unwrap() error { return e.error }
+func (e credentialsError) Unwrap() error { return e.error }
 
-// An incompleteError says that a part of a batch failed.
+// An incompleteError reports that rows of a batch failed.
 type incompleteError struct{ error }
 
 func (e incompleteError) Unwrap() error { return e.error }
@@ -62,7 +62,7 @@ func exitCode(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
 		return exitInterrupted
 	}
-	if _, ok := errors.AsType[missingError](err); ok {
+	if _, ok := errors.AsType[credentialsError](err); ok {
 		return exitAccount
 	}
 	if _, ok := errors.AsType[incompleteError](err); ok {
@@ -83,7 +83,7 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailure
 }
 
-// isOneOf reports whether the error is one of those.
-func isOneOf(err error, those ...error) bool {
-	return slices.ContainsFunc(those, func(one error) bool { return errors.Is(err, one) })
+// isOneOf reports whether err is one of the targets.
+func isOneOf(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }

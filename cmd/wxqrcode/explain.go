@@ -9,8 +9,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// plain returns the text of err for the users of this program: without package
-// names, and with flags and environment variables in place of Go identifiers.
+// plain returns the text of err for users of the command: without package names, and
+// with flags and environment variables in place of Go identifiers.
 func plain(err error) string {
 	text := err.Error()
 	if e, ok := errors.AsType[*wxqrcode.ValidationError](err); ok {
@@ -22,11 +22,10 @@ func plain(err error) string {
 	return identifiers.Replace(text)
 }
 
-// withoutPrefix returns the text of err as an error that wraps it contains it.
+// withoutPrefix returns the text of err as wrapping errors contain it.
 func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "wxqrcode: ") }
 
-// identifiers replaces Go identifiers in texts that are not of an exported error
-// type.
+// identifiers replaces Go identifiers in errors without an exported type.
 var identifiers = strings.NewReplacer(
 	"malformed ticket: ", "it is not a ticket: ",
 	"wxqrcode: ", "", "scanstats: ", "", "wxtest: ", "",
@@ -40,7 +39,7 @@ var identifiers = strings.NewReplacer(
 	"size is ", "--size is ", "quiet zone is ", "--quiet-zone is ", "logo is ", "--logo is ",
 )
 
-// explainLogged does for the errors of a log what plain does for others.
+// explainLogged replaces Go identifiers in the errors of a log.
 func explainLogged(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "error" {
 		a.Value = slog.StringValue(identifiers.Replace(a.Value.String()))
@@ -48,8 +47,8 @@ func explainLogged(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// inputs name what sets the field of a ValidationError. A hint replaces the one
-// of the reason.
+// inputs are the flags and variables that set the fields of a ValidationError. A
+// hint replaces that of the reason.
 var inputs = map[string]struct{ name, hint string }{
 	"API URL":        {"--api-url", ""},
 	"image URL":      {"--api-url", ""},
@@ -73,7 +72,7 @@ func explainInvalid(e *wxqrcode.ValidationError) string {
 		reason, _, _ = strings.Cut(reason, "; ")
 		reason += "; " + input.hint
 	}
-	// The rest of the text is the value.
+	// The value follows.
 	return strings.Replace(e.Error(), "invalid "+e.Field+": "+e.Reason, input.name+" "+reason, 1)
 }
 

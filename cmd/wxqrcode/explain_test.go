@@ -14,7 +14,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// goIdentifier matches what only Go programmers know.
+// goIdentifier matches words that only Go programmers know.
 const goIdentifier = `\b(With[A-Z]\w+|(New|Token|Client|Scene)[A-Z]\w+|use New|[a-z]+\.[A-Z]\w+|PreviousAESKey|AllowPlain|CloudHostingSecret)\b`
 
 func invalid(field, value, reason string) error {
@@ -59,7 +59,7 @@ func TestPlain_Translates(t *testing.T) {
 	}
 }
 
-// An error of a token request comes inside one of Create.
+// Create wraps the error of a token request.
 func TestPlain_TranslatesTokenErrors(t *testing.T) {
 	wechat := wxtest.NewServer()
 	defer wechat.Close()

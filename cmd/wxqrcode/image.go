@@ -9,7 +9,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-func newImageCommand(a *app) *cobra.Command {
+func newImageCommand(g *globalFlags) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "image TICKET",
@@ -23,10 +23,10 @@ With --out - the image is written to stdout.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ticket := wxqrcode.Ticket(args[0])
-			if err := checkImageFlags(out, a); err != nil {
+			if err := checkImageFlags(out, g); err != nil {
 				return usageError{err}
 			}
-			client, err := a.imageClient()
+			client, err := g.imageClient()
 			if err != nil {
 				return err
 			}
@@ -37,7 +37,7 @@ With --out - the image is written to stdout.`,
 			if err := client.SaveImage(cmd.Context(), out, ticket); err != nil {
 				return err
 			}
-			return a.tellSaved(cmd.OutOrStdout(), out)
+			return g.printSaved(cmd.OutOrStdout(), out)
 		},
 	}
 	cmd.Flags().StringVarP(&out, "out", "o", "", "save the image to this `file` (.jpg); - is stdout")
@@ -45,21 +45,21 @@ With --out - the image is written to stdout.`,
 }
 
 // checkImageFlags reports which flags are missing or cannot be combined.
-func checkImageFlags(out string, a *app) error {
+func checkImageFlags(out string, g *globalFlags) error {
 	switch {
-	case a.sandbox:
+	case g.sandbox:
 		return errors.New("--sandbox cannot be combined with image, as a new sandbox has no codes; use --api-url with the URL of a running sandbox")
 	case out == "":
 		return errors.New("image requires --out FILE; use --out - for stdout")
-	case out == "-" && a.json:
+	case out == "-" && g.json:
 		return errors.New("--json cannot be combined with --out -")
-	case out != "-" && pictureKind(out) != "jpg":
+	case out != "-" && imageFormat(out) != "jpg":
 		return fmt.Errorf("--out must end in .jpg or .jpeg, got %q; for PNG and SVG, use wxqrcode render", out)
 	}
 	return nil
 }
 
 // imageClient returns a client that can fetch images, which needs no account.
-func (a *app) imageClient() (*wxqrcode.Client, error) {
-	return wxqrcode.NewClient(wxqrcode.StaticToken("none"), a.clientOptions()...)
+func (g *globalFlags) imageClient() (*wxqrcode.Client, error) {
+	return wxqrcode.NewClient(wxqrcode.StaticToken("none"), g.clientOptions()...)
 }

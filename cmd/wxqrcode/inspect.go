@@ -8,7 +8,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-func newInspectCommand(a *app) *cobra.Command {
+func newInspectCommand(g *globalFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect TICKET",
 		Short: "Show what a ticket contains",
@@ -22,33 +22,33 @@ The format of tickets is not documented by WeChat and may change.`,
 			if err != nil {
 				return usageError{err}
 			}
-			imageURL, err := a.imageURL(ticket)
+			imageURL, err := g.imageURL(ticket)
 			if err != nil {
 				return err
 			}
-			i := inspected{
+			output := inspectOutput{
 				URL: info.URL, CreatedAt: info.CreatedAt, Lifetime: int64(info.Lifetime / time.Second), ExpiresAt: info.ExpiresAt,
 				Expired: !info.ExpiresAt.IsZero() && time.Now().After(info.ExpiresAt), ImageURL: imageURL,
 			}
-			if a.json {
-				return printJSON(cmd.OutOrStdout(), i)
+			if g.json {
+				return printJSON(cmd.OutOrStdout(), output)
 			}
-			expires := localTime(i.ExpiresAt)
-			if i.Expired {
+			expires := localTime(output.ExpiresAt)
+			if output.Expired {
 				expires += " (expired)"
 			}
 			lifetime := "permanent"
-			if i.Lifetime > 0 {
+			if output.Lifetime > 0 {
 				lifetime = formatLifetime(info.Lifetime)
 			}
-			return printFields(cmd.OutOrStdout(), [2]string{"url", i.URL}, [2]string{"created", localTime(i.CreatedAt)},
-				[2]string{"lifetime", lifetime}, [2]string{"expires", expires}, [2]string{"image", i.ImageURL})
+			return printFields(cmd.OutOrStdout(), [2]string{"url", output.URL}, [2]string{"created", localTime(output.CreatedAt)},
+				[2]string{"lifetime", lifetime}, [2]string{"expires", expires}, [2]string{"image", output.ImageURL})
 		},
 	}
 }
 
-// An inspected is what --json prints.
-type inspected struct {
+// An inspectOutput is the JSON output.
+type inspectOutput struct {
 	URL       string    `json:"url"`
 	CreatedAt time.Time `json:"created_at"`
 	Lifetime  int64     `json:"expire_seconds,omitempty"`
@@ -59,11 +59,11 @@ type inspected struct {
 
 // imageURL returns the URL of the image of a ticket on the host of --api-url. It
 // is empty with --sandbox, as a new sandbox has no codes.
-func (a *app) imageURL(ticket wxqrcode.Ticket) (string, error) {
-	if a.sandbox {
+func (g *globalFlags) imageURL(ticket wxqrcode.Ticket) (string, error) {
+	if g.sandbox {
 		return "", nil
 	}
-	client, err := a.imageClient()
+	client, err := g.imageClient()
 	if err != nil {
 		return "", err
 	}

@@ -21,14 +21,14 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// The environment variables of the callback.
+// Environment variables of the callback.
 const (
 	envToken          = "WXQRCODE_TOKEN"
 	envAESKey         = "WXQRCODE_AES_KEY"
 	envPreviousAESKey = "WXQRCODE_PREVIOUS_AES_KEY"
 )
 
-func newListenCommand(a *app) *cobra.Command {
+func newListenCommand(g *globalFlags) *cobra.Command {
 	var l listenCommand
 	cmd := &cobra.Command{
 		Use:   "listen",
@@ -62,10 +62,10 @@ see wxqrcode sandbox --help. Only ` + envStatsKey + ` is read from the environme
   wxqrcode listen --addr 127.0.0.1:0 --sandbox --stats try.db`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(cmd.Flags(), a.sandbox); err != nil {
+			if err := l.check(cmd.Flags(), g.sandbox); err != nil {
 				return usageError{err}
 			}
-			return l.run(cmd, a)
+			return l.run(cmd, g)
 		},
 	}
 	flags := cmd.Flags()
@@ -79,7 +79,7 @@ see wxqrcode sandbox --help. Only ` + envStatsKey + ` is read from the environme
 	return cmd
 }
 
-// A listenCommand is one run of the command.
+// A listenCommand is a run of the listen command.
 type listenCommand struct {
 	addr, path       string
 	allowPlain, full bool
@@ -87,10 +87,10 @@ type listenCommand struct {
 
 	statsFile, statsAddr string
 	stats                *scanstats.Store // nil without --stats
-	page                 *statsPage       // of stats
+	page                 *statsPage       // nil without --stats
 }
 
-// check reports what flags cannot be meant.
+// check validates the flags.
 func (l *listenCommand) check(flags *pflag.FlagSet, sandbox bool) error {
 	switch {
 	case !strings.HasPrefix(l.path, "/"):
@@ -105,37 +105,37 @@ func (l *listenCommand) check(flags *pflag.FlagSet, sandbox bool) error {
 	return nil
 }
 
-func (l *listenCommand) run(cmd *cobra.Command, a *app) (err error) {
-	show := newShow(cmd)
-	defer show.end(nil)
+func (l *listenCommand) run(cmd *cobra.Command, g *globalFlags) (err error) {
+	out := newConsole(cmd)
+	defer out.end(nil)
 	var cfg callback.Config
-	if !a.sandbox {
-		if cfg, err = a.callbackConfig(); err != nil {
+	if !g.sandbox {
+		if cfg, err = g.callbackConfig(); err != nil {
 			return err
 		}
 	}
 	if l.statsFile != "" {
-		if err := l.openStats(show); err != nil {
+		if err := l.openStats(out); err != nil {
 			return err
 		}
 		defer closeStats(l.stats, &err)
 		defer l.page.close()
 	}
-	if a.sandbox {
-		return l.runSandbox(show, a.json)
+	if g.sandbox {
+		return l.runSandbox(out, g.json)
 	}
 	cfg.AllowPlain = l.allowPlain
-	server, err := l.open(show, cfg, a.json)
+	server, err := l.open(out, cfg, g.json)
 	if err != nil {
 		return err
 	}
-	show.note("%s", l.toEnter(server.url(), cfg.EncodingAESKey != ""))
-	return l.serve(show, server)
+	out.printNotice("%s", l.setupInstructions(server.url(), cfg.EncodingAESKey != ""))
+	return l.serve(out, server)
 }
 
-// openStats opens the database and its page.
-func (l *listenCommand) openStats(show *show) (err error) {
-	if l.stats, err = openStats(show.ctx, l.statsFile, show.log); err != nil {
+// openStats opens the database and listens for its page.
+func (l *listenCommand) openStats(out *console) (err error) {
+	if l.stats, err = openStats(out.ctx, l.statsFile, out.log); err != nil {
 		return err
 	}
 	if l.page, err = openStatsPage("--stats-addr", l.statsAddr, l.stats); err != nil {
@@ -144,24 +144,24 @@ func (l *listenCommand) openStats(show *show) (err error) {
 	return err
 }
 
-// serve serves the sites, and the page of the statistics, until the command is interrupted.
-func (l *listenCommand) serve(show *show, sites ...*site) error {
+// serve serves the servers and the statistics until the command is interrupted.
+func (l *listenCommand) serve(out *console, sites ...*httpServer) error {
 	if l.page != nil {
-		l.page.warnIfOpen(show)
-		show.note("The statistics are at %s", l.page.address())
+		l.page.warnIfOpen(out)
+		out.printNotice("The statistics are at %s", l.page.address())
 		sites = append(sites, l.page.site)
 	}
-	return show.run(sites...)
+	return out.run(sites...)
 }
 
-// runSandbox listens to a WeChat of its own.
-func (l *listenCommand) runSandbox(show *show, asJSON bool) error {
+// runSandbox receives the pushes of a simulator.
+func (l *listenCommand) runSandbox(out *console, asJSON bool) error {
 	box, err := newSandbox("--sandbox-addr", l.sandboxAddr, wxtest.RandomCallbackConfig(wxtest.Secure))
 	if err != nil {
 		return err
 	}
 	defer box.close()
-	server, err := l.open(show, callback.Config{
+	server, err := l.open(out, callback.Config{
 		Token: box.config.Token, AppID: box.wechat.AppID(), EncodingAESKey: box.config.EncodingAESKey, AllowPlain: l.allowPlain,
 	}, asJSON)
 	if err != nil {
@@ -169,39 +169,40 @@ func (l *listenCommand) runSandbox(show *show, asJSON bool) error {
 	}
 	defer server.close()
 	box.setCallback(server.url() + (&url.URL{Path: l.path}).String())
-	// So that there is a button to press.
-	if _, err := box.wechat.Client().Create(show.ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster"))); err != nil {
+	// The page has buttons for existing codes only.
+	if _, err := box.wechat.Client().Create(out.ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster"))); err != nil {
 		return fmt.Errorf("create a code in the sandbox: %w", err)
 	}
-	box.warnIfOpen(show)
+	box.warnIfOpen(out)
 	account := box.account()
-	account.Callback = "" // its token and key are for this program alone
-	show.note("Listening on %s. Scan codes with the buttons at %s/\nTo create more codes, run in another shell:\n%s",
+	account.Callback = "" // do not print its token and key, which only this program needs
+	out.printNotice("Listening on %s. Scan codes with the buttons at %s/\nTo create more codes, run in another shell:\n%s",
 		box.callback, box.page.url(), account.exports())
-	return l.serve(show, server, box.page)
+	return l.serve(out, server, box.page)
 }
 
-// wrongPathInterval is how many seconds pass at least between two warnings of requests to a wrong path.
+// wrongPathInterval is the minimum number of seconds between warnings about requests
+// to another path.
 const wrongPathInterval = 10
 
-// open starts to listen, and prints the header of the table.
-func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*site, error) {
-	events := eventPrinter{show: show, json: asJSON, full: l.full}
-	cfg.Logger, cfg.OnEvent = show.log, l.recorded(show, events.print)
+// open listens for pushes and prints the header of the table.
+func (l *listenCommand) open(out *console, cfg callback.Config, asJSON bool) (*httpServer, error) {
+	events := eventPrinter{console: out, json: asJSON, full: l.full}
+	cfg.Logger, cfg.OnEvent = out.log, l.withStats(out, events.print)
 	handler, err := callback.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the callback: %w", err)
 	}
 	var warnedAt atomic.Int64 // in seconds
-	server, err := openSite("--addr", l.addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == l.path { // and no ServeMux, to which some paths are patterns
+	server, err := listenHTTP("--addr", l.addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == l.path { // not by a ServeMux, where some paths are patterns
 			handler.ServeHTTP(w, r)
 			return
 		}
-		// The URL at mp.weixin.qq.com may be wrong; but anybody can send requests, so not each is logged.
+		// The configured URL may be wrong. Anyone can send requests, so limit the log.
 		now, last := time.Now().Unix(), warnedAt.Load()
 		if now-last >= wrongPathInterval && warnedAt.CompareAndSwap(last, now) {
-			show.log.WarnContext(r.Context(), "request to a path other than that of the callback", "path", r.URL.Path, "callback", l.path)
+			out.log.WarnContext(r.Context(), "request to a path other than that of the callback", "path", r.URL.Path, "callback", l.path)
 		}
 		http.NotFound(w, r)
 	}))
@@ -215,29 +216,29 @@ func (l *listenCommand) open(show *show, cfg callback.Config, asJSON bool) (*sit
 	return server, nil
 }
 
-// An eventHandler is what a callback calls.
+// An eventHandler is a function for callback.Config.OnEvent.
 type eventHandler = func(context.Context, *wxqrcode.Event) (callback.Reply, error)
 
-// recorded records each event before it is printed.
-func (l *listenCommand) recorded(show *show, printed eventHandler) eventHandler {
+// withStats records each event in the statistics before next handles it.
+func (l *listenCommand) withStats(out *console, next eventHandler) eventHandler {
 	if l.stats == nil {
-		return printed
+		return next
 	}
 	return func(ctx context.Context, e *wxqrcode.Event) (callback.Reply, error) {
 		err := l.stats.Record(ctx, e)
-		if errors.Is(err, scanstats.ErrInvalidEvent) { // which it would be again
-			show.log.WarnContext(ctx, "an event is not counted", "error", plain(err))
+		if errors.Is(err, scanstats.ErrInvalidEvent) { // a redelivery would fail again
+			out.log.WarnContext(ctx, "an event is not counted", "error", plain(err))
 			err = nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		return printed(ctx, e)
+		return next(ctx, e)
 	}
 }
 
-// toEnter says what to enter at WeChat.
-func (l *listenCommand) toEnter(listensOn string, hasKey bool) string {
+// setupInstructions returns the settings to enter on the WeChat platform.
+func (l *listenCommand) setupInstructions(listensOn string, hasKey bool) string {
 	path := (&url.URL{Path: l.path}).String()
 	key, mode := "value of "+envAESKey, "安全模式 (secure)"
 	if !hasKey {
@@ -256,36 +257,36 @@ func (l *listenCommand) toEnter(listensOn string, hasKey bool) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// callbackConfig returns the callback's settings, from the environment.
-func (a *app) callbackConfig() (callback.Config, error) {
+// callbackConfig returns the settings of the callback from the environment.
+func (g *globalFlags) callbackConfig() (callback.Config, error) {
 	c := callback.Config{
 		Token: os.Getenv(envToken), AppID: os.Getenv(envAppID),
 		EncodingAESKey: os.Getenv(envAESKey), PreviousAESKey: os.Getenv(envPreviousAESKey),
 	}
 	if c.Token == "" {
-		return c, missingError{fmt.Errorf("no Token: set %s, and %s and %s for encrypted pushes, to the values at 微信开发者平台 > 消息推送; without an account, use --sandbox",
+		return c, credentialsError{fmt.Errorf("no Token: set %s, and %s and %s for encrypted pushes, to the values at 微信开发者平台 > 消息推送; without an account, use --sandbox",
 			envToken, envAESKey, envAppID)}
 	}
-	if c.AppID == "" && a.credentials != "" {
-		fromFile, err := readAccount(a.credentials)
+	if c.AppID == "" && g.credentials != "" {
+		fromFile, err := readAccount(g.credentials)
 		if err != nil {
-			return c, missingError{err}
+			return c, credentialsError{err}
 		}
 		c.AppID = fromFile.AppID
 	}
 	if c.AppID == "" && c.EncodingAESKey != "" {
-		return c, missingError{fmt.Errorf("no AppID: set %s, which is required with %s", envAppID, envAESKey)}
+		return c, credentialsError{fmt.Errorf("no AppID: set %s, which is required with %s", envAppID, envAESKey)}
 	}
 	return c, nil
 }
 
-// An eventPrinter prints an event a line.
+// An eventPrinter prints a line for each event.
 type eventPrinter struct {
-	show       *show
+	console    *console
 	json, full bool
 }
 
-// An eventLine is what --json prints.
+// An eventLine is the JSON output for an event.
 type eventLine struct {
 	Time       time.Time          `json:"time"`
 	Event      wxqrcode.EventType `json:"event"`
@@ -304,36 +305,36 @@ func (p eventPrinter) print(_ context.Context, e *wxqrcode.Event) (callback.Repl
 	}
 	scene, fromCode := e.SceneKey()
 	if p.json {
-		return nil, p.show.printJSON(eventLine{e.CreatedAt, e.Type, scene, fromCode, e.EventKey, openID, e.ToUserName, e.Ticket})
+		return nil, p.console.printJSON(eventLine{e.CreatedAt, e.Type, scene, fromCode, e.EventKey, openID, e.ToUserName, e.Ticket})
 	}
-	return nil, p.row(e.CreatedAt.Local().Format(time.DateTime), printable(string(e.Type)), printable(scene), printable(openID), printable(e.ToUserName))
+	return nil, p.printRow(e.CreatedAt.Local().Format(time.DateTime), printable(string(e.Type)), printable(scene), printable(openID), printable(e.ToUserName))
 }
 
 func (p eventPrinter) printHeader() error {
 	if p.json {
 		return nil
 	}
-	return p.row("TIME", "EVENT", "SCENE", "OPENID", "ACCOUNT")
+	return p.printRow("TIME", "EVENT", "SCENE", "OPENID", "ACCOUNT")
 }
 
-// row prints cells in columns of fixed width, as nobody knows what is still to come. A
-// longer cell moves the rest of its line: nothing is cut.
-func (p eventPrinter) row(cells ...string) error {
-	widths := []int{len(time.DateTime), len(wxqrcode.EventUnsubscribe), 32, 1 + shownOpenID, 0}
+// printRow prints cells in columns of fixed width. A longer cell shifts the rest of
+// its row.
+func (p eventPrinter) printRow(cells ...string) error {
+	widths := []int{len(time.DateTime), len(wxqrcode.EventUnsubscribe), 32, 1 + openIDSuffix, 0}
 	if p.full {
-		widths[3] = 28 // of an OpenID
+		widths[3] = 28 // length of an OpenID
 	}
 	for i, w := range widths {
 		cells[i] = text.Pad(cells[i], w, ' ')
 	}
-	return p.show.print(strings.Join(cells, "  "))
+	return p.console.print(strings.Join(cells, "  "))
 }
 
-const shownOpenID = 6 // characters of an OpenID's end, as package callback logs
+const openIDSuffix = 6 // characters, as in the log of package callback
 
-// shortOpenID returns the end of an OpenID, no more than half of it: all OpenIDs of an account
-// begin alike.
+// shortOpenID returns the end of an OpenID, at most half of it. All OpenIDs of an
+// account have the same prefix.
 func shortOpenID(openID string) string {
 	r := []rune(openID)
-	return "…" + string(r[len(r)-min(shownOpenID, len(r)/2):])
+	return "…" + string(r[len(r)-min(openIDSuffix, len(r)/2):])
 }

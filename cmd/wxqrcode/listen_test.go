@@ -25,9 +25,9 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A transcript is what a program has written by now.
+// A transcript is the output of a running program.
 type transcript struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	written bytes.Buffer
 	more    chan struct{} // closed by the next write
 }
@@ -56,7 +56,7 @@ func (r *transcript) String() string {
 	return now
 }
 
-// await returns the match of a pattern, or of its first group, once it is there.
+// await waits for a match of pattern, and returns it or its last group.
 func (r *transcript) await(t *testing.T, pattern string) string {
 	t.Helper()
 	re, limit := regexp.MustCompile(pattern), time.After(time.Minute)
@@ -109,7 +109,7 @@ func clearCallbackEnv(t *testing.T) {
 	}
 }
 
-// leaveNoGoroutine fails the test if it ends with more goroutines than it began with.
+// leaveNoGoroutine fails the test if it leaks a goroutine.
 func leaveNoGoroutine(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -123,13 +123,13 @@ func leaveNoGoroutine(t *testing.T) {
 	})
 }
 
-// A listener is a listen command, and the WeChat that pushes to it.
+// A listener is a listen command and the simulator that pushes to it.
 type listener struct {
 	*program
 	wechat *wxtest.Server
 }
 
-// startListener sets the environment for a WeChat and starts the command.
+// startListener starts the command with the environment for a simulator.
 func startListener(t *testing.T, config wxtest.CallbackConfig, args ...string) *listener {
 	t.Helper()
 	clearCallbackEnv(t)
@@ -157,7 +157,7 @@ const (
 	anotherOpenID = "o6_bmjrPTlm6_2sgVt7hMZOPwxyz"
 )
 
-func TestListenShowsWhoScansFollowsAndLeaves(t *testing.T) {
+func TestListen_PrintsTable(t *testing.T) {
 	leaveNoGoroutine(t)
 	for _, mode := range []wxtest.Mode{wxtest.Plain, wxtest.Compatible, wxtest.Secure} {
 		config := wxtest.RandomCallbackConfig(mode)
@@ -198,7 +198,7 @@ func TestListenShowsWhoScansFollowsAndLeaves(t *testing.T) {
 	}
 }
 
-func TestListenPrintsJSONLines(t *testing.T) {
+func TestListen_PrintsJSONLines(t *testing.T) {
 	for _, test := range []struct {
 		name, openID string
 		args         []string
@@ -236,7 +236,7 @@ func TestListenPrintsJSONLines(t *testing.T) {
 	}
 }
 
-func TestListenTakesPlainPushesBesideAKeyOnlyWhenTold(t *testing.T) {
+func TestListen_PlainPushesWithKey(t *testing.T) {
 	for name, test := range map[string]struct {
 		args   []string
 		status int
@@ -262,7 +262,7 @@ func TestListenTakesPlainPushesBesideAKeyOnlyWhenTold(t *testing.T) {
 	}
 }
 
-func TestListenGoesOnWithThePreviousKey(t *testing.T) {
+func TestListen_AcceptsPreviousKey(t *testing.T) {
 	previous := wxtest.RandomCallbackConfig(wxtest.Secure)
 	present := wxtest.RandomCallbackConfig(wxtest.Secure)
 	present.Token = previous.Token
@@ -289,7 +289,7 @@ func TestListenGoesOnWithThePreviousKey(t *testing.T) {
 	}
 	l.stderr.await(t, "level=WARN msg=\"request to a path other than that of the callback\" path=/other callback=/微信\n")
 	assert.Zero(t, l.stop())
-	assert.Equal(t, 1, strings.Count(l.stderr.String(), "path=/other"), "not each is logged")
+	assert.Equal(t, 1, strings.Count(l.stderr.String(), "path=/other"), "logged once")
 }
 
 func TestListen_InvalidInput(t *testing.T) {
@@ -334,7 +334,7 @@ func TestListen_InvalidInput(t *testing.T) {
 	}
 }
 
-func TestListenTakesTheAppIDFromTheFileToo(t *testing.T) {
+func TestListen_ReadsAppIDFromCredentialsFile(t *testing.T) {
 	clearCallbackEnv(t)
 	t.Setenv(envToken, "token")
 	t.Setenv(envAESKey, "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")
@@ -350,14 +350,14 @@ func TestListenTakesTheAppIDFromTheFileToo(t *testing.T) {
 	assert.NotContains(t, p.stderr.String(), "sesame")
 }
 
-func TestListenEndsWhenNobodyReads(t *testing.T) {
+func TestListen_EndsOnBrokenPipe(t *testing.T) {
 	clearCallbackEnv(t)
 	t.Setenv(envToken, "token")
 	var errs bytes.Buffer
 	assert.Equal(t, exitFailure, run(t.Context(), []string{"listen", "--addr", "127.0.0.1:0"}, noInput, brokenPipe{}, &errs))
 	assert.Contains(t, errs.String(), "print: ")
 
-	// And if they leave later.
+	// Now the pipe breaks with the first event.
 	leaveNoGoroutine(t)
 	var stderr transcript
 	done := make(chan int)
@@ -373,7 +373,7 @@ func TestListenEndsWhenNobodyReads(t *testing.T) {
 	assert.Equal(t, exitFailure, <-done)
 }
 
-func TestTextOfOthersCannotUpsetATerminal(t *testing.T) {
+func TestPrintable_QuotesControlCharacters(t *testing.T) {
 	for given, want := range map[string]string{
 		"":                        "",
 		"poster-7":                "poster-7",
@@ -393,14 +393,14 @@ func TestTextOfOthersCannotUpsetATerminal(t *testing.T) {
 		assert.Equal(t, want, printable(given))
 		line, err := jsonLine(map[string]string{"scene": given})
 		require.NoError(t, err)
-		assert.Equal(t, line, printable(line), "the line has nothing that is hidden")
+		assert.Equal(t, line, printable(line), "no control characters")
 		var back map[string]string
 		require.NoError(t, json.Unmarshal([]byte(line), &back), line)
-		assert.Equal(t, strings.ToValidUTF8(given, "\uFFFD"), back["scene"], "and says the same")
+		assert.Equal(t, strings.ToValidUTF8(given, "\uFFFD"), back["scene"], "same text")
 	}
 }
 
-func TestOfAnOpenIDTheEndIsShown(t *testing.T) {
+func TestShortOpenID_ReturnsEnd(t *testing.T) {
 	for given, want := range map[string]string{
 		anOpenID: "…OPfL2M", "o-visitor": "…itor", "abcd": "…cd", "a": "…", "": "…", "用户一二三四五六": "…三四五六",
 	} {
@@ -408,9 +408,9 @@ func TestOfAnOpenIDTheEndIsShown(t *testing.T) {
 	}
 }
 
-func TestAHostileSceneIsQuotedInTheTable(t *testing.T) {
+func TestEventPrinter_QuotesControlCharacters(t *testing.T) {
 	var out bytes.Buffer
-	p := eventPrinter{show: &show{stdout: &out}}
+	p := eventPrinter{console: &console{stdout: &out}}
 	_, err := p.print(t.Context(), &wxqrcode.Event{
 		Type: wxqrcode.EventScan, EventKey: "\x1b[2J\r\n</a>", OpenID: "o\x1b[31m", ToUserName: "gh_\u202e1", CreatedAt: time.Unix(0, 0),
 	})
@@ -421,14 +421,14 @@ func TestAHostileSceneIsQuotedInTheTable(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(out.String(), "\n"))
 }
 
-func TestListenInASandboxHearsTheButtons(t *testing.T) {
+func TestListen_SandboxButtons(t *testing.T) {
 	leaveNoGoroutine(t)
 	clearCallbackEnv(t)
-	t.Setenv(envToken, "of a real account") // not used
+	t.Setenv(envToken, "of a real account") // ignored
 	p := startCommand(t, "listen", "--sandbox", "--addr", "127.0.0.1:0", "--json", "--full")
 	page := p.stderr.await(t, `buttons at (http://\S+)/`)
 	p.stderr.await(t, `export WXQRCODE_SECRET='[0-9a-f]{32}'\n`)
-	assert.NotContains(t, p.stderr.String(), envToken, "nobody else needs to know it")
+	assert.NotContains(t, p.stderr.String(), envToken, "only this program needs it")
 
 	press(t, page, ticketsOn(t, page)[0], "new")
 	press(t, page, ticketsOn(t, page)[0], "follower")
@@ -444,22 +444,22 @@ func TestListenInASandboxHearsTheButtons(t *testing.T) {
 	assert.NotContains(t, p.stderr.String(), "WARN")
 }
 
-func TestAServerThatCannotGoOnEndsTheCommand(t *testing.T) {
+func TestConsole_EndsWhenServerFails(t *testing.T) {
 	leaveNoGoroutine(t)
-	s, err := openSite("--addr", "127.0.0.1:0", http.NotFoundHandler())
+	s, err := listenHTTP("--addr", "127.0.0.1:0", http.NotFoundHandler())
 	require.NoError(t, err)
-	other, err := openSite("--addr", "127.0.0.1:0", http.NotFoundHandler())
+	other, err := listenHTTP("--addr", "127.0.0.1:0", http.NotFoundHandler())
 	require.NoError(t, err)
-	cmd := newListenCommand(new(app))
+	cmd := newListenCommand(new(globalFlags))
 	cmd.SetContext(t.Context())
-	show := newShow(cmd)
+	out := newConsole(cmd)
 	require.NoError(t, s.listener.Close())
-	err = show.run(s, other)
+	err = out.run(s, other)
 	require.ErrorIs(t, err, net.ErrClosed)
 	assert.NotErrorIs(t, err, context.Canceled)
 }
 
-// call makes one request on a connection of its own.
+// call sends a request on a new connection.
 func call(t *testing.T, method, address string, change func(*http.Request)) (status int, body string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, address, nil)

@@ -21,14 +21,13 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop) // a second signal kills the program
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// run runs the program and returns its exit code, after a message on stderr if it is
-// not 0.
+// run runs the program, prints its error to stderr and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -43,7 +42,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func newRootCommand() *cobra.Command {
-	a := new(app)
+	g := new(globalFlags)
 	root := &cobra.Command{
 		Use:     "wxqrcode",
 		Version: version(),
@@ -64,13 +63,13 @@ Exit codes:
   wxqrcode create poster-7 --permanent --out poster-7.jpg
   wxqrcode batch codes.csv --out posters
   wxqrcode listen --sandbox`,
-		SilenceErrors: true, // printed by run, once
+		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		if cmd == root { // of a mistyped command no flag is known
+		if cmd == root { // report a mistyped command, not its flags
 			if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
 				return err
 			}
@@ -81,16 +80,16 @@ Exit codes:
 		}
 		return usageError{fmt.Errorf("%w; see %s --help%s", err, cmd.CommandPath(), suggestion)}
 	})
-	a.addFlags(root.PersistentFlags())
+	g.addFlags(root.PersistentFlags())
 	root.AddCommand(
-		newCreateCommand(a), newImageCommand(a), newBatchCommand(a), newInspectCommand(a), newRenderCommand(a),
-		newListenCommand(a), newStatsCommand(a), newSandboxCommand(a), newDemoCommand(a),
+		newCreateCommand(g), newImageCommand(g), newBatchCommand(g), newInspectCommand(g), newRenderCommand(g),
+		newListenCommand(g), newStatsCommand(g), newSandboxCommand(g), newDemoCommand(g),
 	)
 	asUsageErrors(root)
 	return root
 }
 
-// version returns the version that Go stamped.
+// version returns the version in the build info.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
@@ -98,13 +97,13 @@ func version() string {
 	return "unknown"
 }
 
-// completes lets a shell complete the values of a flag.
+// completes registers the values of a flag for shell completion.
 func completes(cmd *cobra.Command, flag string, values ...string) {
-	// It fails for a flag that does not exist, which a test would notice.
+	// The error is about an unknown flag. TestCompletion_Values would fail.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// asUsageErrors marks errors about arguments as the user's, for a command and those below it.
+// asUsageErrors makes usage errors of the argument errors of cmd and its subcommands.
 func asUsageErrors(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		asUsageErrors(sub)
@@ -125,9 +124,9 @@ func asUsageErrors(cmd *cobra.Command) {
 	}
 }
 
-// suggest returns what cobra finds similar to name among the subcommands of parent.
+// suggest returns a hint with the subcommands of parent that are similar to name.
 func suggest(parent *cobra.Command, name, prefix string) string {
-	parent.SuggestionsMinimumDistance = 2 // cobra's default, which SuggestionsFor does not set
+	parent.SuggestionsMinimumDistance = 2 // the default, which SuggestionsFor does not set
 	similar := parent.SuggestionsFor(name)
 	if len(similar) == 0 {
 		return ""
@@ -135,8 +134,8 @@ func suggest(parent *cobra.Command, name, prefix string) string {
 	return ". Did you mean this? " + prefix + strings.Join(similar, ", "+prefix)
 }
 
-// flagNames returns the names of the flags of cmd as commands: cobra finds similar names among
-// commands only.
+// flagNames returns the flags of cmd as commands, the only names for which cobra makes
+// suggestions.
 func flagNames(cmd *cobra.Command) *cobra.Command {
 	names := new(cobra.Command)
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {

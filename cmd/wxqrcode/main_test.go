@@ -18,7 +18,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// TestMain lets a test start the program itself, to kill it: see startProgram.
+// TestMain runs the program instead of the tests in the process of startProgram.
 func TestMain(m *testing.M) {
 	if os.Getenv("WXQRCODE_TEST_AS_PROGRAM") != "" {
 		main()
@@ -26,10 +26,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// noInput is /dev/null.
+// noInput is an empty stdin.
 var noInput = strings.NewReader("")
 
-// wxqr runs the program as a shell would.
+// wxqr runs the program in this process.
 func wxqr(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return wxqrUntil(t.Context(), args...)
@@ -41,7 +41,7 @@ func wxqrUntil(ctx context.Context, args ...string) (code int, stdout, stderr st
 	return code, out.String(), errs.String()
 }
 
-// useServer points the program to a sandbox that runs elsewhere.
+// useServer sets the environment for a running simulator.
 func useServer(t *testing.T, s *wxtest.Server) {
 	t.Helper()
 	t.Setenv(envAPIURL, s.URL())
@@ -58,7 +58,7 @@ func newServer(t *testing.T, opts ...wxtest.Option) *wxtest.Server {
 	return s
 }
 
-func TestCreateMakesACodeAndItsPicture(t *testing.T) {
+func TestCreate_SavesImage(t *testing.T) {
 	newServer(t)
 	for _, test := range []struct {
 		args   []string
@@ -75,7 +75,7 @@ func TestCreateMakesACodeAndItsPicture(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "code"+ext)
 			code, out, errs := wxqr(t, append([]string{"create", "--json", "--out", file}, test.args...)...)
 			require.Zero(t, code, errs)
-			var got created
+			var got createOutput
 			require.NoError(t, json.Unmarshal([]byte(out), &got))
 			assert.Equal(t, test.action, got.Action)
 			assert.Contains(t, got.Scene, test.scene)
@@ -86,7 +86,7 @@ func TestCreateMakesACodeAndItsPicture(t *testing.T) {
 	}
 }
 
-func TestCreatePrintsForPeople(t *testing.T) {
+func TestCreate_PrintsText(t *testing.T) {
 	code, out, errs := wxqr(t, "create", "poster-7", "--permanent", "--sandbox")
 	require.Zero(t, code, errs)
 	assert.Empty(t, errs)
@@ -172,7 +172,7 @@ func TestRun_WrongArguments(t *testing.T) {
 	assert.Zero(t, server.Calls("stable_token"))
 }
 
-func TestTheShellCompletesValues(t *testing.T) {
+func TestCompletion_Values(t *testing.T) {
 	for args, want := range map[string]string{
 		"batch --format ": "jpg\npng\nsvg\n", "create --level ": "L\nM\nQ\nH\n", "render --level ": "L\nM\nQ\nH\n", "sandbox --mode ": "plain\ncompatible\nsecure\n", "sandbox --push ": "xml\njson\n", "batch ": "csv\n", "stats --by ": "hour\nday\nweek\nmonth\n",
 	} {
@@ -184,7 +184,7 @@ func TestTheShellCompletesValues(t *testing.T) {
 	assert.Contains(t, out, "wxqrcode version ")
 }
 
-func TestExitCodesTellWhatToDo(t *testing.T) {
+func TestRun_ExitCodes(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		endpoint string
@@ -223,7 +223,7 @@ func TestExitCodesTellWhatToDo(t *testing.T) {
 	}
 }
 
-func TestACodeWhosePictureFailsIsNotLost(t *testing.T) {
+func TestCreate_PrintsTicketIfImageFails(t *testing.T) {
 	server := newServer(t)
 	server.Fail("showqrcode", 1, wxtest.Failure{Status: 404})
 	code, _, errs := wxqr(t, "create", "a", "--permanent", "--out", filepath.Join(t.TempDir(), "a.jpg"))
@@ -231,10 +231,10 @@ func TestACodeWhosePictureFailsIsNotLost(t *testing.T) {
 	assert.Contains(t, errs, "code created (ticket gQ")
 }
 
-func TestImageInspectAndRenderOneCode(t *testing.T) {
+func TestImageInspectRender_SameCode(t *testing.T) {
 	newServer(t)
 	_, out, _ := wxqr(t, "create", "a", "--lifetime", "1h", "--json")
-	var made created
+	var made createOutput
 	require.NoError(t, json.Unmarshal([]byte(out), &made))
 	ticket := string(made.Code.Ticket)
 
@@ -242,16 +242,16 @@ func TestImageInspectAndRenderOneCode(t *testing.T) {
 	code, out, errs := wxqr(t, "image", ticket, "--out", file)
 	require.Zero(t, code, errs)
 	assert.Contains(t, out, file+": ")
-	picture, err := os.ReadFile(file)
+	img, err := os.ReadFile(file)
 	require.NoError(t, err)
 	code, out, errs = wxqr(t, "image", ticket, "--out", "-")
 	require.Zero(t, code, errs)
-	assert.Equal(t, string(picture), out)
+	assert.Equal(t, string(img), out)
 	code, out, _ = wxqr(t, "image", ticket, "--out", file, "--json")
 	require.Zero(t, code)
-	var saved savedFile
+	var saved imageOutput
 	require.NoError(t, json.Unmarshal([]byte(out), &saved))
-	assert.Equal(t, savedFile{file, int64(len(picture))}, saved)
+	assert.Equal(t, imageOutput{file, int64(len(img))}, saved)
 
 	code, out, errs = wxqr(t, "inspect", ticket)
 	require.Zero(t, code, errs)
@@ -259,7 +259,7 @@ func TestImageInspectAndRenderOneCode(t *testing.T) {
 	assert.Contains(t, out, "lifetime  1h\n")
 	code, out, _ = wxqr(t, "inspect", ticket, "--json")
 	require.Zero(t, code)
-	var info inspected
+	var info inspectOutput
 	require.NoError(t, json.Unmarshal([]byte(out), &info))
 	assert.Equal(t, made.Code.URL, info.URL)
 	assert.EqualValues(t, 3600, info.Lifetime)
@@ -277,7 +277,7 @@ func TestImageInspectAndRenderOneCode(t *testing.T) {
 	assert.Equal(t, 600, config.Width)
 	left, err := os.ReadDir(filepath.Dir(drawn))
 	require.NoError(t, err)
-	assert.Len(t, left, 1, "no file is left over")
+	assert.Len(t, left, 1, "no leftover file")
 
 	code, _, _ = wxqr(t, "inspect", "gQFK8DoAAAAAAAAAASxodHRwOi8vd2VpeGluLnFxLmNvbS9xL3kweXE0T3JscWY3UTltc3ZPMklvAAIEG9jUUgMECAcAAA==")
 	assert.Zero(t, code)
@@ -285,7 +285,7 @@ func TestImageInspectAndRenderOneCode(t *testing.T) {
 	assert.Contains(t, out, "(expired)")
 }
 
-func TestCredentialsComeFromAPrivateFile(t *testing.T) {
+func TestCredentials_RequirePrivateFile(t *testing.T) {
 	server := newServer(t)
 	t.Setenv(envAppID, "")
 	t.Setenv(envSecret, "")
@@ -333,10 +333,10 @@ func TestCredentialsComeFromAPrivateFile(t *testing.T) {
 	code, _, errs = wxqr(t, "create", "a", "--permanent")
 	assert.Zero(t, code, errs)
 	_, out, _ := wxqr(t, "create", "--help")
-	assert.NotContains(t, out, file, "the environment does not show")
+	assert.NotContains(t, out, file, "no value of the environment")
 }
 
-func TestRun_MissingCredentialsAreNamedTogether(t *testing.T) {
+func TestRun_NamesAllMissingCredentials(t *testing.T) {
 	clearCallbackEnv(t)
 	for _, test := range []struct{ appID, secret, says string }{
 		{"", "", "set " + envAppID + " (the account's AppID) and " + envSecret + " (the account's AppSecret), or"},
@@ -351,7 +351,7 @@ func TestRun_MissingCredentialsAreNamedTogether(t *testing.T) {
 	}
 }
 
-func TestRender_WarnsOfOtherContent(t *testing.T) {
+func TestRender_WarnsAboutOtherContent(t *testing.T) {
 	for content, warns := range map[string]bool{
 		"http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI":  false,
 		"HTTPS://Weixin.QQ.com/q/02d4osPG52zESDf-iUu_": false,

@@ -17,7 +17,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 )
 
-// printJSON prints what a command has to say at its end.
+// printJSON prints v as indented JSON.
 func printJSON(w io.Writer, v any) error {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
@@ -30,9 +30,8 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-// escapeHidden takes out of JSON the characters that a terminal could take for orders:
-// encoding/json leaves those from U+007F on as they are. Line breaks are between its tokens
-// only, and stay.
+// escapeHidden escapes the control characters and invisible characters in JSON that
+// encoding/json leaves, those from U+007F on. Line breaks occur between tokens only.
 func escapeHidden(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -49,7 +48,7 @@ func escapeHidden(text string) string {
 	return b.String()
 }
 
-// printFields prints a name and a value on each line; empty values are left out.
+// printFields prints a name and a value per line. It omits empty values.
 func printFields(w io.Writer, fields ...[2]string) error {
 	var b strings.Builder
 	for _, f := range fields {
@@ -70,7 +69,7 @@ func printTable(w io.Writer, header table.Row, rows []table.Row) error {
 	return err
 }
 
-// localTime shows a time to people; the zero time is never.
+// localTime formats t in local time, and the zero time as "never".
 func localTime(t time.Time) string {
 	if t.IsZero() {
 		return "never"
@@ -80,22 +79,23 @@ func localTime(t time.Time) string {
 
 var errNotRegular = errors.New("not a regular file")
 
-// writeWhole makes the file path hold all that write writes, or does not touch it, as the library's
-// SaveImage does: a link stays one, a file that is replaced hands on its mode, and what is no regular
-// file is not replaced. It writes into the folder temp first, which must be on the same volume.
-func writeWhole(temp, path string, write func(io.Writer) error) (err error) {
+// writeFileAtomicVia replaces the file path with the output of write, or leaves it
+// unchanged, like SaveImage of the library: it follows symbolic links, keeps the mode
+// and does not replace anything but regular files. The temporary file is in tempDir,
+// which must be on the same volume.
+func writeFileAtomicVia(tempDir, path string, write func(io.Writer) error) (err error) {
 	old, err := os.Stat(path)
-	replaces := err == nil
+	exists := err == nil
 	switch {
-	case !replaces && !errors.Is(err, fs.ErrNotExist):
+	case !exists && !errors.Is(err, fs.ErrNotExist):
 		return err
-	case replaces && !old.Mode().IsRegular(): // a rename would put a file in place of a device
+	case exists && !old.Mode().IsRegular(): // do not replace a device with a file
 		return &fs.PathError{Op: "replace", Path: path, Err: errNotRegular}
 	}
-	if target := followLinks(path); target != path {
-		temp, path = filepath.Dir(target), target // a link can lead to another volume
+	if target := resolveLinks(path); target != path {
+		tempDir, path = filepath.Dir(target), target // the target may be on another volume
 	}
-	f, err := os.OpenFile(filepath.Join(temp, ".wxqrcode-"+rand.Text()+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(filepath.Join(tempDir, ".wxqrcode-"+rand.Text()+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func writeWhole(temp, path string, write func(io.Writer) error) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if replaces {
+	if exists {
 		if err := f.Chmod(old.Mode().Perm()); err != nil {
 			return err
 		}
@@ -122,15 +122,16 @@ func writeWhole(temp, path string, write func(io.Writer) error) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// followLinks returns what the symbolic link path leads to, be it there or not; or path itself.
-func followLinks(path string) string {
-	for range 255 { // links that lead in a circle are an error of os.Stat's
+// resolveLinks returns the target of the symbolic link path, which need not exist, or
+// path itself.
+func resolveLinks(path string) string {
+	for range 255 { // os.Stat reports cycles
 		target, err := os.Readlink(path)
 		if err != nil {
 			break
 		}
 		if !filepath.IsAbs(target) {
-			dir, err := filepath.EvalSymlinks(filepath.Dir(path)) // .. is what it is behind the links
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path)) // resolve .. after the links
 			if err != nil {
 				break
 			}
@@ -141,7 +142,7 @@ func followLinks(path string) string {
 	return path
 }
 
-// writeFile is writeWhole by way of the folder of path itself.
-func writeFile(path string, write func(io.Writer) error) error {
-	return writeWhole(filepath.Dir(path), path, write)
+// writeFileAtomic is writeFileAtomicVia with the folder of path.
+func writeFileAtomic(path string, write func(io.Writer) error) error {
+	return writeFileAtomicVia(filepath.Dir(path), path, write)
 }

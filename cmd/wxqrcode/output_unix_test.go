@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newTree makes a folder with a private file and links to it, and returns it.
+// newTree creates a folder with a private file and links to it.
 func newTree(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -39,7 +39,7 @@ func newTree(t *testing.T) (dir string) {
 	return dir
 }
 
-// treeOf returns the mode of all that is in a folder, with the text of a file and the target of a link.
+// treeOf returns the modes in a folder, with the text of files and the targets of links.
 func treeOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	tree := make(map[string]string)
@@ -65,26 +65,26 @@ func treeOf(t *testing.T, dir string) map[string]string {
 	return tree
 }
 
-// writers write a file in the two ways there are.
+// writers are the two functions that write a file.
 var writers = map[string]func(dir, path string, write func(io.Writer) error) error{
-	"beside it": func(_, path string, write func(io.Writer) error) error { return writeFile(path, write) },
-	"by a folder, too": func(dir, path string, write func(io.Writer) error) error {
-		return writeWhole(filepath.Join(dir, "temp"), path, write)
+	"in its folder": func(_, path string, write func(io.Writer) error) error { return writeFileAtomic(path, write) },
+	"in another folder": func(dir, path string, write func(io.Writer) error) error {
+		return writeFileAtomicVia(filepath.Join(dir, "temp"), path, write)
 	},
 }
 
-func TestAWholeFileTakesThePlaceOfAnother(t *testing.T) {
+func TestWriteFileAtomic_Replaces(t *testing.T) {
 	umask := syscall.Umask(0o027)
 	t.Cleanup(func() { syscall.Umask(umask) })
 	for _, test := range []struct{ name, path, file, mode string }{
 		{"a file keeps its mode", "private/code", "private/code", "-rw-------"},
-		{"a new file has what the umask leaves", "new", "new", "-rw-r-----"},
+		{"a new file respects the umask", "new", "new", "-rw-r-----"},
 		{"a link stays one", "to-code", "private/code", "-rw-------"},
 		{"a link that names the whole path stays one", "to-whole-path", "private/code", "-rw-------"},
 		{"a link that leads upwards stays one", "links/up", "private/code", "-rw-------"},
 		{"a link in a folder that is a link stays one", "to-folder/up", "private/code", "-rw-------"},
 		{"a link to a link stays one", "to-link", "private/code", "-rw-------"},
-		{"a link to what is not there yet stays one", "to-nothing", "private/new", "-rw-r-----"},
+		{"a link to a missing file stays one", "to-nothing", "private/new", "-rw-r-----"},
 	} {
 		for how, writeTo := range writers {
 			t.Run(test.name+", written "+how, func(t *testing.T) {
@@ -95,13 +95,13 @@ func TestAWholeFileTakesThePlaceOfAnother(t *testing.T) {
 					_, err := io.WriteString(w, "new")
 					return err
 				}))
-				assert.Equal(t, want, treeOf(t, dir), "and nothing else has changed")
+				assert.Equal(t, want, treeOf(t, dir), "nothing else changed")
 			})
 		}
 	}
 }
 
-func TestWhatCannotBeAWholeFileStaysAsItWas(t *testing.T) {
+func TestWriteFileAtomic_FailureChangesNothing(t *testing.T) {
 	errFull := errors.New("the disk is full")
 	for _, test := range []struct {
 		name, path string
@@ -111,13 +111,13 @@ func TestWhatCannotBeAWholeFileStaysAsItWas(t *testing.T) {
 		{"a link to a folder", "to-folder", errNotRegular},
 		{"a link to a pipe", "to-pipe", errNotRegular},
 		{"a pipe", "pipe", errNotRegular},
-		{"a link that leads in a circle", "circle", syscall.ELOOP},
+		{"a cycle of links", "circle", syscall.ELOOP},
 		{"a file in a file", "private/code/new", syscall.ENOTDIR},
-		{"a file in a folder that is not there", "none/new", fs.ErrNotExist},
+		{"a file in a missing folder", "none/new", fs.ErrNotExist},
 		{"a file whose writing fails", "private/code", errFull},
 		{"a new file whose writing fails", "new", errFull},
 		{"a link to a file whose writing fails", "to-code", errFull},
-		{"a link to what is not there yet, whose writing fails", "to-nothing", errFull},
+		{"a link to a missing file whose writing fails", "to-nothing", errFull},
 	} {
 		for how, writeTo := range writers {
 			t.Run(test.name+", written "+how, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestWhatCannotBeAWholeFileStaysAsItWas(t *testing.T) {
 	}
 }
 
-func TestAPictureIsDrawnThroughALink(t *testing.T) {
+func TestRender_FollowsLink(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "shared.svg"), filepath.Join(dir, "poster.svg")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -147,7 +147,7 @@ func TestAPictureIsDrawnThroughALink(t *testing.T) {
 	code, _, errs := wxqr(t, "render", "http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI", "--out", link)
 	require.Zero(t, code, errs)
 	tree := treeOf(t, dir)
-	assert.Len(t, tree, 3, "the folder and these two")
+	assert.Len(t, tree, 3, "the folder, the file and the link")
 	assert.Equal(t, "Lrwxrwxrwx shared.svg", tree["poster.svg"])
 	assert.Contains(t, tree["shared.svg"], "-rw------- <svg")
 

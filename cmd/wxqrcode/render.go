@@ -11,11 +11,11 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// codeURL matches the URLs that WeChat gives for codes.
+// codeURL matches the URL of a code.
 var codeURL = regexp.MustCompile(`^(?i:https?://weixin\.qq\.com)/q/[^/?#]+$`)
 
-func newRenderCommand(a *app) *cobra.Command {
-	var p pictureFlags
+func newRenderCommand(g *globalFlags) *cobra.Command {
+	var p imageFlags
 	var ticket string
 	cmd := &cobra.Command{
 		Use:   "render [URL]",
@@ -57,10 +57,10 @@ must differ enough for phones to read them, and a logo must leave enough of the 
 			if !codeURL.MatchString(url) {
 				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warning: %q is not the URL of a WeChat code, such as http://weixin.qq.com/q/…: a scan of the image pushes no event\n", url)
 			}
-			if err := writeFile(p.out, func(w io.Writer) error { return p.draw(w, url) }); err != nil {
+			if err := writeFileAtomic(p.out, func(w io.Writer) error { return p.draw(w, url) }); err != nil {
 				return err
 			}
-			return a.tellSaved(cmd.OutOrStdout(), p.out)
+			return g.printSaved(cmd.OutOrStdout(), p.out)
 		},
 	}
 	cmd.Flags().StringVar(&ticket, "ticket", "", "draw the URL in this `ticket`")

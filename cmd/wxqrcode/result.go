@@ -15,16 +15,16 @@ import (
 
 const resultFile = "result.csv"
 
-// writeResult writes what came of all rows.
+// writeResult writes result.csv.
 func (b *batchCommand) writeResult() error {
 	path := filepath.Join(b.folder, resultFile)
-	err := writeWhole(b.journal.temp, path, func(w io.Writer) error {
-		if _, err := io.WriteString(w, "\ufeff"); err != nil { // or Excel takes it for GBK
+	err := writeFileAtomicVia(b.state.tempDir, path, func(w io.Writer) error {
+		if _, err := io.WriteString(w, "\ufeff"); err != nil { // or Excel reads it as GBK
 			return err
 		}
 		out := csv.NewWriter(w)
 		header, keep := b.resultHeader()
-		_ = out.Write(escapeCells(header)) // Error tells
+		_ = out.Write(escapeCells(header)) // see Error
 		for _, i := range b.items {
 			_ = out.Write(escapeCells(i.result(header, keep)))
 		}
@@ -37,7 +37,7 @@ func (b *batchCommand) writeResult() error {
 	return err
 }
 
-// resultHeader returns the columns of the result, and which of the sheet's are in it.
+// resultHeader returns the columns of the result, and the indexes of those of the sheet.
 func (b *batchCommand) resultHeader() (header []string, keep []int) {
 	header = b.sheet.header[:b.sheet.ownColumns()]
 	for n := range header {
@@ -50,8 +50,8 @@ func (b *batchCommand) resultHeader() (header []string, keep []int) {
 	return append(header, resultColumns...), keep
 }
 
-// ownColumns returns the number of columns without those of an earlier result.
-// Columns of these names elsewhere are the user's own.
+// ownColumns returns the number of columns of the user, without those that an earlier
+// run appended.
 func (s *sheet) ownColumns() int {
 	n := len(s.header) - len(resultColumns)
 	if n >= 0 && slices.Equal(s.header[n:], resultColumns) {
@@ -96,7 +96,7 @@ func (i *item) result(header []string, keep []int) []string {
 	return append(cells, ticket, url, expires, failure)
 }
 
-// escapeCells returns cells of which a spreadsheet takes none for a formula: an apostrophe is put
+// escapeCells returns cells that a spreadsheet does not read as formulas: an apostrophe is put
 // before what could begin one. See https://owasp.org/www-community/attacks/CSV_Injection.
 func escapeCells(cells []string) []string {
 	escaped := make([]string, len(cells))
@@ -132,12 +132,12 @@ func unescapeCells(cells []string) {
 	}
 }
 
-// endsCell reports whether some spreadsheets end a cell at r: which separator they take depends on
-// the system's language.
+// endsCell reports whether r may separate cells, which depends on the locale of the
+// spreadsheet.
 func endsCell(r rune) bool { return r == ';' || r == '\t' }
 
-// startsFormula reports whether s could be a formula, also behind apostrophes: escaping is undone
-// unambiguously that way.
+// startsFormula reports whether s could be a formula, ignoring leading apostrophes, so
+// that unescapeCells is unambiguous.
 func startsFormula(s string) bool {
 	r, size := utf8.DecodeRuneInString(strings.TrimLeft(s, "'"))
 	return size > 0 && (unicode.IsControl(r) || strings.ContainsRune("=+-@＝＋－＠", r))

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-func newSandboxCommand(a *app) *cobra.Command {
+func newSandboxCommand(g *globalFlags) *cobra.Command {
 	var c sandboxCommand
 	cmd := &cobra.Command{
 		Use:   "sandbox",
@@ -46,7 +46,7 @@ names only, as protection against DNS rebinding. On any other address, anyone ca
 			if err := c.check(cmd.Flags()); err != nil {
 				return usageError{err}
 			}
-			return c.run(cmd, a.json)
+			return c.run(cmd, g.json)
 		},
 	}
 	flags := cmd.Flags()
@@ -62,7 +62,7 @@ names only, as protection against DNS rebinding. On any other address, anyone ca
 	return cmd
 }
 
-// A sandboxCommand is one run of the command.
+// A sandboxCommand is a run of the sandbox command.
 type sandboxCommand struct {
 	addr, callback            string
 	mode, pushFormat          string
@@ -82,26 +82,26 @@ func (c *sandboxCommand) run(cmd *cobra.Command, asJSON bool) error {
 		}
 		box.setCallback(c.callback)
 	}
-	show := newShow(cmd)
-	defer show.end(nil)
-	box.warnIfOpen(show)
+	out := newConsole(cmd)
+	defer out.end(nil)
+	box.warnIfOpen(out)
 	account := box.account()
 	if asJSON {
-		box.tell = func(s scanned) error { return show.printJSON(s) }
-		err = show.printJSON(account)
+		box.onScan = func(s scanOutput) error { return out.printJSON(s) }
+		err = out.printJSON(account)
 	} else {
-		box.tell = func(s scanned) error { return show.print(localTime(s.Time) + "  " + s.String()) }
-		err = show.print(account.exports() + "\n# The page is " + account.Page)
+		box.onScan = func(s scanOutput) error { return out.print(localTime(s.Time) + "  " + s.String()) }
+		err = out.print(account.exports() + "\n# The page is " + account.Page)
 	}
 	if err != nil {
 		return err
 	}
-	return show.run(box.page)
+	return out.run(box.page)
 }
 
 var sandboxModes = []string{wxtest.Plain: "plain", wxtest.Compatible: "compatible", wxtest.Secure: "secure"}
 
-// check reports what flags cannot be meant.
+// check validates the flags.
 func (c *sandboxCommand) check(flags *pflag.FlagSet) error {
 	if c.callback == "" {
 		for _, name := range []string{"mode", "push", "fresh-retries", "retry-status"} {
@@ -123,14 +123,14 @@ func (c *sandboxCommand) check(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// config returns how pushes are made, by flags and environment.
+// config returns the settings of pushes from flags and environment.
 func (c *sandboxCommand) config() wxtest.CallbackConfig {
 	config := wxtest.RandomCallbackConfig(wxtest.Mode(slices.Index(sandboxModes, c.mode)))
 	config.JSON = c.pushFormat == "json"
 	if token := os.Getenv(envToken); token != "" {
 		config.Token = token
 	}
-	// In plain mode there is no key: a program that has one rejects plain pushes.
+	// Plain mode has no key: a program with a key rejects plain pushes.
 	if key := os.Getenv(envAESKey); key != "" && config.Mode != wxtest.Plain {
 		config.EncodingAESKey = key
 	}
@@ -151,38 +151,37 @@ func (c *sandboxCommand) options() []wxtest.Option {
 	return options
 }
 
-// A sandbox is a WeChat with a page that plays the phones.
+// A sandbox is a WeChat simulator with a page that scans codes.
 type sandbox struct {
 	wechat   *wxtest.Server
-	config   wxtest.CallbackConfig // how it pushes
-	callback string                // where; may be empty
-	page     *site
-	tell     func(s scanned) error // of each scan; may be nil
+	config   wxtest.CallbackConfig // of pushes
+	callback string                // URL, or empty
+	page     *httpServer
+	onScan   func(s scanOutput) error // called for each scan; may be nil
 
-	mu    sync.Mutex // guards scans
-	scans []scanned  // newest first
+	mu    sync.Mutex   // guards scans
+	scans []scanOutput // newest first
 }
 
-// newSandbox opens the socket of a page and starts a WeChat behind it. The flag is the one
-// that the address came by.
+// newSandbox listens on addr, the value of flag, and starts a simulator behind it.
 func newSandbox(flag, addr string, config wxtest.CallbackConfig, options ...wxtest.Option) (*sandbox, error) {
 	s := &sandbox{config: config}
 	var err error
-	if s.page, err = openSite(flag, addr, s.handler()); err != nil {
+	if s.page, err = listenHTTP(flag, addr, s.handler()); err != nil {
 		return nil, err
 	}
-	if s.wechat, err = playWeChat(options...); err != nil {
+	if s.wechat, err = startServer(options...); err != nil {
 		s.page.close()
 		return nil, err
 	}
 	s.wechat.Follow(sandboxFollower)
-	s.page.server.RegisterOnShutdown(s.wechat.Close) // which ends pushes under way
+	s.page.server.RegisterOnShutdown(s.wechat.Close) // cancels pushes in flight
 	return s, nil
 }
 
-// playWeChat makes an error of the panic with which wxtest, like httptest, meets a machine
-// that has no port left.
-func playWeChat(options ...wxtest.Option) (wechat *wxtest.Server, err error) {
+// startServer starts a simulator. It returns an error if no port is free, where wxtest,
+// like httptest, panics.
+func startServer(options ...wxtest.Option) (wechat *wxtest.Server, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("start the WeChat simulator: %v", r)
@@ -201,7 +200,7 @@ func (s *sandbox) setCallback(url string) {
 	s.wechat.SetCallback(url, s.config)
 }
 
-// check returns why a callback could not work with the token and the key.
+// check returns an error if no callback can work with the token and the key.
 func (s *sandbox) check() error {
 	_, err := callback.New(callback.Config{
 		Token: s.config.Token, AppID: s.wechat.AppID(), EncodingAESKey: s.config.EncodingAESKey,
@@ -213,17 +212,17 @@ func (s *sandbox) check() error {
 	return nil
 }
 
-func (s *sandbox) warnIfOpen(show *show) {
+func (s *sandbox) warnIfOpen(out *console) {
 	if !s.page.isLoopback() {
-		show.log.Warn("the sandbox is not on loopback: anyone who can reach it can scan its codes", "address", s.page.listener.Addr().String())
+		out.log.Warn("the sandbox is not on loopback: anyone who can reach it can scan its codes", "address", s.page.listener.Addr().String())
 	}
 }
 
-// A sandboxAccount is what other programs need to know.
+// A sandboxAccount has the settings for other programs.
 type sandboxAccount struct {
 	APIURL   string `json:"api_url"`
 	AppID    string `json:"appid"`
-	Secret   string `json:"secret"` // made up, so it may be printed
+	Secret   string `json:"secret"` // generated, so it may be printed
 	Token    string `json:"token,omitempty"`
 	AESKey   string `json:"aes_key,omitempty"`
 	Callback string `json:"callback,omitempty"`
@@ -244,7 +243,7 @@ func (s *sandbox) account() sandboxAccount {
 	return a
 }
 
-// exports returns lines for a shell. Without a key it takes away one that the shell may have.
+// exports returns export lines for a shell. An empty key unsets that of the shell.
 func (a sandboxAccount) exports() string {
 	variables := [][2]string{{envAPIURL, a.APIURL}, {envAppID, a.AppID}, {envSecret, a.Secret}}
 	if a.Callback != "" {

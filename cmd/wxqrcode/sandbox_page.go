@@ -23,12 +23,12 @@ import (
 func (s *sandbox) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/cgi-bin/", func(w http.ResponseWriter, r *http.Request) { s.wechat.ServeHTTP(w, r) })
-	mux.HandleFunc("GET /{$}", s.show("sandbox"))
-	mux.HandleFunc("GET /parts", s.show("parts")) // of the page, which change
-	mux.HandleFunc("POST /scan", s.pressButton)
-	protected := http.NewCrossOriginProtection().Handler(mux) // no other site can press our buttons
+	mux.HandleFunc("GET /{$}", s.servePage("sandbox"))
+	mux.HandleFunc("GET /parts", s.servePage("parts")) // parts of the page that change
+	mux.HandleFunc("POST /scan", s.handleScan)
+	protected := http.NewCrossOriginProtection().Handler(mux) // reject forms of other sites
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.page.answersTo(r.Host) {
+		if !s.page.allowsHost(r.Host) {
 			http.Error(w, fmt.Sprintf("the host name %q is not allowed; open %s/", r.Host, s.page.url()), http.StatusForbidden)
 			return
 		}
@@ -36,7 +36,7 @@ func (s *sandbox) handler() http.Handler {
 	})
 }
 
-// What the page shows at most; stdout has all scans.
+// Limits of the page. stdout has all scans.
 const (
 	maxShown = 100 // codes
 	maxScans = 10
@@ -51,8 +51,8 @@ var sandboxPage = template.Must(template.New("sandbox").Funcs(template.FuncMap{
 	"kind":      codeKind,
 }).Parse(sandboxPageText))
 
-// show shows a template: the page, or what it fetches to stay up to date.
-func (s *sandbox) show(name string) http.HandlerFunc {
+// servePage serves a template: the page, or the parts that it fetches again.
+func (s *sandbox) servePage(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		data := s.pageData()
 		var b bytes.Buffer
@@ -65,7 +65,7 @@ func (s *sandbox) show(name string) http.HandlerFunc {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "+
 			"script-src 'nonce-"+data.Nonce+"'; style-src 'nonce-"+data.Nonce+"'; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("Referrer-Policy", "same-origin") // without a referrer, older browsers send no origin that could be checked
+		h.Set("Referrer-Policy", "same-origin") // older browsers send an origin with a referrer only
 		h.Set("X-Content-Type-Options", "nosniff")
 		w.Write(b.Bytes())
 	}
@@ -74,8 +74,8 @@ func (s *sandbox) show(name string) http.HandlerFunc {
 type sandboxPageData struct {
 	Nonce, AppID, URL, Callback, Mode string
 	Codes                             []wxtest.Code
-	Scans                             []scanned
-	Older                             int // codes that are not shown
+	Scans                             []scanOutput
+	Older                             int // number of codes that are not shown
 }
 
 func (s *sandbox) pageData() sandboxPageData {
@@ -93,7 +93,7 @@ func (s *sandbox) pageData() sandboxPageData {
 	return data
 }
 
-// codeKind says what kind a code is of.
+// codeKind returns a description of an action.
 func codeKind(a wxqrcode.Action) string {
 	switch a {
 	case wxqrcode.ActionTemporaryID:
@@ -109,16 +109,16 @@ func codeKind(a wxqrcode.Action) string {
 }
 
 const (
-	// sandboxFollower follows from the start. It is as long as a real OpenID, 28 characters.
+	// sandboxFollower is the initial follower. An OpenID has 28 characters.
 	sandboxFollower = "oSandboxFollower000000000001"
 
 	maxForm = 16 << 10
 )
 
-// pressButton plays a phone that scans a code, and shows what came of it.
-func (s *sandbox) pressButton(w http.ResponseWriter, r *http.Request) {
+// handleScan scans a code and redirects to the page, which shows the result.
+func (s *sandbox) handleScan(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	result := scanned{Time: time.Now(), Ticket: wxqrcode.Ticket(r.PostFormValue("ticket"))}
+	result := scanOutput{Time: time.Now(), Ticket: wxqrcode.Ticket(r.PostFormValue("ticket"))}
 	switch who := r.PostFormValue("who"); who {
 	case "new":
 		result.OpenID, result.Event = "oN"+rand.Text(), wxqrcode.EventSubscribe
@@ -133,34 +133,34 @@ func (s *sandbox) pressButton(w http.ResponseWriter, r *http.Request) {
 			result.Scene = code.Scene
 		}
 	}
-	// A push goes on if the page is left, as WeChat's does.
+	// The push continues if the browser leaves the page.
 	s.scan(context.WithoutCancel(r.Context()), &result)
 	s.mu.Lock()
 	s.scans = slices.Insert(s.scans, 0, result)
 	s.scans = s.scans[:min(maxScans, len(s.scans))]
 	s.mu.Unlock()
-	if s.tell != nil {
-		_ = s.tell(result) // if it fails, the command ends
+	if s.onScan != nil {
+		_ = s.onScan(result) // if it fails, the command ends
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// A scanned is what came of a scan.
-type scanned struct {
+// A scanOutput is the JSON output for a scan.
+type scanOutput struct {
 	Time      time.Time          `json:"time"`
 	Event     wxqrcode.EventType `json:"event"`
 	Scene     string             `json:"scene"`
-	OpenID    string             `json:"openid"` // of nobody
+	OpenID    string             `json:"openid"` // generated
 	Ticket    wxqrcode.Ticket    `json:"ticket"`
-	Status    int                `json:"status,omitempty"` // of the callback's answer
+	Status    int                `json:"status,omitempty"` // of the response of the callback
 	Tries     int                `json:"tries,omitempty"`
 	ReplyType string             `json:"reply_type,omitempty"`
-	Reply     string             `json:"reply,omitempty"` // the text of a text
+	Reply     string             `json:"reply,omitempty"` // the text of a text reply
 	Error     string             `json:"error,omitempty"`
 }
 
-// scan lets somebody scan a code, and fills in the result.
-func (s *sandbox) scan(ctx context.Context, result *scanned) {
+// scan scans a code and sets the fields of result.
+func (s *sandbox) scan(ctx context.Context, result *scanOutput) {
 	if s.callback == "" {
 		result.Error = "no callback: start the sandbox with --callback URL to see the reply of your program"
 		return
@@ -188,8 +188,8 @@ func (s *sandbox) scan(ctx context.Context, result *scanned) {
 	result.ReplyType, result.Reply = reply.Field("MsgType"), reply.Field("Content")
 }
 
-// String tells people what came of the scan, in text that can be shown.
-func (s scanned) String() string {
+// String returns a description that is safe for a terminal.
+func (s scanOutput) String() string {
 	var b strings.Builder
 	scene := printable(s.Scene)
 	if scene == "" {

@@ -23,7 +23,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// export sets the environment as the lines for a shell do, and returns the page's address.
+// export sets the printed environment variables, and returns the URL of the page.
 func (p *program) export(t *testing.T) (page string) {
 	t.Helper()
 	page = strings.TrimSuffix(p.stdout.await(t, `# The page is (\S+)\n`), "/")
@@ -40,7 +40,7 @@ func getPage(t *testing.T, page string) string {
 	return body
 }
 
-// ticketsOn returns what the forms of the page would send.
+// ticketsOn returns the tickets in the forms of the page.
 func ticketsOn(t *testing.T, page string) (tickets []string) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(`name="ticket" value="([^"]*)"`).FindAllStringSubmatch(getPage(t, page), -1) {
@@ -50,7 +50,7 @@ func ticketsOn(t *testing.T, page string) (tickets []string) {
 	return tickets
 }
 
-// press presses a button as a browser does without JavaScript.
+// press submits the form of a code.
 func press(t *testing.T, page, ticket, who string) {
 	t.Helper()
 	status, body := call(t, http.MethodPost, page+"/scan", form(url.Values{"ticket": {ticket}, "who": {who}}, page))
@@ -65,7 +65,7 @@ func form(values url.Values, origin string) func(*http.Request) {
 	}
 }
 
-// newCallback is a program under test, which gets its settings after it has its URL.
+// newCallback starts a server whose handler is set later.
 func newCallback(t *testing.T) (address string, handler *atomic.Pointer[http.Handler]) {
 	t.Helper()
 	handler = new(atomic.Pointer[http.Handler])
@@ -76,7 +76,7 @@ func newCallback(t *testing.T) (address string, handler *atomic.Pointer[http.Han
 	return server.URL, handler
 }
 
-func TestAButtonScansForACallbackInAnyMode(t *testing.T) {
+func TestSandbox_PushesInEveryMode(t *testing.T) {
 	for _, mode := range []string{"plain", "compatible", "secure"} {
 		for _, pushFormat := range []string{"xml", "json"} {
 			t.Run(mode+" "+pushFormat, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestAButtonScansForACallbackInAnyMode(t *testing.T) {
 	}
 }
 
-func TestTheSandboxTellsItsScansInJSON(t *testing.T) {
+func TestSandbox_PrintsJSON(t *testing.T) {
 	clearCallbackEnv(t)
 	t.Setenv(envToken, "it's mine")
 	const key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -150,9 +150,9 @@ func TestTheSandboxTellsItsScansInJSON(t *testing.T) {
 	press(t, account.APIURL, "no ticket", "new")
 	p.stdout.await(t, "no ticket")
 	assert.Zero(t, p.stop())
-	var got []scanned
+	var got []scanOutput
 	for line := range strings.Lines(p.stdout.String()) {
-		var s scanned
+		var s scanOutput
 		require.NoError(t, json.Unmarshal([]byte(line), &s))
 		got = append(got, s)
 	}
@@ -161,11 +161,11 @@ func TestTheSandboxTellsItsScansInJSON(t *testing.T) {
 	assert.Contains(t, got[1].Error, "status 403")
 	assert.Contains(t, got[1].Error, "does the program use the printed Token")
 	got[1].Error = ""
-	assert.Equal(t, scanned{Event: "SCAN", Scene: "7", OpenID: sandboxFollower, Ticket: code.Ticket, Status: 403, Tries: 3}, got[1])
+	assert.Equal(t, scanOutput{Event: "SCAN", Scene: "7", OpenID: sandboxFollower, Ticket: code.Ticket, Status: 403, Tries: 3}, got[1])
 	assert.Equal(t, "the code is expired or unknown", got[2].Error)
 }
 
-func TestSandbox_PushesToAProgramWithSettingsOfItsOwn(t *testing.T) {
+func TestSandbox_UsesSettingsOfProgram(t *testing.T) {
 	for _, mode := range []string{"plain", "compatible", "secure"} {
 		t.Run(mode, func(t *testing.T) {
 			clearCallbackEnv(t)
@@ -194,7 +194,7 @@ func TestSandbox_PushesToAProgramWithSettingsOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestWithoutACallbackAButtonTellsHowToGiveOne(t *testing.T) {
+func TestSandbox_ScanWithoutCallback(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
 	page := p.export(t)
@@ -207,7 +207,7 @@ func TestWithoutACallbackAButtonTellsHowToGiveOne(t *testing.T) {
 	assert.Contains(t, getPage(t, page), "no callback: start the sandbox")
 }
 
-func TestACallbackThatIsNotThereIsTold(t *testing.T) {
+func TestSandbox_ReportsUnreachableCallback(t *testing.T) {
 	clearCallbackEnv(t)
 	gone := httptest.NewServer(nil)
 	gone.Close()
@@ -219,10 +219,10 @@ func TestACallbackThatIsNotThereIsTold(t *testing.T) {
 	p.stdout.await(t, "no response to the push in 3 tries: ")
 	text := getPage(t, page)
 	assert.Contains(t, text, "no response to the push in 3 tries")
-	assert.NotContains(t, text+p.stdout.String(), "wxtest", "the package's name says nothing to those who read this")
+	assert.NotContains(t, text+p.stdout.String(), "wxtest", "no package name")
 }
 
-func TestScenesAreTextOnThePageAndInTheTerminal(t *testing.T) {
+func TestSandbox_EscapesScenes(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
 	page := p.export(t)
@@ -236,7 +236,7 @@ func TestScenesAreTextOnThePageAndInTheTerminal(t *testing.T) {
 		})
 		require.NoError(t, err)
 		for escaped, char := range map[string]string{`\u003c`: "<", `\u003e`: ">", `\u0026`: "&"} {
-			body = []byte(strings.ReplaceAll(string(body), escaped, char)) // WeChat does not know escapes
+			body = []byte(strings.ReplaceAll(string(body), escaped, char)) // WeChat does not decode \u escapes
 		}
 		status, answer := call(t, http.MethodPost, page+"/cgi-bin/qrcode/create?access_token="+url.QueryEscape(token), func(r *http.Request) {
 			r.Body = io.NopCloser(strings.NewReader(string(body)))
@@ -265,7 +265,7 @@ func htmlEscape(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;").Replace(s)
 }
 
-func TestThePageHasPicturesAndLetsNothingElseIn(t *testing.T) {
+func TestSandbox_PageHasImagesAndPolicy(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
 	page := p.export(t)
@@ -280,7 +280,7 @@ func TestThePageHasPicturesAndLetsNothingElseIn(t *testing.T) {
 	assert.NotContains(t, text, os.Getenv(envSecret))
 	status, parts := call(t, http.MethodGet, page+"/parts", nil)
 	assert.Equal(t, http.StatusOK, status)
-	assert.Contains(t, text, parts, "what the script fetches is what is there at first")
+	assert.Contains(t, text, parts, "/parts returns the same")
 	assert.Contains(t, parts, `id="codes"`)
 	assert.NotContains(t, parts, "nonce")
 	pictures := regexp.MustCompile(`src="([^"]*)"`).FindAllStringSubmatch(text, -1)
@@ -304,10 +304,10 @@ func TestThePageHasPicturesAndLetsNothingElseIn(t *testing.T) {
 	body, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
 	assert.Equal(t, 2, strings.Count(string(body), `nonce="`+nonce[1]+`"`))
-	assert.NotContains(t, text, nonce[1], "each page has its own")
+	assert.NotContains(t, text, nonce[1], "a new nonce for each page")
 }
 
-func TestTheSandboxRefusesWhatDoesNotComeFromItsPage(t *testing.T) {
+func TestSandbox_RejectsForeignRequests(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
 	page := p.export(t)
@@ -323,24 +323,24 @@ func TestTheSandboxRefusesWhatDoesNotComeFromItsPage(t *testing.T) {
 		status             int
 	}{
 		{"the page", http.MethodGet, "/", nil, http.StatusOK},
-		{"by the name localhost", http.MethodGet, "/", host("localhost:" + port), http.StatusOK},
-		{"by another address of loopback, and a port that leads here", http.MethodGet, "/", host("[::1]:9000"), http.StatusOK},
+		{"localhost", http.MethodGet, "/", host("localhost:" + port), http.StatusOK},
+		{"another loopback address and a forwarded port", http.MethodGet, "/", host("[::1]:9000"), http.StatusOK},
 		{"without a port", http.MethodGet, "/", host("LOCALHOST"), http.StatusOK},
-		{"by a name that somebody made lead here", http.MethodGet, "/", host("evil.example:" + port), http.StatusForbidden},
-		{"by a name that looks like ours", http.MethodGet, "/", host("127.0.0.1.evil.example"), http.StatusForbidden},
-		{"by a foreign address", http.MethodGet, "/", host("192.0.2.1"), http.StatusForbidden},
-		{"the API by a foreign name", http.MethodGet, "/cgi-bin/token", host("evil.example"), http.StatusForbidden},
+		{"a foreign name", http.MethodGet, "/", host("evil.example:" + port), http.StatusForbidden},
+		{"a similar name", http.MethodGet, "/", host("127.0.0.1.evil.example"), http.StatusForbidden},
+		{"a foreign address", http.MethodGet, "/", host("192.0.2.1"), http.StatusForbidden},
+		{"the API with a foreign name", http.MethodGet, "/cgi-bin/token", host("evil.example"), http.StatusForbidden},
 		{"a button without a form", http.MethodPost, "/scan", nil, http.StatusBadRequest},
 		{"a button that does not exist", http.MethodPost, "/scan", form(url.Values{"who": {"me"}}, page), http.StatusBadRequest},
-		{"a button pressed by another site", http.MethodPost, "/scan", form(url.Values{"who": {"new"}}, "https://evil.example"), http.StatusForbidden},
-		{"a button pressed by a site of nowhere", http.MethodPost, "/scan", form(url.Values{"who": {"new"}}, "null"), http.StatusForbidden},
-		{"a button pressed across sites", http.MethodPost, "/scan", header("Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
-		{"a button pressed from another port", http.MethodPost, "/scan", header("Sec-Fetch-Site", "same-site"), http.StatusForbidden},
+		{"a form of another site", http.MethodPost, "/scan", form(url.Values{"who": {"new"}}, "https://evil.example"), http.StatusForbidden},
+		{"a form without an origin", http.MethodPost, "/scan", form(url.Values{"who": {"new"}}, "null"), http.StatusForbidden},
+		{"a cross-site form", http.MethodPost, "/scan", header("Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
+		{"a form of another port", http.MethodPost, "/scan", header("Sec-Fetch-Site", "same-site"), http.StatusForbidden},
 		{"a form that is too long", http.MethodPost, "/scan", form(url.Values{"x": {strings.Repeat("x", maxForm)}, "who": {"new"}}, page), http.StatusBadRequest},
 		{"a button by GET", http.MethodGet, "/scan?who=new", nil, http.StatusMethodNotAllowed},
 		{"the page by POST", http.MethodPost, "/", nil, http.StatusMethodNotAllowed},
 		{"another path", http.MethodGet, "/favicon.ico", nil, http.StatusNotFound},
-		{"another call of the API", http.MethodGet, "/cgi-bin/user/get", nil, http.StatusNotFound},
+		{"an unknown API path", http.MethodGet, "/cgi-bin/user/get", nil, http.StatusNotFound},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			status, body := call(t, test.method, page+test.path, test.change)
@@ -352,7 +352,7 @@ func TestTheSandboxRefusesWhatDoesNotComeFromItsPage(t *testing.T) {
 	assert.Equal(t, 4, strings.Count(p.stdout.String(), "\n"), "no scan: %s", p.stdout.String())
 }
 
-func TestASandboxForOthersWarnsAndAnswersToAnyName(t *testing.T) {
+func TestSandbox_WarnsWhenNotOnLoopback(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", ":0")
 	page := p.export(t)
@@ -364,7 +364,7 @@ func TestASandboxForOthersWarnsAndAnswersToAnyName(t *testing.T) {
 	assert.Equal(t, http.StatusForbidden, status)
 }
 
-func TestWhatTheSandboxCannotUseIsRefusedAtTheStart(t *testing.T) {
+func TestSandbox_InvalidInput(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
@@ -403,13 +403,13 @@ func TestWhatTheSandboxCannotUseIsRefusedAtTheStart(t *testing.T) {
 	}
 }
 
-func TestTheSandboxEndsWithAPushUnderWay(t *testing.T) {
+func TestSandbox_EndsWithPushInFlight(t *testing.T) {
 	leaveNoGoroutine(t)
 	clearCallbackEnv(t)
 	address, handler := newCallback(t)
 	entered := make(chan struct{})
 	hangs := http.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // only then is it known that the client has gone
+		_, _ = io.Copy(io.Discard, r.Body) // required to notice that the client disconnects
 		close(entered)
 		<-r.Context().Done()
 	}))
@@ -435,7 +435,7 @@ func TestTheSandboxEndsWithAPushUnderWay(t *testing.T) {
 	assert.Contains(t, p.stdout.String(), "the server was closed")
 }
 
-func TestTheSandboxEndsWhenNobodyReads(t *testing.T) {
+func TestSandbox_EndsOnBrokenPipe(t *testing.T) {
 	leaveNoGoroutine(t)
 	clearCallbackEnv(t)
 	for _, args := range [][]string{{"sandbox", "--addr", "127.0.0.1:0"}, {"sandbox", "--addr", "127.0.0.1:0", "--json"}} {
@@ -445,17 +445,17 @@ func TestTheSandboxEndsWhenNobodyReads(t *testing.T) {
 	}
 }
 
-func TestTheSandboxTellsWhatAFollowerGets(t *testing.T) {
+func TestScanOutput_String(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		scan scanned
+		scan scanOutput
 		want string
 	}{
-		{"nothing", scanned{Status: 200, Tries: 1}, "status 200, no reply"},
-		{"a picture, late", scanned{Status: 200, Tries: 2, ReplyType: "image"}, "status 200 after 2 attempts, reply of type image"},
-		{"a text", scanned{Status: 200, Tries: 1, ReplyType: "text", Reply: "你好"}, "status 200, text reply 你好"},
-		{"a failure", scanned{Status: 500, Tries: 1, Error: "why"}, "status 500, failed: why"},
-		{"no answer", scanned{Tries: 3, Error: "why"}, "why"},
+		{"nothing", scanOutput{Status: 200, Tries: 1}, "status 200, no reply"},
+		{"an image, second attempt", scanOutput{Status: 200, Tries: 2, ReplyType: "image"}, "status 200 after 2 attempts, reply of type image"},
+		{"a text", scanOutput{Status: 200, Tries: 1, ReplyType: "text", Reply: "你好"}, "status 200, text reply 你好"},
+		{"a failure", scanOutput{Status: 500, Tries: 1, Error: "why"}, "status 500, failed: why"},
+		{"no response", scanOutput{Tries: 3, Error: "why"}, "why"},
 	} {
 		test.scan.Event, test.scan.OpenID = wxqrcode.EventScan, "o1"
 		assert.Equal(t, "SCAN of an unknown code by o1: "+test.want, test.scan.String(), test.name)
@@ -471,7 +471,7 @@ func TestTheSandboxTellsWhatAFollowerGets(t *testing.T) {
 	assert.Equal(t, "compatible", sandboxModes[wxtest.Compatible])
 }
 
-func TestThePageShowsTheNewestOnly(t *testing.T) {
+func TestSandbox_PageShowsNewest(t *testing.T) {
 	clearCallbackEnv(t)
 	p := startCommand(t, "sandbox", "--addr", "127.0.0.1:0")
 	page := p.export(t)

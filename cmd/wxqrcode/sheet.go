@@ -20,7 +20,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// The columns that a sheet may have for us; all others are carried through.
+// Columns with a meaning. All others are copied to the result.
 const (
 	columnScene    = "scene"
 	columnKind     = "kind"
@@ -28,7 +28,7 @@ const (
 	columnFile     = "file"
 )
 
-// columnNames are the names that a header may have for the columns, in lower case.
+// columnNames maps the names in a header, in lower case, to columns.
 var columnNames = map[string]string{
 	columnScene: columnScene, "场景": columnScene, "场景值": columnScene,
 	columnKind: columnKind, "类型": columnKind, "码类型": columnKind, "二维码类型": columnKind,
@@ -36,11 +36,11 @@ var columnNames = map[string]string{
 	columnFile: columnFile, "文件": columnFile, "文件名": columnFile,
 }
 
-// resultColumns are those that a result has more. A sheet may have them too, if it is the
-// result of an earlier run; then they are made anew.
+// resultColumns are appended to the result. If a sheet is the result of an earlier run,
+// they are replaced.
 var resultColumns = []string{"ticket", "url", "expires_at", "error"}
 
-// A sheet is a CSV file that was found to be without fault.
+// A sheet is a valid CSV file.
 type sheet struct {
 	encoding string
 	header   []string
@@ -48,18 +48,18 @@ type sheet struct {
 	warnings []string
 }
 
-// A row is a code to make.
+// A row is a code to create.
 type row struct {
 	line    int // in the file, from 1
 	cells   []string
 	request wxqrcode.Request
-	file    string // of the picture, in the folder
+	file    string // path of the image in the folder
 }
 
 const maxSheet = 256 << 20
 
-// readSheet reads the sheet and checks all of it. Pictures without a name of their own
-// become files of that format. The encoding is found if it is "".
+// readSheet reads and validates a sheet. The format applies to images without a file
+// name. The encoding is detected if it is "".
 func readSheet(path, format, encoding string) (*sheet, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -85,21 +85,22 @@ func readSheet(path, format, encoding string) (*sheet, error) {
 	return s, nil
 }
 
-// The encodings of a sheet.
+// Encodings of a sheet.
 const (
 	encodingUTF8    = "utf-8"
-	encodingGB18030 = "gb18030" // and GBK and GB2312, which are parts of it
+	encodingGB18030 = "gb18030" // includes GBK and GB2312
 	encodingUTF16   = "utf-16"
 )
 
-// byteOrderMarks decide the encoding of a sheet that begins with one.
+// byteOrderMarks maps the start of a sheet to its encoding.
 var byteOrderMarks = []struct{ mark, encoding string }{
 	{"\ufeff", encodingUTF8}, {"\xff\xfe", encodingUTF16}, {"\xfe\xff", encodingUTF16}, {"\x84\x31\x95\x33", encodingGB18030},
 }
 
-// decodeSheet returns the text as UTF-8, and the encoding that it had, which is asked unless that is "".
-func decodeSheet(raw []byte, asked string) (text []byte, encoding string, err error) {
-	if encoding, err = sheetEncoding(raw, asked); err != nil {
+// decodeSheet returns the text as UTF-8 and its encoding, which must be requested
+// unless that is "".
+func decodeSheet(raw []byte, requested string) (text []byte, encoding string, err error) {
+	if encoding, err = sheetEncoding(raw, requested); err != nil {
 		return nil, "", err
 	}
 	switch encoding {
@@ -110,9 +111,9 @@ func decodeSheet(raw []byte, asked string) (text []byte, encoding string, err er
 	default:
 		text = raw
 	}
-	if err != nil || bytes.ContainsRune(text, utf8.RuneError) || bytes.IndexByte(text, 0) >= 0 { // which invalid UTF-8 contains, too
-		if asked != "" {
-			return nil, "", fmt.Errorf("the file is not valid %s", asked)
+	if err != nil || bytes.ContainsRune(text, utf8.RuneError) || bytes.IndexByte(text, 0) >= 0 { // RuneError is also in invalid UTF-8
+		if requested != "" {
+			return nil, "", fmt.Errorf("the file is not valid %s", requested)
 		}
 		return nil, "", errors.New("the file is not valid UTF-8, GBK or UTF-16; save it as \"CSV UTF-8\"")
 	}
@@ -123,26 +124,26 @@ func decodeSheet(raw []byte, asked string) (text []byte, encoding string, err er
 	return text, encoding, nil
 }
 
-// sheetEncoding finds the encoding of a sheet. Excel marks UTF-8, and UTF-16 as "Unicode Text", by
-// a byte order mark; as plain CSV, a Chinese Excel writes GBK. No GBK text of common characters is
-// also UTF-8 with characters of three bytes, but many are UTF-8 with characters of two: the GBK of
-// 预约 is the UTF-8 of ԤԼ.
-func sheetEncoding(raw []byte, asked string) (string, error) {
+// sheetEncoding detects the encoding of a sheet. Excel writes a byte order mark with
+// "CSV UTF-8" and "Unicode Text" (UTF-16); a Chinese Excel writes plain CSV in GBK. GBK
+// text of common characters is never valid UTF-8 with three-byte characters, but may be
+// valid with two-byte ones: the GBK bytes of 预约 are ԤԼ in UTF-8.
+func sheetEncoding(raw []byte, requested string) (string, error) {
 	for _, b := range byteOrderMarks {
 		if !bytes.HasPrefix(raw, []byte(b.mark)) {
 			continue
 		}
-		if asked != "" && asked != b.encoding {
-			return "", fmt.Errorf("--encoding is %s, but the file begins with the byte order mark of %s", asked, b.encoding)
+		if requested != "" && requested != b.encoding {
+			return "", fmt.Errorf("--encoding is %s, but the file begins with the byte order mark of %s", requested, b.encoding)
 		}
 		return b.encoding, nil
 	}
 	switch {
-	case asked != "":
-		return asked, nil
+	case requested != "":
+		return requested, nil
 	case !utf8.Valid(raw):
 		return encodingGB18030, nil
-	case bytes.ContainsFunc(raw, func(r rune) bool { return r > 0x7FF }): // of three bytes or more
+	case bytes.ContainsFunc(raw, func(r rune) bool { return r > 0x7FF }): // three bytes or more
 		return encodingUTF8, nil
 	}
 	start := bytes.IndexFunc(raw, func(r rune) bool { return r > 0x7F })
@@ -162,22 +163,22 @@ func sheetEncoding(raw []byte, asked string) (string, error) {
 	return "", fmt.Errorf("the encoding is ambiguous, UTF-8 (%q) or GBK (%q); set --encoding utf-8 or --encoding gb18030", example, gbk)
 }
 
-// parseSheet reads the rows. Its error names all faults, each with its line and column.
+// parseSheet parses the rows. Its error lists all problems with line and column.
 func parseSheet(text []byte, format string) (*sheet, error) {
 	rest, comma := separator(text)
 	firstLine := bytes.Count(text[:len(text)-len(rest)], []byte("\n"))
 	r := csv.NewReader(bytes.NewReader(rest))
 	r.Comma = comma
-	r.FieldsPerRecord = -1 // checked below, with better words
+	r.FieldsPerRecord = -1 // checked below, with a better error
 	r.TrimLeadingSpace = comma != '\t'
 	header, err := r.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("the file is empty; " + wantedHeader)
+		return nil, errors.New("the file is empty; " + headerHint)
 	}
 	if err != nil {
 		return nil, csvError(err, firstLine)
 	}
-	p := sheetParser{format: format, seen: make(map[string]int), at: make(map[string]int)}
+	p := sheetParser{format: format, fileLines: make(map[string]int), columns: make(map[string]int)}
 	p.readHeader(header)
 	if err := p.err(); err != nil {
 		return nil, err
@@ -193,18 +194,18 @@ func parseSheet(text []byte, format string) (*sheet, error) {
 		line, _ := r.FieldPos(0)
 		p.readRow(line+firstLine, cells)
 	}
-	if len(p.faults) == 0 && len(p.sheet.rows) == 0 {
+	if len(p.problems) == 0 && len(p.sheet.rows) == 0 {
 		return nil, errors.New("the file has no rows below the header")
 	}
-	p.checkFolders()
+	p.checkFileConflicts()
 	if n := len(p.trimmed); n > 0 {
 		p.sheet.warnings = append(p.sheet.warnings, fmt.Sprintf("removed invisible characters at the start or end of %d scenes, first in %s", n, p.trimmed[0]))
 	}
 	return &p.sheet, p.err()
 }
 
-// separator returns the text without the line "sep=;" that Excel reads, and the separator:
-// Excel takes the semicolon where the comma is in numbers, and the tab in Unicode text.
+// separator returns the text without a "sep=;" line of Excel, and the separator: Excel
+// writes semicolons in locales with a decimal comma, and tabs in Unicode text.
 func separator(text []byte) (rest []byte, comma rune) {
 	line, after, _ := bytes.Cut(text, []byte("\n"))
 	line = bytes.TrimRight(line, "\r")
@@ -227,18 +228,18 @@ func csvError(err error, firstLine int) error {
 	return err
 }
 
-// A sheetParser checks rows and collects what is wrong with them.
+// A sheetParser validates rows and collects their problems.
 type sheetParser struct {
-	format string
-	sheet  sheet
-	at     map[string]int // the place of each column
-	seen   map[string]int // the line of each file, as file systems without case see it
-	faults []string
+	format    string
+	sheet     sheet
+	columns   map[string]int // index of each column
+	fileLines map[string]int // line of each file name, in lower case
+	problems  []string
 
-	trimmed []string // scenes that had invisible characters at an end
+	trimmed []string // scenes with invisible characters at the start or end
 }
 
-const wantedHeader = "the first line must name the columns: scene,kind,lifetime,file or 场景,类型,有效期,文件"
+const headerHint = "the first line must name the columns: scene,kind,lifetime,file or 场景,类型,有效期,文件"
 
 func (p *sheetParser) readHeader(cells []string) {
 	for i, name := range cells {
@@ -248,32 +249,32 @@ func (p *sheetParser) readHeader(cells []string) {
 		if !known {
 			continue
 		}
-		if first, twice := p.at[column]; twice {
-			p.fault(1, column, fmt.Sprintf("is duplicated: %q and %q", p.sheet.header[first], name))
+		if first, twice := p.columns[column]; twice {
+			p.addProblem(1, column, fmt.Sprintf("is duplicated: %q and %q", p.sheet.header[first], name))
 			continue
 		}
-		p.at[column] = i
+		p.columns[column] = i
 	}
 	if p.sheet.isResult() {
 		unescapeCells(p.sheet.header)
 	}
 	for _, name := range []string{columnScene, columnKind} {
-		if _, ok := p.at[name]; !ok {
-			p.fault(1, name, "is missing; "+wantedHeader)
+		if _, ok := p.columns[name]; !ok {
+			p.addProblem(1, name, "is missing; "+headerHint)
 		}
 	}
 }
 
 func (p *sheetParser) readRow(line int, cells []string) {
 	for i, cell := range cells {
-		cells[i] = strings.TrimFunc(cell, unicode.IsSpace) // and the no-break space of Excel's
+		cells[i] = strings.TrimFunc(cell, unicode.IsSpace) // including no-break spaces
 		if i >= len(p.sheet.header) && cells[i] != "" {
-			p.fault(line, fmt.Sprint(i+1), fmt.Sprintf("exceeds the %d columns of the first line: %q", len(p.sheet.header), cells[i]))
+			p.addProblem(line, fmt.Sprint(i+1), fmt.Sprintf("exceeds the %d columns of the first line: %q", len(p.sheet.header), cells[i]))
 			return
 		}
 	}
 	if !slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {
-		return // Excel leaves lines of nothing but commas
+		return // Excel writes lines of commas only
 	}
 	for len(cells) < len(p.sheet.header) {
 		cells = append(cells, "")
@@ -282,7 +283,7 @@ func (p *sheetParser) readRow(line int, cells []string) {
 	if p.sheet.isResult() {
 		unescapeCells(r.cells)
 	}
-	for column, i := range p.at {
+	for column, i := range p.columns {
 		trimmed := trimInvisible(r.cells[i])
 		if column == columnScene && trimmed != r.cells[i] {
 			p.trimmed = append(p.trimmed, fmt.Sprintf("line %d: %q", line, r.cells[i]))
@@ -291,30 +292,30 @@ func (p *sheetParser) readRow(line int, cells []string) {
 	}
 	request, column, err := p.request(r)
 	if err != nil {
-		p.fault(line, column, err.Error())
+		p.addProblem(line, column, err.Error())
 		return
 	}
 	r.request = request
 	if r.file, err = p.file(r); err != nil {
-		p.fault(line, columnFile, err.Error())
+		p.addProblem(line, columnFile, err.Error())
 		return
 	}
 	p.sheet.rows = append(p.sheet.rows, r)
 }
 
 func (p *sheetParser) cell(r row, column string) string {
-	if i, ok := p.at[column]; ok {
+	if i, ok := p.columns[column]; ok {
 		return r.cells[i]
 	}
 	return ""
 }
 
-// asExcelRounds matches numbers that Excel, or another program, has shown and saved in short.
-var asExcelRounds = regexp.MustCompile(`^[+-]?[0-9]+([.,][0-9]+)?[Ee][+-][0-9]+$`)
+// scientificNotation matches numbers that a spreadsheet has rounded.
+var scientificNotation = regexp.MustCompile(`^[+-]?[0-9]+([.,][0-9]+)?[Ee][+-][0-9]+$`)
 
-// isInvisible reports whether r has no width: zero-width spaces, byte order marks, soft hyphens and
-// controls of the direction of writing. They are copied with text from chats and documents, and make
-// two scenes of one. U+200D, which joins emoji, is not one of them.
+// isInvisible reports whether r is a zero-width space, a byte order mark, a soft hyphen
+// or a bidirectional control. Copied text contains them, and they make different scenes
+// look equal. U+200D, which joins emoji, is allowed.
 func isInvisible(r rune) bool {
 	switch r {
 	case 0x00AD, 0x061C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF:
@@ -327,10 +328,10 @@ func trimInvisible(s string) string {
 	return strings.TrimFunc(s, func(r rune) bool { return isInvisible(r) || unicode.IsSpace(r) })
 }
 
-// request reads what code the row wants. If it cannot, it names the column.
+// request returns the request of a row. With an error, it returns the column.
 func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, err error) {
 	scene, lifetime := p.cell(r, columnScene), p.cell(r, columnLifetime)
-	if asExcelRounds.MatchString(scene) {
+	if scientificNotation.MatchString(scene) {
 		return request, columnScene, fmt.Errorf("%q was rounded by a spreadsheet; format the column as text", scene)
 	}
 	for _, r := range scene {
@@ -365,7 +366,7 @@ func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, e
 	return request, "", nil
 }
 
-// file returns the name of the row's picture.
+// file returns the path of the image of a row.
 func (p *sheetParser) file(r row) (string, error) {
 	name := p.cell(r, columnFile)
 	if name == "" {
@@ -373,7 +374,7 @@ func (p *sheetParser) file(r row) (string, error) {
 	}
 	name = filepath.FromSlash(name)
 	switch {
-	case pictureKind(name) == "":
+	case imageFormat(name) == "":
 		return "", fmt.Errorf("must end in .jpg, .png or .svg, got %q", name)
 	case !filepath.IsLocal(name):
 		return "", fmt.Errorf("must be inside the folder, got %q", name)
@@ -386,28 +387,29 @@ func (p *sheetParser) file(r row) (string, error) {
 		}
 	}
 	key := strings.ToLower(filepath.Clean(name))
-	if line, twice := p.seen[key]; twice {
+	if line, twice := p.fileLines[key]; twice {
 		return "", fmt.Errorf("%q is already the image of line %d", name, line)
 	}
-	p.seen[key] = r.line
+	p.fileLines[key] = r.line
 	return filepath.Clean(name), nil
 }
 
-// checkFolders finds pictures that are to be in a folder which is another picture.
-func (p *sheetParser) checkFolders() {
+// checkFileConflicts finds images whose folder is the path of another image.
+func (p *sheetParser) checkFileConflicts() {
 	for _, r := range p.sheet.rows {
 		for dir := filepath.Dir(strings.ToLower(r.file)); dir != "."; dir = filepath.Dir(dir) {
-			if line, ok := p.seen[dir]; ok {
-				p.fault(r.line, columnFile, fmt.Sprintf("%q is in a folder that is the image of line %d", r.file, line))
+			if line, ok := p.fileLines[dir]; ok {
+				p.addProblem(r.line, columnFile, fmt.Sprintf("%q is in a folder that is the image of line %d", r.file, line))
 			}
 		}
 	}
 }
 
-// maxFileName is what most file systems allow, in bytes; some room is left.
+// maxFileName is below the limit of most file systems, 255 bytes.
 const maxFileName = 200
 
-// fileName makes a name of a scene, without what some file system forbids.
+// fileName returns a file name for a scene, without characters that some file systems
+// forbid.
 func fileName(scene string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || strings.ContainsRune(`/\:*?"<>|`, r) {
@@ -418,24 +420,24 @@ func fileName(scene string) string {
 	return strings.Trim(name, ". ")
 }
 
-const mostFaults = 20
+const maxProblems = 20
 
-// fault adds a fault, with the name that the sheet has for the column.
-func (p *sheetParser) fault(line int, column, what string) {
-	if i, ok := p.at[column]; ok {
+// addProblem adds a problem, with the name of the column in the header.
+func (p *sheetParser) addProblem(line int, column, what string) {
+	if i, ok := p.columns[column]; ok {
 		column = p.sheet.header[i]
 	}
-	p.faults = append(p.faults, fmt.Sprintf("line %d, column %s: %s", line, column, what))
+	p.problems = append(p.problems, fmt.Sprintf("line %d, column %s: %s", line, column, what))
 }
 
 func (p *sheetParser) err() error {
-	if len(p.faults) == 0 {
+	if len(p.problems) == 0 {
 		return nil
 	}
-	faults, more := p.faults, ""
-	if len(faults) > mostFaults {
-		more = fmt.Sprintf("\n  and %d more", len(faults)-mostFaults)
-		faults = faults[:mostFaults]
+	faults, more := p.problems, ""
+	if len(faults) > maxProblems {
+		more = fmt.Sprintf("\n  and %d more", len(faults)-maxProblems)
+		faults = faults[:maxProblems]
 	}
 	return fmt.Errorf("invalid rows, nothing was sent:\n  %s%s", strings.Join(faults, "\n  "), more)
 }

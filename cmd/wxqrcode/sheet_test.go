@@ -22,7 +22,7 @@ func writeFileOf(t *testing.T, text string) string {
 	return path
 }
 
-func TestASheetIsReadAsExcelWritesIt(t *testing.T) {
+func TestSheet_ReadsExcelFiles(t *testing.T) {
 	const plain = "scene,kind,lifetime,file,shop\n海报-7,permanent,,a.jpg,\"南京, 路\"\nlogin,temporary,7d,b.svg,\n"
 	gbk, err := simplifiedchinese.GBK.NewEncoder().String(plain)
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestASheetIsReadAsExcelWritesIt(t *testing.T) {
 func TestSheet_InvisibleCharacters(t *testing.T) {
 	s, err := readSheet(writeFileOf(t, "scene,kind,shop\n\u200ba\ufeff,permanent,\u200bx\nb,permanent,y\n\u2066c\u2069,permanent,z\n"), "jpg", "")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"a", "permanent", "\u200bx"}, s.rows[0].cells, "the other columns are carried through")
+	assert.Equal(t, []string{"a", "permanent", "\u200bx"}, s.rows[0].cells, "other columns are unchanged")
 	assert.Equal(t, []string{`removed invisible characters at the start or end of 2 scenes, first in line 2: "\u200ba\ufeff"`}, s.warnings)
 
 	for _, scene := range []string{"👨\u200d👩\u200d👧", "❤\ufe0f", "3e8", "1E5", "2E-", "v1.2-e+5"} {
@@ -84,7 +84,7 @@ func TestSheet_InvisibleCharacters(t *testing.T) {
 	}
 }
 
-func TestSheet_EncodingIsFoundOrAskedFor(t *testing.T) {
+func TestSheet_DetectsEncoding(t *testing.T) {
 	const header = "scene,kind\n"
 	for _, test := range []struct {
 		name, text, asked string
@@ -126,7 +126,7 @@ func TestSheet_EncodingIsFoundOrAskedFor(t *testing.T) {
 }
 
 // GBK has the 3,755 common characters, level 1 of GB 2312, at B0A1 to D7F9.
-func TestSheet_GBKIsNeverReadAsOtherCharacters(t *testing.T) {
+func TestSheet_GBKIsNeverMisread(t *testing.T) {
 	var chars []string // in GBK
 	for hi := 0xB0; hi <= 0xD7; hi++ {
 		for lo := 0xA1; lo <= 0xFE; lo++ {
@@ -161,11 +161,11 @@ func TestSheet_GBKIsNeverReadAsOtherCharacters(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d pairs read, %d refused, %d wrong", read, refused, wrong)
+	t.Logf("%d pairs read, %d rejected, %d wrong", read, refused, wrong)
 	assert.Zero(t, wrong)
 }
 
-func TestLifetimes(t *testing.T) {
+func TestParseLifetime(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"60": time.Minute, "7d": 7 * 24 * time.Hour, "30d": wxqrcode.MaxLifetime, "720h": wxqrcode.MaxLifetime, "1h30m": 90 * time.Minute, "30天": wxqrcode.MaxLifetime, "12小时": 12 * time.Hour, "1小时30分钟": 90 * time.Minute, "60秒": time.Minute,
 		"2592000": wxqrcode.MaxLifetime,
@@ -176,7 +176,7 @@ func TestLifetimes(t *testing.T) {
 	}
 }
 
-func TestFaultsOfASheetAreAllNamed(t *testing.T) {
+func TestSheet_ReportsAllProblems(t *testing.T) {
 	const header = "scene,kind,lifetime,file\n"
 	for _, test := range []struct {
 		name, text, says string
@@ -203,20 +203,20 @@ func TestFaultsOfASheetAreAllNamed(t *testing.T) {
 		{"a lifetime too much", header + "a,permanent,7d,a.jpg\n", `line 2, column lifetime: must be empty for a permanent code, got "7d"`},
 		{"a long lifetime", header + "a,temporary,31d,a.jpg\n", `line 2, column lifetime: "31d"`},
 		{"no lifetime at all", header + "a,temporary,soon,a.jpg\n", `line 2, column lifetime: must be a duration such as 30m, 720h, 7d or 604800 (seconds), got "soon"`},
-		{"another picture", header + "a,permanent,,a.gif\n", `line 2, column file: must end in .jpg, .png or .svg, got "a.gif"`},
+		{"another format", header + "a,permanent,,a.gif\n", `line 2, column file: must end in .jpg, .png or .svg, got "a.gif"`},
 		{"a file elsewhere", header + "a,permanent,,../a.jpg\n", "must be inside the folder"},
 		{"an absolute file", header + "a,permanent,,/a.jpg\n", "must be inside the folder"},
 		{"our own file", header + "a,permanent,,.wxqrcode/a.jpg\n", "is reserved for the state of the batch"},
 		{"a file twice", header + "a,permanent,,a.jpg\nb,permanent,,x/../A.jpg\n", "line 3, column file: \"x/../A.jpg\" is already the image of line 2"},
-		{"a folder that is a picture", header + "a,permanent,,a.png\nb,permanent,,A.PNG/b.png\n", `line 3, column file: "A.PNG/b.png" is in a folder that is the image of line 2`},
-		{"a folder that is a later picture", header + "b,permanent,,a.png/x/b.png\na,permanent,,a.png\n", `line 2, column file: "a.png/x/b.png" is in a folder that is the image of line 3`},
+		{"a folder that is an image", header + "a,permanent,,a.png\nb,permanent,,A.PNG/b.png\n", `line 3, column file: "A.PNG/b.png" is in a folder that is the image of line 2`},
+		{"a folder that is a later image", header + "b,permanent,,a.png/x/b.png\na,permanent,,a.png\n", `line 2, column file: "a.png/x/b.png" is in a folder that is the image of line 3`},
 		{"a long name", header + "a,permanent,," + strings.Repeat("x", 197) + ".svg\n", "must be at most 200 bytes long"},
 		{"a scene twice", "scene,kind\na,permanent\na,permanent\n", "is already the image of line 2"},
 		{"too many cells", header + "a,permanent,,a.jpg,more\n", `line 2, column 5: exceeds the 4 columns of the first line: "more"`},
 		{"a quote", header + "a,permanent,,a.jpg\n\"b,permanent,,b.jpg\n", "line 3"},
 		{"after sep=", "sep=,\n" + header + "a,forever,,a.jpg\n", "line 3, column kind"},
 		{"no text", "\xff\xfe\x00\xd8\x00\xd8", "save it as \"CSV UTF-8\""},
-		{"a picture", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "save it as \"CSV UTF-8\""},
+		{"an image", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "save it as \"CSV UTF-8\""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := readSheet(writeFileOf(t, test.text), "jpg", "")
@@ -229,7 +229,7 @@ func TestFaultsOfASheetAreAllNamed(t *testing.T) {
 	assert.NotContains(t, err.Error(), "line 22,")
 }
 
-func TestAPictureWithoutANameIsNamedAfterItsScene(t *testing.T) {
+func TestSheet_DefaultFileName(t *testing.T) {
 	s, err := readSheet(writeFileOf(t, "scene,kind\na/b:c*?,permanent\n海报.,permanent\n"), "svg", "")
 	require.NoError(t, err)
 	assert.Equal(t, "a_b_c__.svg", s.rows[0].file)

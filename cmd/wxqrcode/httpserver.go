@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// A site is a server with its socket.
-type site struct {
+// An httpServer is a server and its listener.
+type httpServer struct {
 	server   *http.Server
 	listener net.Listener
-	host     string // as it was asked for
+	host     string // as given
 }
 
-// openSite opens the socket, so that it is known where the server will be. The flag is
-// the one that the address came by; "" if it came by none.
-func openSite(flag, addr string, handler http.Handler) (*site, error) {
+// listenHTTP listens on addr, the value of flag. The flag is "" if addr is fixed.
+func listenHTTP(flag, addr string, handler http.Handler) (*httpServer, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("%s %q must be a host and a port, such as 127.0.0.1:8090 or :8080", flag, addr)}
@@ -31,12 +30,12 @@ func openSite(flag, addr string, handler http.Handler) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &site{
+	return &httpServer{
 		server: &http.Server{
 			Handler:           handler,
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
-			WriteTimeout:      30 * time.Second, // a push that is tried three times takes 15
+			WriteTimeout:      30 * time.Second, // a push with three attempts takes 15 s
 			IdleTimeout:       time.Minute,
 			MaxHeaderBytes:    64 << 10,
 		},
@@ -45,8 +44,8 @@ func openSite(flag, addr string, handler http.Handler) (*site, error) {
 	}, nil
 }
 
-// url returns scheme, host and port by which this machine reaches the site.
-func (s *site) url() string {
+// url returns the base URL of the server on this machine.
+func (s *httpServer) url() string {
 	addr := s.listener.Addr().(*net.TCPAddr)
 	host := addr.IP.String()
 	if addr.IP.IsUnspecified() {
@@ -55,11 +54,12 @@ func (s *site) url() string {
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
 
-func (s *site) isLoopback() bool { return s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
+func (s *httpServer) isLoopback() bool { return s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
 
-// answersTo reports whether a request may name the site so. A web page can make its own name
-// lead to loopback, and be of the same origin as what is there (DNS rebinding).
-func (s *site) answersTo(host string) bool {
+// allowsHost reports whether the Host header of a request is allowed. On a loopback
+// address, it must be a loopback name: a web page could let its own name resolve to
+// loopback (DNS rebinding).
+func (s *httpServer) allowsHost(host string) bool {
 	if !s.isLoopback() {
 		return true
 	}
@@ -71,7 +71,7 @@ func (s *site) answersTo(host string) bool {
 	return ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") || strings.EqualFold(host, s.host)
 }
 
-func (s *site) shutdown() {
+func (s *httpServer) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {
@@ -79,8 +79,8 @@ func (s *site) shutdown() {
 	}
 }
 
-// close closes a site at once, also one that was never served.
-func (s *site) close() {
+// close closes the server immediately, even if it never served.
+func (s *httpServer) close() {
 	_ = s.server.Close()
 	_ = s.listener.Close()
 }
