@@ -150,8 +150,8 @@ func FuzzHistory_Compact(f *testing.F) {
 		}
 		compacted := whole.compact(settled, forgotten)
 		assert.LessOrEqual(t, len(compacted), len(whole)+4)
-		assert.Equal(t, compacted, decodeHistory(compacted.encode()))
-		assert.Equal(t, compacted, compacted.compact(settled, forgotten), "once is enough")
+		assert.True(t, slices.Equal(compacted, decodeHistory(compacted.encode())), "encoding")
+		assert.True(t, slices.Equal(compacted, compacted.compact(settled, forgotten)), "once is enough")
 
 		// Events can still arrive after settled and after the last unfollow before forgotten.
 		earliest := settled
