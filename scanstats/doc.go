@@ -39,8 +39,8 @@
 //   - A user who unfollows and scans again later is a new user: the earlier data
 //     was deleted.
 //   - An event that arrives more than three days after a later unfollow of the
-//     same user counts as a scan, a new follower or an unattributed unfollow, but
-//     not in UniqueUsers and Retention.
+//     same user counts exactly as a scan or a new follower; UniqueUsers, Retention
+//     and the scene of an unfollow can be wrong for it.
 //   - An event that precedes more than 200 later events of the same user may be
 //     missing from UniqueUsers.
 //   - Events recorded after [Store.Forget], or after [Config.PersonRetention]

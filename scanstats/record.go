@@ -25,10 +25,11 @@ import (
 // the event may then be recorded or not, and can be recorded again.
 //
 // Counts are exact in any order of arrival, with these exceptions. An event that
-// arrives more than three days after a later unfollow of the same user is counted
-// in Scans, NewFollowers or, unattributed, in Unfollows, but not in UniqueUsers
-// and Retention, because the data they need was deleted. An event that precedes
-// more than 200 later events of the same user may be missing from UniqueUsers.
+// arrives more than three days after a later unfollow of the same user counts
+// exactly as a scan or a new follower; UniqueUsers, Retention and the scene of an
+// unfollow can be wrong for it, because the data they need was deleted. An event
+// that precedes more than 200 later events of the same user may be missing from
+// UniqueUsers.
 //
 // Errors: [ErrInvalidEvent] if the OpenID is empty, the store has no Key, or the
 // event is older than [Config.DedupWindow] or more than a day in the future;
