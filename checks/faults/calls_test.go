@@ -15,11 +15,11 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// A call is what a program does with the library, and a fault may befall.
+// A call is a function of the library that a fault can affect.
 type call struct {
 	name string
 	path string // of the request
-	// begin makes a client, or a source, and returns what calls it.
+	// begin creates a client or a token source, and returns the call.
 	begin func(e *env) (func(ctx context.Context) error, error)
 }
 
@@ -27,7 +27,7 @@ var (
 	create = &call{"`Create`", "/cgi-bin/qrcode/create", func(e *env) (func(context.Context) error, error) {
 		client, err := e.client()
 		return func(ctx context.Context) error {
-			_, err := client.Create(ctx, aCode)
+			_, err := client.Create(ctx, request)
 			return err
 		}, err
 	}}
@@ -38,7 +38,7 @@ var (
 		return func(ctx context.Context) error {
 			got, err := client.Image(ctx, ticket)
 			if err == nil {
-				e.taken = len(got.Data)
+				e.imageSize = len(got.Data)
 			}
 			return err
 		}, err
@@ -48,12 +48,12 @@ var (
 		return func(ctx context.Context) error {
 			e.written.Reset()
 			_, err := client.WriteImage(ctx, &e.written, ticket)
-			e.taken = e.written.Len()
+			e.imageSize = e.written.Len()
 			return err
 		}, err
 	}}
-	saveNew  = saveCall("`SaveImage`, no file there", newFile)
-	saveOver = saveCall("`SaveImage`, over a file", oldFile)
+	saveNew  = saveCall("`SaveImage`, new file", newFile)
+	saveOver = saveCall("`SaveImage`, existing file", oldFile)
 
 	allCalls   = []*call{create, stableToken, legacyToken, image, writeImage, saveNew, saveOver}
 	apiCalls   = []*call{create, stableToken, legacyToken}
@@ -61,12 +61,12 @@ var (
 	tokenCalls = []*call{stableToken, legacyToken}
 )
 
-var aCode = wxqrcode.Temporary(wxqrcode.SceneStr("desk-7"), time.Hour)
+var request = wxqrcode.Temporary(wxqrcode.SceneStr("desk-7"), time.Hour)
 
 const (
-	newFile    = "new.jpg"
-	oldFile    = "old.jpg"
-	oldPicture = "the old picture"
+	newFile  = "new.jpg"
+	oldFile  = "old.jpg"
+	oldImage = "the old image."
 )
 
 func tokenCall(opts ...wxqrcode.Option) func(e *env) (func(context.Context) error, error) {
@@ -86,47 +86,47 @@ func saveCall(name, file string) *call {
 			path := filepath.Join(e.saveDir, file)
 			err := client.SaveImage(ctx, path, ticket)
 			if info, gone := os.Stat(path); err == nil && gone == nil {
-				e.taken = int(info.Size())
+				e.imageSize = int(info.Size())
 			}
 			return err
 		}, err
 	}}
 }
 
-// An env is what one call of one fault has around it.
+// An env is the environment of a call with a fault.
 type env struct {
-	call    *call
-	wechat  *wechat
-	hosts   []string     // of WithAPIURL; the first one has the pictures too
-	http    *http.Client // nil: the library's own
-	retry   wxqrcode.RetryPolicy
-	log     logbook
-	shown   []string     // pairs: what a text has in place of addresses and the like
-	folder  string       // where pictures are
-	saveDir string       // where they are saved
-	written bytes.Buffer // what WriteImage wrote
-	taken   int          // the bytes of the picture that came
-	ctx     context.Context
-	cancel  context.CancelFunc
+	call      *call
+	wechat    *wechat
+	hosts     []string     // of WithAPIURL; the first one has the pictures too
+	http      *http.Client // nil: the default of the library
+	retry     wxqrcode.RetryPolicy
+	log       logBuffer
+	replaced  []string     // pairs for strings.NewReplacer: addresses and their names
+	folder    string       // of the images
+	saveDir   string       // where images are saved
+	written   bytes.Buffer // what WriteImage wrote
+	imageSize int          // bytes received
+	ctx       context.Context
+	cancel    context.CancelFunc
 
-	end     func()        // ends the fault
-	tries   func() int    // how many tries there were, as whoever met them counts
-	unit    string        // of what is counted
-	retried func() string // what the table says of them, if there is more to say
-	extra   func() error  // what else must be
-	release func()        // lets the server go on; for those that use it
-	closers []func()
+	endFault   func()        // ends the fault
+	attempts   func() int    // number of attempts, as the other side counts
+	unit       string        // of what is counted
+	retried    func() string // replaces the text about attempts
+	checkAfter func() error  // an additional check, or nil
+	release    func()        // releases a held response, or nil
+	closers    []func()
 }
 
-// newEnv makes the surroundings of a call, with the folder for pictures, which holds one.
+// newEnv creates the environment of a call, with one image in the folder.
 func newEnv(ctx context.Context, c *call, folder string) *env {
 	e := &env{call: c, wechat: newWeChat(), retry: wxqrcode.RetryPolicy{BaseDelay: 1, MaxDelay: 1}, folder: folder, saveDir: folder, unit: "request"}
 	e.closers = append(e.closers, e.wechat.close)
 	e.hosts = []string{e.wechat.URL}
-	e.end = e.wechat.mend
-	e.tries = e.wechat.requests
+	e.endFault = e.wechat.reset
+	e.attempts = e.wechat.requests
 	e.ctx, e.cancel = context.WithCancel(ctx)
-	if err := os.WriteFile(filepath.Join(folder, oldFile), []byte(oldPicture), 0o640); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, oldFile), []byte(oldImage), 0o640); err != nil {
 		panic(err)
 	}
 	return e
@@ -141,7 +141,7 @@ func (e *env) client() (*wxqrcode.Client, error) {
 	return wxqrcode.NewClient(wxqrcode.StaticToken(token), e.options()...)
 }
 
-// ownTransport gives the calls an http.Client of the test's.
+// ownTransport sets a custom http.Client.
 func (e *env) ownTransport() *http.Transport {
 	t := &http.Transport{}
 	e.http = &http.Client{Transport: t}
@@ -149,7 +149,7 @@ func (e *env) ownTransport() *http.Transport {
 	return t
 }
 
-// dialTo makes every dialled address lead to what where returns, and counts.
+// dialTo dials the address that where returns instead, and counts dials.
 func (e *env) dialTo(where func(address string) string) {
 	var mu sync.Mutex
 	dials := 0
@@ -160,7 +160,7 @@ func (e *env) dialTo(where func(address string) string) {
 		return new(net.Dialer).DialContext(ctx, network, where(address))
 	}
 	e.unit = "dial"
-	e.tries = func() int {
+	e.attempts = func() int {
 		mu.Lock()
 		defer mu.Unlock()
 		return dials
@@ -174,7 +174,7 @@ func (e *env) close() {
 	}
 }
 
-// files returns what is in the folder: names, modes and contents.
+// files returns names, modes and contents in the folder.
 func (e *env) files() string {
 	var b strings.Builder
 	entries, err := os.ReadDir(e.folder)

@@ -20,7 +20,7 @@ type authority struct {
 	cert *x509.Certificate
 }
 
-// authorities are one that the clients trust and one that they do not know.
+// authorities returns one that the clients trust and one that they do not.
 var authorities = sync.OnceValue(func() (a struct{ known, unknown authority }) {
 	a.known, a.unknown = newAuthority("known"), newAuthority("unknown")
 	return a
@@ -35,13 +35,13 @@ func newAuthority(name string) authority {
 	return authority{key, must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key))))}
 }
 
-// secureName is the host whose certificate it is.
-const secureName = "wechat.test"
+// tlsHost is the host name in the certificates.
+const tlsHost = "wechat.test"
 
-// sign returns a certificate of secureName, as change leaves it.
+// sign returns a certificate for tlsHost, modified by change.
 func (a authority) sign(change func(*x509.Certificate)) *tls.Certificate {
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "wechat"}, DNSNames: []string{secureName},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "wechat"}, DNSNames: []string{tlsHost},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	change(c)
@@ -55,32 +55,32 @@ func certificateFaults() []fault {
 	a := authorities()
 	unchanged := func(*x509.Certificate) {}
 	return []fault{
-		{name: "a certificate of another name", want: 1, as: as[x509.HostnameError], begin: presenting(a.known.sign(func(c *x509.Certificate) {
+		{name: "certificate for another host", attempts: 1, matches: as[x509.HostnameError], inject: presenting(a.known.sign(func(c *x509.Certificate) {
 			c.DNSNames = []string{"other.test"}
 		}))},
-		{name: "a certificate that nobody known has signed", want: 1, as: as[x509.UnknownAuthorityError], begin: presenting(a.unknown.sign(unchanged))},
-		{name: "a certificate that has expired", want: 1, as: as[x509.CertificateInvalidError], begin: presenting(a.known.sign(func(c *x509.Certificate) {
+		{name: "certificate of an unknown authority", attempts: 1, matches: as[x509.UnknownAuthorityError], inject: presenting(a.unknown.sign(unchanged))},
+		{name: "expired certificate", attempts: 1, matches: as[x509.CertificateInvalidError], inject: presenting(a.known.sign(func(c *x509.Certificate) {
 			c.NotAfter = time.Now().Add(-time.Minute)
 		}))},
 	}
 }
 
-// presenting makes the server show a certificate in place of the right one.
+// presenting makes the server present another certificate.
 func presenting(wrong *tls.Certificate) func(*env) {
 	return func(e *env) {
 		var shown atomic.Pointer[tls.Certificate]
 		shown.Store(wrong)
 		right := authorities().known.sign(func(*x509.Certificate) {})
 		secure(e, func() *tls.Certificate { return shown.Load() })
-		e.end = func() { shown.Store(right) }
+		e.endFault = func() { shown.Store(right) }
 	}
 }
 
-// secure makes the server one of HTTPS, which asks for its certificate at each handshake.
+// secure makes the server use HTTPS, with the certificate returned for each handshake.
 func secure(e *env, certificate func() *tls.Certificate) {
 	var hellos atomic.Int32
 	s := newUnstartedWeChat()
-	// Not StartTLS, which has a certificate of its own.
+	// StartTLS would use its own certificate.
 	s.Listener = tls.NewListener(s.Listener, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -90,10 +90,10 @@ func secure(e *env, certificate func() *tls.Certificate) {
 	})
 	s.Start()
 	e.closers = append(e.closers, s.close)
-	e.hosts = []string{"https://" + secureName}
+	e.hosts = []string{"https://" + tlsHost}
 	e.dialTo(func(string) string { return s.Listener.Addr().String() })
 	pool := x509.NewCertPool()
 	pool.AddCert(authorities().known.cert)
 	e.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	e.unit, e.tries = "handshake", func() int { return int(hellos.Load()) }
+	e.unit, e.attempts = "handshake", func() int { return int(hellos.Load()) }
 }

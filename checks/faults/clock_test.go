@@ -25,14 +25,14 @@ import (
 	"github.com/seed-0142d113/wxqrcode/callback"
 )
 
-// clockPath is what the child opens, in vain, to have its wall clock set: so many seconds
-// from the right time.
+// clockPath is the prefix of paths that the child opens to have its wall clock changed
+// by that many seconds. They do not exist.
 const clockPath = "/wxqrcode-clock/"
 
-func init() { children["clock"] = liveThroughJumps }
+func init() { children["clock"] = runClockChild }
 
-// runClocks lets a child live through jumps of its wall clock. The machine's own is left
-// alone: the child asks the kernel for the time, and gets another.
+// runClocks changes the wall clock of a child process by changing the results of its
+// system calls. The clock of the machine is unchanged.
 func runClocks(t *testing.T, b *table) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "output")
@@ -40,7 +40,7 @@ func runClocks(t *testing.T, b *table) {
 	require.NoError(t, err)
 	defer output.Close()
 	offset := int64(0)
-	ws, err := trace("clock", nil, output, (*traced).hideFastClock, func(at *traced) error {
+	ws, err := trace("clock", nil, output, (*tracedChild).hideFastClock, func(at *tracedChild) error {
 		switch {
 		case at.entry && at.call == syscall.SYS_OPENAT:
 			if text, ok := strings.CutPrefix(at.text(at.args[1]), clockPath); ok {
@@ -58,7 +58,7 @@ func runClocks(t *testing.T, b *table) {
 	})
 	if errors.Is(err, errNoTrace) {
 		b.partial = true
-		t.Run("a clock that jumps", func(t *testing.T) { t.Skip(err) })
+		t.Run("clocks", func(t *testing.T) { t.Skip(err) })
 		return
 	}
 	require.NoError(t, err)
@@ -69,7 +69,7 @@ func runClocks(t *testing.T, b *table) {
 	for line := range bytes.Lines(text) {
 		var o observation
 		require.NoError(t, json.Unmarshal(line, &o), "%s", line)
-		b.take(t, o)
+		b.addChild(t, o)
 	}
 }
 
@@ -81,9 +81,9 @@ const (
 	endOfAuxiliary = 0
 )
 
-// hideFastClock takes from a program that has just begun what lets it read the clock
-// without a system call. Go then makes one.
-func (t *traced) hideFastClock() error {
+// hideFastClock hides the vDSO from a new process, so that Go reads the clock by system
+// calls.
+func (t *tracedChild) hideFastClock() error {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", t.pid))
 	if err != nil {
 		return err
@@ -93,8 +93,8 @@ func (t *traced) hideFastClock() error {
 	if err != nil {
 		return err
 	}
-	// The stack holds the number of arguments, the arguments, 0, the environment, 0, and
-	// pairs of words, the auxiliary vector.
+	// The stack has argc, the arguments, 0, the environment, 0, and the auxiliary vector
+	// of pairs of words.
 	for zeros := 0; zeros < 2; {
 		at += wordSize
 		w, err := t.word(at)
@@ -117,7 +117,7 @@ func (t *traced) hideFastClock() error {
 	}
 }
 
-// jump sets the wall clock so far off the right time, and checks that it is.
+// jump sets the wall clock off by a duration, and checks it.
 func jump(off time.Duration) {
 	wall, steady := time.Now().Round(0), time.Now()
 	set := clockOff
@@ -134,41 +134,41 @@ func jump(off time.Duration) {
 
 var clockOff time.Duration
 
-// liveThroughJumps is the child: it prints an observation a line, and panics if anything
-// is not as it should be.
-func liveThroughJumps() {
+// runClockChild is the child process. It prints a line per observation, and panics if a
+// check fails.
+func runClockChild() {
 	for _, j := range []struct {
 		name string
 		off  time.Duration
 	}{
-		{"the clock jumps 1 h ahead", time.Hour},
-		{"the clock jumps 24 h ahead", 24 * time.Hour},
-		{"the clock jumps 1 h back", -time.Hour},
-		{"the clock jumps 24 h back", -24 * time.Hour},
+		{"clock jumps 1 h forward", time.Hour},
+		{"clock jumps 24 h forward", 24 * time.Hour},
+		{"clock jumps 1 h back", -time.Hour},
+		{"clock jumps 24 h back", -24 * time.Hour},
 	} {
 		for _, life := range []struct {
 			call string
 			live func(off time.Duration) (sees, retried string)
 		}{
 			{"a token in memory", tokenInMemory},
-			{"a token on its way", tokenOnItsWay},
-			{"the wait for a further try", waitForTry},
+			{"a token fetch in flight", tokenOnItsWay},
+			{"a backoff", waitForTry},
 			{"a `Waiter`", waitForScan},
-			{"a push that comes again", pushAgain},
+			{"a redelivered push", pushAgain},
 			{"a token in a store", tokenInStore},
-			{"a token that another put into a store while its clock was so", tokenFromOffStore},
+			{"a token stored by an instance with this clock", tokenFromOffStore},
 			{"a push", pushWhileOff},
 		} {
 			leaks := countLeaks()
 			sees, retried := life.live(j.off)
 			jump(0)
-			check(leaks.left())
+			check(leaks.wait())
 			check(json.NewEncoder(os.Stdout).Encode(observation{j.name, life.call, []string{sees, retried, "nothing", "nothing"}}))
 		}
 	}
 }
 
-// A counter serves tokens, each another, and counts them.
+// A counter serves different tokens and counts requests.
 type counter struct {
 	*wechat
 	source *wxqrcode.TokenSource
@@ -176,7 +176,7 @@ type counter struct {
 
 func newCounter(opts ...wxqrcode.Option) *counter {
 	c := &counter{wechat: newWeChat()}
-	c.breaks(func(w http.ResponseWriter, _ *http.Request) {
+	c.inject(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"access_token":"%s-%d","expires_in":7200}`, newToken, c.requests())
 	})
 	c.source = c.newSource(opts...)
@@ -187,7 +187,7 @@ func (c *counter) newSource(opts ...wxqrcode.Option) *wxqrcode.TokenSource {
 	return must(wxqrcode.NewTokenSource(appID, appSecret, append(opts, wxqrcode.WithAPIURL(c.URL))...))
 }
 
-// many asks for the token a thousand times, and returns how many requests that took.
+// many gets the token a thousand times, and returns how many requests were sent.
 func (c *counter) many(source *wxqrcode.TokenSource) string {
 	before := c.requests()
 	first := must(source.AccessToken(context.Background()))
@@ -200,7 +200,7 @@ func (c *counter) many(source *wxqrcode.TokenSource) string {
 	case 0:
 		return "nothing"
 	case 1:
-		return "one token is fetched"
+		return "1 token request"
 	default:
 		panic(fmt.Sprint(n, " requests"))
 	}
@@ -219,9 +219,9 @@ func tokenInMemory(off time.Duration) (string, string) {
 func tokenOnItsWay(off time.Duration) (string, string) {
 	c := newCounter()
 	defer c.close()
-	c.breaks(func(w http.ResponseWriter, r *http.Request) {
+	c.inject(func(w http.ResponseWriter, r *http.Request) {
 		jump(off)
-		io.WriteString(w, answers[r.URL.Path])
+		io.WriteString(w, responses[r.URL.Path])
 	})
 	must(c.source.AccessToken(context.Background()))
 	return fine, c.many(c.source)
@@ -233,14 +233,14 @@ func waitForTry(off time.Duration) (string, string) {
 		e.close()
 		check(os.RemoveAll(e.folder))
 	}()
-	e.wechat.breaks(func(w http.ResponseWriter, _ *http.Request) {
+	e.wechat.inject(func(w http.ResponseWriter, _ *http.Request) {
 		jump(off)
-		e.wechat.mend()
+		e.wechat.reset()
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
 	check(must(create.begin(e))(context.Background()))
-	if e.tries() != 2 {
-		panic(fmt.Sprint(e.tries(), " tries"))
+	if e.attempts() != 2 {
+		panic(fmt.Sprint(e.attempts(), " tries"))
 	}
 	return fine, "nothing"
 }
@@ -255,12 +255,12 @@ func waitForScan(off time.Duration) (string, string) {
 	return fine, "nothing"
 }
 
-// pushAgain lets a push come again at another time, to a handler that does not look at
-// timestamps: what it remembers does not go by the wall clock.
+// pushAgain redelivers a push after a clock change, to a handler that ignores timestamps.
+// Deduplication does not use the wall clock.
 func pushAgain(off time.Duration) (string, string) {
 	r := newReceiver(func(c *callback.Config) { c.MaxAge = -1 })
 	defer r.Close()
-	l := newLetter("7", time.Now())
+	l := newPush("7", time.Now())
 	must(r.post(l))
 	jump(off)
 	if answer := must(r.post(l)); answer != "200 success" || r.count() != 1 {
@@ -269,8 +269,8 @@ func pushAgain(off time.Duration) (string, string) {
 	return fine, "nothing"
 }
 
-// tokenInStore lets another instance take a token from the store that was put there at the
-// right time; it asks for another if that one looks dead.
+// tokenInStore loads a token that was stored at the right time in another instance, which
+// fetches one if the token seems to be expired.
 func tokenInStore(off time.Duration) (string, string) {
 	store := &fileStore{}
 	c := newCounter(wxqrcode.WithTokenStore(store))
@@ -279,16 +279,16 @@ func tokenInStore(off time.Duration) (string, string) {
 	jump(off)
 	another := c.newSource(wxqrcode.WithTokenStore(store))
 	retried := c.many(another)
-	// However long a token seems to live: one that WeChat refuses is replaced.
+	// A rejected token is replaced, even if it seems to be valid.
 	another.InvalidateToken(context.Background(), must(another.AccessToken(context.Background())))
-	if got := c.many(another); got != "one token is fetched" {
+	if got := c.many(another); got != "1 token request" {
 		panic(got)
 	}
 	return fine, retried
 }
 
-// tokenFromOffStore lets an instance with the right clock find what one with another put
-// into the store.
+// tokenFromOffStore loads a token that an instance with a wrong clock stored in an
+// instance with the right one.
 func tokenFromOffStore(off time.Duration) (string, string) {
 	store := &fileStore{}
 	c := newCounter(wxqrcode.WithTokenStore(store))
@@ -299,7 +299,7 @@ func tokenFromOffStore(off time.Duration) (string, string) {
 	return fine, c.many(c.newSource(wxqrcode.WithTokenStore(store)))
 }
 
-// A fileStore keeps a token as a file would: without what a time has of the steady clock.
+// A fileStore stores a token without monotonic clock readings, like a file.
 type fileStore struct{ kept atomic.Pointer[[]byte] }
 
 func (s *fileStore) Load(context.Context, string) (t wxqrcode.Token, err error) {
@@ -320,12 +320,11 @@ func (s *fileStore) Update(ctx context.Context, key string, fn func(context.Cont
 	return t, err
 }
 
-// pushWhileOff lets WeChat push at the right time to a machine whose clock is off, and
-// then right again.
+// pushWhileOff pushes to a machine whose clock is wrong, then right again.
 func pushWhileOff(off time.Duration) (string, string) {
 	r := newReceiver(nil)
 	defer r.Close()
-	l := newLetter("7", time.Now())
+	l := newPush("7", time.Now())
 	jump(off)
 	answer := must(r.post(l))
 	jump(0)

@@ -19,66 +19,66 @@ import (
 
 func runContexts(t *testing.T, b *table) {
 	t.Helper()
-	meet(t, b, contextFaults())
+	runFaultTests(t, b, contextFaults())
 }
 
-// directCalls are those that a context ends at each step. A token is fetched for all who
-// wait, so that a context ends only the waiting.
+// directCalls are the calls that a context ends at each step. A token fetch is shared, so
+// a context ends only the wait for it.
 var directCalls = []*call{create, image, writeImage, saveNew, saveOver}
 
-// contextFaults cancel the context of a call, each at one step.
+// contextFaults cancel the context of a call at different steps.
 func contextFaults() []fault {
 	canceled := []error{context.Canceled}
 	return []fault{
-		{name: "cancelled before the call", is: canceled, begin: func(e *env) {
+		{name: "canceled before the call", wantErrors: canceled, inject: func(e *env) {
 			e.cancel()
-			e.retried = func() string { return fmt.Sprintf("nothing; %d requests", e.tries()) }
+			e.retried = func() string { return fmt.Sprintf("%d requests", e.attempts()) }
 		}},
-		{name: "cancelled while dialling", calls: directCalls, want: 1, is: canceled, begin: cancelInDial},
-		{name: "cancelled in the TLS handshake", calls: directCalls, want: 1, is: canceled, begin: func(e *env) {
+		{name: "canceled during the dial", calls: directCalls, attempts: 1, wantErrors: canceled, inject: cancelInDial},
+		{name: "canceled during the TLS handshake", calls: directCalls, attempts: 1, wantErrors: canceled, inject: func(e *env) {
 			secure(e, func() *tls.Certificate {
 				e.cancel()
 				return authorities().known.sign(func(*x509.Certificate) {})
 			})
 		}},
-		{name: "cancelled while the answer is waited for", calls: directCalls, want: 1, is: canceled, begin: func(e *env) {
-			e.wechat.breaks(func(_ http.ResponseWriter, r *http.Request) {
+		{name: "canceled before the response", calls: directCalls, attempts: 1, wantErrors: canceled, inject: func(e *env) {
+			e.wechat.inject(func(_ http.ResponseWriter, r *http.Request) {
 				e.cancel()
-				e.wechat.wait(r)
+				e.wechat.waitForClose(r)
 			})
 		}},
-		{name: "cancelled within the answer", calls: directCalls, want: 1, is: canceled, begin: func(e *env) {
-			e.wechat.breaks(stallInBody(e.wechat))
+		{name: "canceled within the response", calls: directCalls, attempts: 1, wantErrors: canceled, inject: func(e *env) {
+			e.wechat.inject(stallInBody(e.wechat))
 			e.tap(func(read, _ int, _ error) {
 				if read == 2 {
 					e.cancel()
 				}
 			})
 		}},
-		{name: "cancelled when the answer is there", calls: directCalls, want: 1, begin: func(e *env) {
+		{name: "canceled after the response", calls: directCalls, attempts: 1, inject: func(e *env) {
 			e.tap(func(_, _ int, err error) {
 				if errors.Is(err, io.EOF) {
 					e.cancel()
 				}
 			})
 		}},
-		{name: "cancelled while waiting for the next try", calls: directCalls, is: append(canceled, wxqrcode.ErrUnexpectedResponse), begin: func(e *env) {
-			e.wechat.breaks(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+		{name: "canceled during the backoff", calls: directCalls, wantErrors: append(canceled, wxqrcode.ErrUnexpectedResponse), inject: func(e *env) {
+			e.wechat.inject(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 			e.retry = wxqrcode.RetryPolicy{BaseDelay: time.Hour, MaxDelay: time.Hour}
 			e.log.hook = func(line string) {
 				if strings.Contains(line, "retrying request") {
 					e.cancel()
 				}
 			}
-			e.retried = func() string { return fmt.Sprintf("nothing; %d request", e.tries()) }
+			e.retried = func() string { return fmt.Sprintf("%d request", e.attempts()) }
 		}},
-		{name: "the first who waits for a token is cancelled; the others get it", calls: waitingCalls(false), want: 1, is: canceled, begin: holdToken},
-		{name: "another who waits for it is cancelled; the first gets it", calls: waitingCalls(true), want: 1, is: canceled, begin: holdToken},
+		{name: "caller that started a token fetch canceled; waiters get the token", calls: waitingCalls(false), attempts: 1, wantErrors: canceled, inject: holdToken},
+		{name: "waiter canceled; caller that started the fetch gets the token", calls: waitingCalls(true), attempts: 1, wantErrors: canceled, inject: holdToken},
 	}
 }
 
-// cancelInDial cancels the context when the first dial begins. net/http lets the dial go
-// on, as another call may use the connection; it goes on when the call is over.
+// cancelInDial cancels the context when the first dial starts. net/http continues the dial
+// for other calls; here, it continues when the call has ended.
 func cancelInDial(e *env) {
 	over := make(chan struct{})
 	var begun atomic.Bool
@@ -89,14 +89,14 @@ func cancelInDial(e *env) {
 		}
 		return address
 	})
-	e.extra = func() error {
+	e.checkAfter = func() error {
 		close(over)
 		return nil
 	}
 }
 
-// tap calls f at each reading of an answer's body: before it, with its number from 1, and
-// after it, with the bytes that it brought and its error.
+// tap calls f for each read of a response body: before it, with its number from 1, and
+// after it, with the number of bytes and the error.
 func (e *env) tap(f func(read, n int, err error)) {
 	t := e.ownTransport()
 	e.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -126,34 +126,34 @@ func (b *tapped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A lateContext is cancelled at the moment at which somebody begins to wait for its end.
-type lateContext struct {
+// A cancelOnWait is a context that is canceled when its Done is called.
+type cancelOnWait struct {
 	context.Context
 	cancel func()
 }
 
-func (c lateContext) Done() <-chan struct{} {
+func (c cancelOnWait) Done() <-chan struct{} {
 	c.cancel()
 	return c.Context.Done()
 }
 
-// holdToken keeps back the answers of token calls until the fault ends.
+// holdToken delays token responses until release is called.
 func holdToken(e *env) {
 	held := make(chan struct{})
 	release := sync.OnceFunc(func() { close(held) })
-	e.wechat.breaks(func(w http.ResponseWriter, r *http.Request) {
+	e.wechat.inject(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-held:
-		case <-e.wechat.gone:
+		case <-e.wechat.closed:
 		}
-		io.WriteString(w, answers[r.URL.Path])
+		io.WriteString(w, responses[r.URL.Path])
 	})
 	e.release = release
 	e.closers = append(e.closers, release)
 }
 
-// waitingCalls are calls that need a token which somebody fetches: the call itself, or
-// another.
+// waitingCalls are calls that wait for a token fetch, started by the call itself or by
+// another caller.
 func waitingCalls(another bool) []*call {
 	waiting := func(name string, opts ...wxqrcode.Option) *call {
 		return &call{name: name, begin: func(e *env) (func(context.Context) error, error) {
@@ -168,7 +168,7 @@ func waitingCalls(another bool) []*call {
 			}
 			if name == create.name {
 				do = func(ctx context.Context) error {
-					_, err := client.Create(ctx, aCode)
+					_, err := client.Create(ctx, request)
 					return err
 				}
 			}
@@ -178,20 +178,20 @@ func waitingCalls(another bool) []*call {
 	return []*call{waiting(create.name), waiting(stableToken.name), waiting(legacyToken.name, wxqrcode.WithLegacyToken())}
 }
 
-// waitFor returns do with a context that is cancelled while it waits for the token. The
-// other, who waits too, must get it.
+// waitFor returns do with a context that is canceled while it waits for the token. The
+// other waiter must get the token.
 func (e *env) waitFor(source *wxqrcode.TokenSource, do func(context.Context) error, another bool) func(context.Context) error {
 	got := make(chan error, 1)
 	other := func() {
 		_, err := source.AccessToken(context.Background())
 		got <- err
 	}
-	e.extra = func() error {
+	e.checkAfter = func() error {
 		if !another {
-			go other() // comes later, to the fetch that the first has left
+			go other() // joins the fetch after the first caller left
 		}
 		e.release()
-		if n := e.tries(); n != 1 {
+		if n := e.attempts(); n != 1 {
 			return fmt.Errorf("%d requests", n)
 		}
 		return <-got
@@ -202,13 +202,13 @@ func (e *env) waitFor(source *wxqrcode.TokenSource, do func(context.Context) err
 		}
 		if another {
 			go other()
-			if !eventually(func() bool { return e.tries() == 1 }) {
-				return errors.New("nobody fetches a token")
+			if !eventually(func() bool { return e.attempts() == 1 }) {
+				return errors.New("no token fetch")
 			}
 		}
-		err := do(lateContext{ctx, e.cancel})
-		if !eventually(func() bool { return e.tries() == 1 }) {
-			return errors.New("nobody fetches a token")
+		err := do(cancelOnWait{ctx, e.cancel})
+		if !eventually(func() bool { return e.attempts() == 1 }) {
+			return errors.New("no token fetch")
 		}
 		return err
 	}

@@ -19,57 +19,57 @@ import (
 
 func runDiskOfThisSystem(t *testing.T, b *table) {
 	t.Helper()
-	for _, name := range []string{"the disk is full", "there is no room for one file more", "the disk is read-only"} {
+	for _, name := range []string{"disk full", "no free inode", "disk read-only"} {
 		t.Run(name, func(t *testing.T) {
-			// A file system of its own, which only the child sees.
-			runTrouble(t, b, trouble{name, t.TempDir()}, os.Args[0], &syscall.SysProcAttr{
+			// A mount namespace for the child.
+			runDiskChild(t, b, diskFault{name, t.TempDir()}, os.Args[0], &syscall.SysProcAttr{
 				Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 				UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
 				GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 			})
 		})
 	}
-	t.Run("a file may not become so large", func(t *testing.T) {
+	t.Run("file size limit", func(t *testing.T) {
 		folder := t.TempDir()
-		runTrouble(t, b, trouble{"a file may not become so large", folder}, os.Args[0], nil)
+		runDiskChild(t, b, diskFault{"file size limit", folder}, os.Args[0], nil)
 	})
-	t.Run("the folder is not writable", func(t *testing.T) { runUnwritable(t, b) })
+	t.Run("folder not writable", func(t *testing.T) { runUnwritable(t, b) })
 	t.Run(noRoom, func(t *testing.T) { runDevFull(t, b) })
 	runKills(t, b)
 }
 
-// runTrouble starts the child that saves in trouble.
-func runTrouble(t *testing.T, b *table, of trouble, program string, how *syscall.SysProcAttr) {
+// runDiskChild starts a child that saves images with a disk fault.
+func runDiskChild(t *testing.T, b *table, of diskFault, program string, how *syscall.SysProcAttr) {
 	t.Helper()
 	var output, errs bytes.Buffer
 	cmd := exec.Command(program)
-	cmd.Env = append(os.Environ(), envChild+"=save", envTrouble+"="+string(must(json.Marshal(of))), "TMPDIR=/tmp")
+	cmd.Env = append(os.Environ(), envChild+"=save", envDiskFault+"="+string(must(json.Marshal(of))), "TMPDIR=/tmp")
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &output, &errs, how
 	cmd.Dir = "/"
 	err := cmd.Run()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) || cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == exitRefused {
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) || cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == exitNotAllowed {
 		b.partial = true
 		t.Skipf("this system lets no child make a file system: %v %s", err, &errs)
 	}
 	require.NoError(t, err, "%s", &errs)
 	assert.NotRegexp(t, secretParts, errs.String(), "log of net/http")
-	addTroubled(t, b, of.Name, output.String())
+	addSaveResults(t, b, of.Name, output.String())
 }
 
 func init() {
-	troubles["the disk is full"] = func(folder string) (func() error, error) {
+	diskFaults["disk full"] = func(folder string) (func() error, error) {
 		if err := mount(folder, "size=64k"); err != nil {
 			return nil, err
 		}
 		filler := filepath.Join(folder, "filler")
 		f := must(os.Create(filler))
 		defer f.Close()
-		if _, err := io.Copy(f, blanks{}); !errors.Is(err, syscall.ENOSPC) {
+		if _, err := io.Copy(f, spaces{}); !errors.Is(err, syscall.ENOSPC) {
 			return nil, fmt.Errorf("the disk is not full: %w", err)
 		}
 		return func() error { return os.Remove(filler) }, nil
 	}
-	troubles["there is no room for one file more"] = func(folder string) (func() error, error) {
+	diskFaults["no free inode"] = func(folder string) (func() error, error) {
 		if err := mount(folder, "nr_inodes=4"); err != nil {
 			return nil, err
 		}
@@ -85,7 +85,7 @@ func init() {
 			fillers = append(fillers, filler)
 		}
 	}
-	troubles["the disk is read-only"] = func(folder string) (func() error, error) {
+	diskFaults["disk read-only"] = func(folder string) (func() error, error) {
 		if err := mount(folder, "size=64k"); err != nil {
 			return nil, err
 		}
@@ -94,31 +94,31 @@ func init() {
 		}
 		return func() error { return syscall.Mount("", folder, "", syscall.MS_REMOUNT, "") }, nil
 	}
-	troubles["a file may not become so large"] = func(folder string) (func() error, error) {
-		check(os.WriteFile(filepath.Join(folder, oldFile), []byte(oldPicture), 0o640))
+	diskFaults["file size limit"] = func(folder string) (func() error, error) {
+		check(os.WriteFile(filepath.Join(folder, oldFile), []byte(oldImage), 0o640))
 		var before syscall.Rlimit
 		check(syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
-		check(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(len(picture) / 2), Max: before.Max}))
+		check(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(len(imageData) / 2), Max: before.Max}))
 		return func() error { return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before) }, nil
 	}
 }
 
-// mount makes a small file system in memory, with the old picture in it.
+// mount mounts a small tmpfs with the old image.
 func mount(folder, options string) error {
 	_ = syscall.Unmount(folder, 0) // the one of the call before
 	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, options); err != nil {
 		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
-			return errors.Join(errRefused, err)
+			return errors.Join(errNotAllowed, err)
 		}
 		return err
 	}
-	return os.WriteFile(filepath.Join(folder, oldFile), []byte(oldPicture), 0o640)
+	return os.WriteFile(filepath.Join(folder, oldFile), []byte(oldImage), 0o640)
 }
 
-// nobody is a user who owns nothing.
+// nobody is an unprivileged user.
 const nobody = 65534
 
-// runUnwritable saves into a folder of another user, as root may write everywhere.
+// runUnwritable saves to a folder of another user, because root can write everywhere.
 func runUnwritable(t *testing.T, b *table) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "wxqrcode") //nolint:usetesting // others may not enter the folder of t.TempDir
@@ -131,19 +131,19 @@ func runUnwritable(t *testing.T, b *table) {
 	require.NoError(t, os.WriteFile(program, binary, 0o755))
 	folder := filepath.Join(dir, "folder")
 	require.NoError(t, os.Mkdir(folder, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, oldFile), []byte(oldPicture), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, oldFile), []byte(oldImage), 0o644))
 	require.NoError(t, os.Chmod(folder, 0o555))
 	t.Cleanup(func() { assert.NoError(t, os.Chmod(folder, 0o755)) })
 	how := &syscall.SysProcAttr{}
 	if os.Getuid() == 0 {
 		how.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
-	runTrouble(t, b, trouble{"the folder is not writable", folder}, program, how)
+	runDiskChild(t, b, diskFault{"folder not writable", folder}, program, how)
 }
 
-const noRoom = "the file that is written to has no room"
+const noRoom = "writer fails: no space"
 
-// runDevFull writes a picture to a device that is always full.
+// runDevFull writes an image to /dev/full.
 func runDevFull(t *testing.T, b *table) {
 	t.Helper()
 	leaks := countLeaks()
@@ -158,9 +158,9 @@ func runDevFull(t *testing.T, b *table) {
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	assertNoSecret(t, err)
 	assert.Zero(t, n)
-	assert.Equal(t, 1, e.tries())
-	assert.Zero(t, e.log.repeats())
-	b.add(noRoom, writeImage.name, strings.ReplaceAll(e.sees(err), "/dev/full", "file"), "nothing; 1 request", "nothing", "nothing")
+	assert.Equal(t, 1, e.attempts())
+	assert.Zero(t, e.log.retries())
+	b.add(noRoom, writeImage.name, strings.ReplaceAll(e.describeError(err), "/dev/full", "file"), "1 request", "nothing", "nothing")
 	_, err = client.WriteImage(t.Context(), io.Discard, ticket)
 	assert.NoError(t, err)
 	require.NoError(t, full.Close())

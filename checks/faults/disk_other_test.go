@@ -4,5 +4,5 @@ package faults
 
 import "testing"
 
-// Full disks, limits and signals at a system call are made by Linux's means.
+// Full disks, limits and kills at a system call require Linux.
 func runDiskOfThisSystem(_ *testing.T, b *table) { b.partial = true }

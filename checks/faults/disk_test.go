@@ -18,11 +18,11 @@ import (
 
 func runDisk(t *testing.T, b *table) {
 	t.Helper()
-	meet(t, b, []fault{
-		{name: "the folder is not there", calls: []*call{saveNew}, want: 1, is: []error{fs.ErrNotExist}, begin: func(e *env) {
+	runFaultTests(t, b, []fault{
+		{name: "folder missing", calls: []*call{saveNew}, attempts: 1, wantErrors: []error{fs.ErrNotExist}, inject: func(e *env) {
 			e.savesIn(filepath.Join(e.folder, "missing"), func(folder string) { check(os.Mkdir(folder, 0o700)) })
 		}},
-		{name: "the folder is a file", calls: []*call{saveNew}, want: 1, as: isFileSystemError, begin: func(e *env) {
+		{name: "folder is a file", calls: []*call{saveNew}, attempts: 1, matches: isFileSystemError, inject: func(e *env) {
 			folder := filepath.Join(e.folder, "folder")
 			check(os.WriteFile(folder, nil, 0o600))
 			e.savesIn(folder, func(string) {
@@ -38,11 +38,11 @@ func isFileSystemError(err error) bool {
 	return as[*fs.PathError](err) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// savesIn makes the call save into another folder; mend makes one of it.
+// savesIn makes the call save to another folder. mend ends the fault.
 func (e *env) savesIn(folder string, mend func(folder string)) {
 	e.saveDir = folder
-	e.shown = append(e.shown, folder, "folder")
-	e.end = func() { mend(folder) }
+	e.replaced = append(e.replaced, folder, "folder")
+	e.endFault = func() { mend(folder) }
 }
 
 func check(err error) {
@@ -51,44 +51,44 @@ func check(err error) {
 	}
 }
 
-// A trouble is what a child has with a disk.
-type trouble struct {
-	Name   string // of troubles
+// A diskFault is a fault for a child process.
+type diskFault struct {
+	Name   string // in diskFaults
 	Folder string
 }
 
-// A troubled is how a save ended there.
-type troubled struct {
+// A saveResult is the result of a save with a disk fault.
+type saveResult struct {
 	Call, Sees, Left, Tried string
 }
 
-// envTrouble has a trouble for the child, which tells each troubled on a line.
-const envTrouble = "WXQRCODE_TEST_FAULTS_TROUBLE"
+// envDiskFault has the fault for the child, which prints a line per saveResult.
+const envDiskFault = "WXQRCODE_TEST_FAULTS_TROUBLE"
 
-func init() { children["save"] = saveInTrouble }
+func init() { children["save"] = runSaveChild }
 
-// troubles begin in a folder, and return what ends them.
-var troubles = map[string]func(folder string) (end func() error, err error){
-	"the folder is not writable": func(string) (func() error, error) {
-		return nil, nil // it is not; and nothing here could change that
+// diskFaults injects a fault into a folder, and returns the function that ends it.
+var diskFaults = map[string]func(folder string) (end func() error, err error){
+	"folder not writable": func(string) (func() error, error) {
+		return nil, nil // the fault exists, and cannot be ended
 	},
 }
 
-// errRefused says that this system does not let a child make that trouble.
-var errRefused = errors.New("refused")
+// errNotAllowed means that this system does not allow the fault.
+var errNotAllowed = errors.New("refused")
 
-const exitRefused = 3
+const exitNotAllowed = 3
 
-// saveInTrouble saves a picture with and without an old one. It is the whole of a child,
-// and panics if anything is not as it should be.
-func saveInTrouble() {
-	var of trouble
-	check(json.Unmarshal([]byte(os.Getenv(envTrouble)), &of))
+// runSaveChild is the child process. It saves an image with and without an existing file,
+// and panics if a check fails.
+func runSaveChild() {
+	var of diskFault
+	check(json.Unmarshal([]byte(os.Getenv(envDiskFault)), &of))
 	for _, c := range []*call{saveNew, saveOver} {
-		end, err := troubles[of.Name](of.Folder)
-		if errors.Is(err, errRefused) {
+		end, err := diskFaults[of.Name](of.Folder)
+		if errors.Is(err, errNotAllowed) {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(exitRefused)
+			os.Exit(exitNotAllowed)
 		}
 		check(err)
 		before := countLeaks()
@@ -96,27 +96,27 @@ func saveInTrouble() {
 		do := must(c.begin(e))
 		files := e.files()
 		failed := do(context.Background())
-		result := troubled{c.name, e.sees(failed), "nothing", fmt.Sprintf("nothing; %d request", e.tries())}
+		result := saveResult{c.name, e.describeError(failed), "nothing", fmt.Sprintf("%d request", e.attempts())}
 		if failed == nil || e.files() != files {
 			result.Left = e.files()
 		}
-		if e.log.repeats() != 0 || secretParts.MatchString(e.log.String()) {
+		if e.log.retries() != 0 || secretParts.MatchString(e.log.String()) {
 			panic(e.log.String())
 		}
 		if end != nil {
 			check(end())
 			check(do(context.Background()))
-			if e.taken != len(picture) {
-				panic("the picture is not whole")
+			if e.imageSize != len(imageData) {
+				panic("incomplete image")
 			}
 		}
 		e.close()
-		check(before.left())
+		check(before.wait())
 		check(json.NewEncoder(os.Stdout).Encode(result))
 	}
 }
 
-// newEnvIn is newEnv where the trouble has made the folder, with the old picture in it.
+// newEnvIn is newEnv for an existing folder with an image.
 func newEnvIn(c *call, folder string) *env {
 	spare := must(os.MkdirTemp("", "wxqrcode"))
 	e := newEnv(context.Background(), c, spare)
@@ -125,13 +125,13 @@ func newEnvIn(c *call, folder string) *env {
 	return e
 }
 
-// addTroubled adds what a child told.
-func addTroubled(t *testing.T, b *table, fault, output string) {
+// addSaveResults adds the output of a child.
+func addSaveResults(t *testing.T, b *table, fault, output string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(output), "\n")
 	require.Len(t, lines, 2, output)
 	for _, line := range lines {
-		var r troubled
+		var r saveResult
 		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
 		assert.NotRegexp(t, secretParts, line)
 		b.add(fault, r.Call, r.Sees, r.Tried, r.Left, "nothing")

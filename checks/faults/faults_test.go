@@ -11,20 +11,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A fault is something that goes wrong with a call.
+// A fault is a failure that is injected into calls.
 type fault struct {
-	name  string
-	calls []*call              // that can meet it; nil: all
-	begin func(e *env)         // lets it begin
-	want  int                  // tries in all; 0: three
-	tries map[*call]int        // those of calls for which it is another number
-	is    []error              // what the error matches
-	as    func(err error) bool // or this; if there is neither, there is no error
-	leaks string               // what net/http logs of the secrets, though it should not
+	name       string
+	calls      []*call              // affected calls; nil: all
+	inject     func(e *env)         // injects it
+	attempts   int                  // expected attempts; 0: three
+	attemptsOf map[*call]int        // exceptions to attempts
+	wantErrors []error              // errors.Is targets of the error
+	matches    func(err error) bool // or a condition; without either, no error is expected
+	leaks      string               // secrets that net/http logs
 }
 
-// meet lets the calls meet one fault after the other, each a subtest.
-func meet(t *testing.T, b *table, faults []fault) {
+// runFaultTests runs each fault as a subtest, one after the other.
+func runFaultTests(t *testing.T, b *table, faults []fault) {
 	t.Helper()
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
@@ -35,23 +35,22 @@ func meet(t *testing.T, b *table, faults []fault) {
 	}
 }
 
-// An encounter is one call that meets one fault.
-type encounter struct {
+// A faultRun is a call with a fault.
+type faultRun struct {
 	*env
 	fault         *fault
-	do            func() error // the call, as it meets the fault
-	again         func() error // the same, later
-	before, after string       // what was in the folder
+	do            func() error // the call with the fault
+	retry         func() error // the call after the fault
+	before, after string       // contents of the folder
 	err           error
 }
 
-// runFaults lets all calls meet their faults, all at the same time, and looks at each by
-// itself.
+// runFaults runs all calls with their faults concurrently, and checks each in a subtest.
 func runFaults(t *testing.T, b *table, faults ...fault) {
 	t.Helper()
 	standard, release := captureStandardLog()
 	defer release()
-	var met []*encounter
+	var met []*faultRun
 	var all sync.WaitGroup
 	for i := range faults {
 		f := &faults[i]
@@ -74,41 +73,41 @@ func runFaults(t *testing.T, b *table, faults ...fault) {
 		t.Run(strings.ReplaceAll(m.call.name, "`", ""), func(t *testing.T) {
 			ran = true
 			leaks := m.fault.leaks != ""
-			if leaks { // seen to before look, whose call might take the connection that is to log it
-				require.True(t, eventually(func() bool { return secretParts.MatchString(standard.String()) }), "it leaks no more")
+			if leaks { // before check, whose call may use the connection that logs it
+				require.True(t, eventually(func() bool { return secretParts.MatchString(standard.String()) }), "no leak")
 			}
-			m.look(t, b)
+			m.check(t, b)
 			if !leaks {
 				assert.NotRegexp(t, secretParts, standard.String(), "log of net/http")
 			}
 		})
-		if !ran { // as somebody asked for others
-			if m.extra != nil {
-				_ = m.extra()
+		if !ran { // not selected by -run
+			if m.checkAfter != nil {
+				_ = m.checkAfter()
 			}
-			m.end()
+			m.endFault()
 		}
 	}
 }
 
-func newEncounter(t *testing.T, f *fault, c *call) *encounter {
+func newEncounter(t *testing.T, f *fault, c *call) *faultRun {
 	t.Helper()
 	e := newEnv(t.Context(), c, t.TempDir())
-	f.begin(e)
+	f.inject(e)
 	do, err := c.begin(e)
 	require.NoError(t, err)
-	return &encounter{
+	return &faultRun{
 		env: e, fault: f, before: e.files(),
 		do:    func() error { return do(e.ctx) },
-		again: func() error { return do(t.Context()) },
+		retry: func() error { return do(t.Context()) },
 	}
 }
 
-// look checks everything that the table says, and adds it.
-func (m *encounter) look(t *testing.T, b *table) {
+// check checks the result and adds it to the table.
+func (m *faultRun) check(t *testing.T, b *table) {
 	t.Helper()
-	m.judge(t)
-	sees, left := m.sees(m.err), "–"
+	m.checkError(t)
+	sees, left := m.describeError(m.err), "–"
 	if m.err != nil {
 		left = "nothing"
 		assert.Equal(t, m.before, m.after)
@@ -116,33 +115,33 @@ func (m *encounter) look(t *testing.T, b *table) {
 			left = fmt.Sprintf("%d bytes in the writer", m.written.Len())
 		}
 	}
-	if m.extra != nil {
-		assert.NoError(t, m.extra())
+	if m.checkAfter != nil {
+		assert.NoError(t, m.checkAfter())
 	}
-	tried := m.tried(t, m.fault)
+	tried := m.describeAttempts(t, m.fault)
 
-	m.end()
-	assert.NoError(t, m.again(), "once the fault has ended")
+	m.endFault()
+	assert.NoError(t, m.retry(), "after the fault")
 	assert.NotContains(t, m.files(), ".wxqrcode-", "a temporary file")
-	if m.taken != 0 {
-		assert.Equal(t, len(picture), m.taken)
+	if m.imageSize != 0 {
+		assert.Equal(t, len(imageData), m.imageSize)
 	}
 	b.add(m.fault.name, m.call.name, sees, tried, left, cmp.Or(m.fault.leaks, "nothing"))
 }
 
-// judge checks the error of the call.
-func (m *encounter) judge(t *testing.T) {
+// checkError checks the error of the call.
+func (m *faultRun) checkError(t *testing.T) {
 	t.Helper()
-	if len(m.fault.is) == 0 && m.fault.as == nil {
+	if len(m.fault.wantErrors) == 0 && m.fault.matches == nil {
 		require.NoError(t, m.err)
 	} else {
 		require.Error(t, m.err)
 	}
-	for _, target := range m.fault.is {
+	for _, target := range m.fault.wantErrors {
 		assert.ErrorIs(t, m.err, target)
 	}
-	if m.fault.as != nil {
-		assert.True(t, m.fault.as(m.err), "%v", m.err)
+	if m.fault.matches != nil {
+		assert.True(t, m.fault.matches(m.err), "%v", m.err)
 	}
 	assertNoSecret(t, m.err)
 	assert.NotRegexp(t, secretParts, m.log.String(), "log")

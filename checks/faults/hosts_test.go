@@ -12,12 +12,12 @@ var errDeadline = context.DeadlineExceeded
 
 func hostFaults() []fault {
 	return []fault{
-		{name: "the first host is down", calls: apiCalls, begin: hostsDown(1)},
-		{name: "all hosts are down", calls: apiCalls, is: []error{syscall.ECONNREFUSED}, begin: hostsDown(2)},
+		{name: "first host down", calls: apiCalls, inject: hostsDown(1)},
+		{name: "all hosts down", calls: apiCalls, wantErrors: []error{syscall.ECONNREFUSED}, inject: hostsDown(2)},
 	}
 }
 
-// hostsDown gives the calls two hosts, of which the first so many are down.
+// hostsDown configures two hosts, of which the first down ones refuse connections.
 func hostsDown(down int) func(*env) {
 	return func(e *env) {
 		spare := newWeChat()
@@ -25,14 +25,14 @@ func hostsDown(down int) func(*env) {
 		e.hosts = append(e.hosts, spare.URL)
 		closed := []string{closedPort(), closedPort()}
 		var mu sync.Mutex
-		var dialled []string
+		var dialed []string
 		e.ownTransport().DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			mu.Lock()
 			host := 0
 			if address == spare.Listener.Addr().String() {
 				host = 1
 			}
-			dialled = append(dialled, []string{"host", "spare"}[host])
+			dialed = append(dialed, []string{"host", "fallback"}[host])
 			isDown := host < down
 			mu.Unlock()
 			if isDown {
@@ -41,8 +41,8 @@ func hostsDown(down int) func(*env) {
 			}
 			return new(net.Dialer).DialContext(ctx, network, address)
 		}
-		e.shown = append(e.shown, closed[0], "host", closed[1], "spare")
-		e.end = func() {
+		e.replaced = append(e.replaced, closed[0], "host", closed[1], "fallback")
+		e.endFault = func() {
 			mu.Lock()
 			defer mu.Unlock()
 			down = 0
@@ -51,10 +51,10 @@ func hostsDown(down int) func(*env) {
 			mu.Lock()
 			defer mu.Unlock()
 			n := map[string]int{}
-			for _, d := range dialled {
+			for _, d := range dialed {
 				n[d]++
 			}
-			return fmt.Sprintf("dials: %d of host, %d of spare", n["host"], n["spare"])
+			return fmt.Sprintf("%d dials of host, %d of fallback", n["host"], n["fallback"])
 		}
 	}
 }

@@ -20,22 +20,21 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// envSave names the file for the child that saves a picture and is killed.
+// envSave names the file for the child that saves an image and is killed.
 const envSave = "WXQRCODE_TEST_FAULTS_SAVE"
 
 func init() {
 	children["killed"] = func() {
-		// No socket, so that all that it does is the save.
+		// No socket: the system calls are those of the save.
 		transport := roundTripper(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(picture)), Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(imageData)), Request: r}, nil
 		})
 		client := must(wxqrcode.NewClient(wxqrcode.StaticToken(token), wxqrcode.WithHTTPClient(&http.Client{Transport: transport})))
 		check(client.SaveImage(context.Background(), os.Getenv(envSave), ticket))
 	}
 }
 
-// runKills kills a process before each of the system calls of a save, and once after all
-// of them.
+// runKills kills a process before each system call of a save.
 func runKills(t *testing.T, b *table) {
 	t.Helper()
 	for _, c := range []*call{saveOver, saveNew} {
@@ -43,20 +42,20 @@ func runKills(t *testing.T, b *table) {
 			ended, err := killAt(t, b, c, step)
 			if errors.Is(err, errNoTrace) {
 				b.partial = true
-				t.Run("a process that is killed", func(t *testing.T) { t.Skip(err) })
+				t.Run("kills", func(t *testing.T) { t.Skip(err) })
 				return
 			}
 			require.NoError(t, err)
 			if ended {
-				require.Greater(t, step, 6, "the steps were not seen")
+				require.Greater(t, step, 6, "no system call was traced")
 				break
 			}
 		}
 	}
 }
 
-// killAt kills a save before its step of that number. It reports whether there was none
-// such, so that the save ended.
+// killAt kills a save before the given system call. It reports whether the save ended
+// before that.
 func killAt(t *testing.T, b *table, c *call, step int) (ended bool, err error) {
 	t.Helper()
 	var name string // of the step
@@ -69,7 +68,7 @@ func killAt(t *testing.T, b *table, c *call, step int) (ended bool, err error) {
 	defer output.Close()
 	seen := map[string]int{}
 	steps := 0
-	ws, err := trace("killed", []string{envSave + "=" + path}, output, func(*traced) error { return nil }, func(at *traced) error {
+	ws, err := trace("killed", []string{envSave + "=" + path}, output, func(*tracedChild) error { return nil }, func(at *tracedChild) error {
 		if !at.entry || steps == step {
 			return nil
 		}
@@ -101,24 +100,24 @@ func killAt(t *testing.T, b *table, c *call, step int) (ended bool, err error) {
 		do, err := c.begin(e)
 		require.NoError(t, err)
 		assert.NoError(t, do(t.Context()), "the next save")
-		assert.Equal(t, len(picture), e.taken)
-		b.add(fault, c.name, "the process is gone", "–", left, "–")
+		assert.Equal(t, len(imageData), e.imageSize)
+		b.add(fault, c.name, "process killed", "–", left, "–")
 	})
 	return false, nil
 }
 
-// afterKill says what a save that was killed has left.
+// afterKill describes the files after a kill.
 func (e *env) afterKill(t *testing.T, path string) string {
 	t.Helper()
 	var left []string
 	text, err := os.ReadFile(path)
 	switch {
-	case os.IsNotExist(err) && filepath.Base(path) != oldFile, err == nil && string(text) == oldPicture && filepath.Base(path) == oldFile:
-		left = append(left, "what was there before")
+	case os.IsNotExist(err) && filepath.Base(path) != oldFile, err == nil && string(text) == oldImage && filepath.Base(path) == oldFile:
+		left = append(left, "the previous state")
 	default:
 		require.NoError(t, err)
-		require.Equal(t, picture, string(text), "neither picture, or half a one")
-		left = append(left, "the new picture")
+		require.Equal(t, imageData, string(text), "neither image, or a part of one")
+		left = append(left, "the new image")
 	}
 	temporary, err := filepath.Glob(filepath.Join(e.folder, ".wxqrcode-*.tmp"))
 	require.NoError(t, err)

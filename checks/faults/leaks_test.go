@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The secrets of these tests. Each has characters that a URL, a page and JSON write in
-// their own ways, and letters which all of them leave as they are.
+// Secrets of these tests. Each has characters that URLs, HTML and JSON escape, and
+// letters that they do not.
 const (
 	appID     = "wx0123456789abcdef"
 	appSecret = "S3c/+=&%<plainlettersofsecret>"
@@ -29,15 +29,15 @@ const (
 	aesKey    = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 )
 
-// secretParts are what nothing may show.
+// secretParts matches parts of secrets, raw or escaped.
 var secretParts = regexp.MustCompile(`plainlettersof|lettersof(secret|token|newtoken|pushtoken)|(T0k|S3c|N3w)(/|%|\\u|\\/)|ghijklmnopqrstuv`)
 
-// leaks is what there was before a fault.
+// leaks counts goroutines and descriptors before a fault.
 type leaks struct {
 	goroutines, descriptors int
 }
 
-// warm makes what the runtime makes once: the poller, with its descriptors.
+// warm starts the network poller of the runtime, which keeps descriptors open.
 var warm = sync.OnceFunc(func() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,8 +56,7 @@ func countLeaks() leaks {
 	return leaks{runtime.NumGoroutine(), descriptors()}
 }
 
-// descriptors returns how many files and sockets this process has open, if the system
-// tells.
+// descriptors returns the number of open files and sockets, 0 if it is unknown.
 func descriptors() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -66,14 +65,14 @@ func descriptors() int {
 	return len(entries)
 }
 
-// check fails the test unless there is no more than before, soon.
+// check fails the test if goroutines or descriptors leaked.
 func (l leaks) check(t *testing.T) {
 	t.Helper()
-	assert.NoError(t, l.left())
+	assert.NoError(t, l.wait())
 }
 
-// left returns what is still there and was not before, if it does not go soon.
-func (l leaks) left() error {
+// wait waits until nothing is leaked, or returns an error with the leaks.
+func (l leaks) wait() error {
 	if eventually(func() bool { return runtime.NumGoroutine() <= l.goroutines && descriptors() <= l.descriptors }) {
 		return nil
 	}
@@ -82,8 +81,7 @@ func (l leaks) left() error {
 		l.descriptors, descriptors(), stacks[:runtime.Stack(stacks, true)])
 }
 
-// eventually waits for a condition, for so long that only a fault makes it fail. It looks
-// less and less often, so as not to slow what it waits for.
+// eventually waits up to 20 s for a condition, polling with increasing pauses.
 func eventually(condition func() bool) bool {
 	late := time.After(20 * time.Second)
 	for pause := time.Millisecond; !condition(); pause = min(2*pause, 100*time.Millisecond) {
@@ -96,7 +94,7 @@ func eventually(condition func() bool) bool {
 	return true
 }
 
-// assertNoSecret prints err, and all that it wraps, in every way that there is.
+// assertNoSecret asserts that err and the errors it wraps print no secret with any verb.
 func assertNoSecret(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
@@ -105,7 +103,7 @@ func assertNoSecret(t *testing.T, err error) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%q"} {
 		assert.NotRegexp(t, secretParts, fmt.Sprintf(verb, err), verb)
 	}
-	switch w := err.(type) { //nolint:errorlint // each link of the chain is looked at by itself
+	switch w := err.(type) { //nolint:errorlint // each link of the chain is checked
 	case interface{ Unwrap() error }:
 		assertNoSecret(t, w.Unwrap())
 	case interface{ Unwrap() []error }:
@@ -115,14 +113,14 @@ func assertNoSecret(t *testing.T, err error) {
 	}
 }
 
-// A logbook is what is logged.
-type logbook struct {
+// A logBuffer is the output of a logger.
+type logBuffer struct {
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
 	hook func(line string) // called with each line; may be nil
 }
 
-func (l *logbook) Write(b []byte) (int, error) {
+func (l *logBuffer) Write(b []byte) (int, error) {
 	if l.hook != nil {
 		l.hook(string(b))
 	}
@@ -131,25 +129,25 @@ func (l *logbook) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
-func (l *logbook) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
 }
 
-func (l *logbook) logger() *slog.Logger {
+func (l *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// repeats returns the number of retries in the log.
-func (l *logbook) repeats() int { return strings.Count(l.String(), "retrying request") }
+// retries returns the number of retries in the log.
+func (l *logBuffer) retries() int { return strings.Count(l.String(), "retrying request") }
 
-// captureStandardLog takes what net/http logs, which nobody asked it to.
-func captureStandardLog() (text *logbook, end func()) {
-	text = &logbook{}
+// captureStandardLog captures the standard logger, to which net/http writes.
+func captureStandardLog() (text *logBuffer, end func()) {
+	text = &logBuffer{}
 	before := log.Writer()
 	log.SetOutput(text)
 	return text, func() { log.SetOutput(before) }
 }
 
-var _ io.Writer = (*logbook)(nil)
+var _ io.Writer = (*logBuffer)(nil)

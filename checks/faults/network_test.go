@@ -20,66 +20,65 @@ import (
 
 func runCalls(t *testing.T, b *table) {
 	t.Helper()
-	meet(t, b, slices.Concat(networkFaults(), certificateFaults(), answerFaults(), hostFaults()))
+	runFaultTests(t, b, slices.Concat(networkFaults(), certificateFaults(), responseFaults(), hostFaults()))
 }
 
-// networkFaults are those of the way to the server.
+// networkFaults are faults between client and server.
 func networkFaults() []fault {
 	reset := []error{syscall.ECONNRESET}
 	return []fault{
-		{name: "the host has no address", as: as[*net.DNSError], begin: unresolved(nameError)},
-		{name: "the resolver fails", as: as[*net.DNSError], begin: unresolved(serverFailure)},
-		{name: "the connection is refused", is: []error{syscall.ECONNREFUSED}, begin: refused},
-		{name: "the connection is closed before the answer", is: []error{io.EOF}, begin: answering(func(w http.ResponseWriter, _ *http.Request) { takeOver(w).Close() })},
-		{name: "it is reset before the answer", is: reset, begin: toxic(`{"type":"reset_peer","attributes":{"timeout":0}}`)},
-		{name: "the answer ends within its header", is: []error{io.ErrUnexpectedEOF}, begin: toxic(`{"type":"limit_data","attributes":{"bytes":12}}`)},
-		{name: "it is reset while the answer comes", is: append(reset, wxqrcode.ErrUnexpectedResponse), begin: answering(func(w http.ResponseWriter, r *http.Request) {
-			answer := answers[r.URL.Path]
+		{name: "no such host", matches: as[*net.DNSError], inject: failingDNS(nameError)},
+		{name: "DNS server failure", matches: as[*net.DNSError], inject: failingDNS(serverFailure)},
+		{name: "connection refused", wantErrors: []error{syscall.ECONNREFUSED}, inject: refusedDial},
+		{name: "connection closed before the response", wantErrors: []error{io.EOF}, inject: respondWith(func(w http.ResponseWriter, _ *http.Request) { hijack(w).Close() })},
+		{name: "connection reset before the response", wantErrors: reset, inject: toxic(`{"type":"reset_peer","attributes":{"timeout":0}}`)},
+		{name: "response header truncated", wantErrors: []error{io.ErrUnexpectedEOF}, inject: toxic(`{"type":"limit_data","attributes":{"bytes":12}}`)},
+		{name: "connection reset within the response", wantErrors: append(reset, wxqrcode.ErrUnexpectedResponse), inject: respondWith(func(w http.ResponseWriter, r *http.Request) {
+			answer := responses[r.URL.Path]
 			reset20(w, len(answer), answer)
 		})},
-		{name: "it is reset after the answer", want: 1, begin: resetAfter},
-		{name: "the answer comes byte by byte", want: 1, begin: toxic(`{"type":"slicer","attributes":{"average_size":1,"size_variation":0,"delay":0}}`)},
+		{name: "connection reset after the response", attempts: 1, inject: resetAfter},
+		{name: "response arrives byte by byte", attempts: 1, inject: toxic(`{"type":"slicer","attributes":{"average_size":1,"size_variation":0,"delay":0}}`)},
 	}
 }
 
 func reset20(w http.ResponseWriter, length int, answer string) {
-	reset(send(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", length, answer[:20]))
+	reset(sendRaw(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", length, answer[:20]))
 }
 
-// slowCalls are the faults that wait for a time limit: the client's own, which these
-// calls are given, and the library's.
+// slowCalls are faults that wait for a timeout, of the http.Client or of the library.
 func slowCalls() []fault {
 	const limit = 3 * time.Second
 	deadline := []error{errDeadline}
 	silent := func(e *env) {
-		e.wechat.breaks(func(_ http.ResponseWriter, r *http.Request) { e.wechat.wait(r) })
+		e.wechat.inject(func(_ http.ResponseWriter, r *http.Request) { e.wechat.waitForClose(r) })
 	}
 	return []fault{
-		{name: "no answer; the program allows 3 s", is: deadline, begin: func(e *env) {
+		{name: "no response; client timeout 3 s", wantErrors: deadline, inject: func(e *env) {
 			silent(e)
 			e.ownTransport()
 			e.http.Timeout = limit
 		}},
-		{name: "half an answer; the program allows 3 s", is: deadline, begin: func(e *env) {
-			e.wechat.breaks(stallInBody(e.wechat))
+		{name: "partial response; client timeout 3 s", wantErrors: deadline, inject: func(e *env) {
+			e.wechat.inject(stallInBody(e.wechat))
 			e.ownTransport()
 			e.http.Timeout = limit
 		}},
-		{name: "no answer; the library allows 10 s a try, 30 s in all", is: deadline, calls: []*call{create}, begin: silent},
-		{name: "no answer; the library allows 15 s for a token, in all", is: deadline, calls: tokenCalls, want: 2, begin: func(e *env) {
+		{name: "no response; default timeout 10 s per attempt", wantErrors: deadline, calls: []*call{create}, inject: silent},
+		{name: "no response; default timeout 15 s for a token", wantErrors: deadline, calls: tokenCalls, attempts: 2, inject: func(e *env) {
 			silent(e)
-			// The try ends at the same time as the whole, and it is chance whose error comes.
+			// The attempt and the call time out together. Either error may be returned.
 			where := " " + e.wechat.URL + e.call.path + ":"
-			e.shown = append(e.shown, " POST"+where, "", " GET"+where, "")
+			e.replaced = append(e.replaced, " POST"+where, "", " GET"+where, "")
 		}},
-		{name: "no answer of the first host; the program allows 3 s", calls: apiCalls, want: 1, begin: func(e *env) {
-			e.wechat.breaks(func(_ http.ResponseWriter, r *http.Request) { e.wechat.wait(r) })
+		{name: "no response of the first host; client timeout 3 s", calls: apiCalls, attempts: 1, inject: func(e *env) {
+			e.wechat.inject(func(_ http.ResponseWriter, r *http.Request) { e.wechat.waitForClose(r) })
 			spare := newWeChat()
 			e.closers = append(e.closers, spare.close)
 			e.hosts = append(e.hosts, spare.URL)
 			e.ownTransport()
 			e.http.Timeout = limit
-			e.unit, e.tries = "request of each", func() int {
+			e.unit, e.attempts = "request to each host", func() int {
 				if n := e.wechat.requests(); n != spare.requests() {
 					return -1
 				}
@@ -89,19 +88,19 @@ func slowCalls() []fault {
 	}
 }
 
-// stallInBody answers with half a body and keeps the rest.
+// stallInBody sends a part of the body, then nothing.
 func stallInBody(s *wechat) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		answer := answers[r.URL.Path]
+		answer := responses[r.URL.Path]
 		w.Header().Set("Content-Length", fmt.Sprint(len(answer)))
 		io.WriteString(w, answer[:20])
 		w.(http.Flusher).Flush()
-		s.wait(r)
+		s.waitForClose(r)
 	}
 }
 
-// refused leads the calls to a port where nobody listens.
-func refused(e *env) {
+// refusedDial redirects dials to a closed port.
+func refusedDial(e *env) {
 	closed := closedPort()
 	var up atomic.Bool
 	e.dialTo(func(address string) string {
@@ -110,8 +109,8 @@ func refused(e *env) {
 		}
 		return closed
 	})
-	e.shown = append(e.shown, closed, "host")
-	e.end = func() { up.Store(true) }
+	e.replaced = append(e.replaced, closed, "host")
+	e.endFault = func() { up.Store(true) }
 }
 
 func closedPort() string {
@@ -127,7 +126,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// toxic puts a Toxiproxy between client and server, with one toxic.
+// toxic puts Toxiproxy between client and server, with one toxic.
 func toxic(attributes string) func(*env) {
 	return func(e *env) {
 		server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
@@ -137,20 +136,20 @@ func toxic(attributes string) func(*env) {
 		}
 		must(proxy.Toxics.AddToxicJson(strings.NewReader(attributes)))
 		e.hosts = []string{"http://" + proxy.Listen}
-		e.end = func() { proxy.Toxics.ResetToxics(e.ctx) }
+		e.endFault = func() { proxy.Toxics.ResetToxics(e.ctx) }
 		e.closers = append(e.closers, proxy.Stop)
 	}
 }
 
-// resetAfter lets the answer through, and resets the connection when the call is over.
+// resetAfter resets the connection after the response.
 func resetAfter(e *env) {
 	conns := make(chan *net.TCPConn, 1)
-	e.wechat.breaks(func(w http.ResponseWriter, r *http.Request) {
-		answer := answers[r.URL.Path]
-		conns <- send(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
+	e.wechat.inject(func(w http.ResponseWriter, r *http.Request) {
+		answer := responses[r.URL.Path]
+		conns <- sendRaw(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
 	})
-	e.end = func() {
+	e.endFault = func() {
 		reset(<-conns)
-		e.wechat.mend()
+		e.wechat.reset()
 	}
 }

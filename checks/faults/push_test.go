@@ -24,11 +24,11 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// A letter is a push as WeChat sends it in secure mode.
-type letter struct{ query, body string }
+// A pushRequest is a push in secure mode.
+type pushRequest struct{ query, body string }
 
-// newLetter makes the push of a scan, of which each scene has one, with the timestamp at.
-func newLetter(scene string, at time.Time) letter {
+// newPush returns the push of a scan of scene, with the timestamp at.
+func newPush(scene string, at time.Time) pushRequest {
 	message := fmt.Sprintf("<xml><ToUserName><![CDATA[gh_45072270791c]]></ToUserName><FromUserName><![CDATA[o-ann]]></FromUserName>"+
 		"<CreateTime>%d</CreateTime><MsgType><![CDATA[event]]></MsgType><Event><![CDATA[SCAN]]></Event><EventKey><![CDATA[%s]]></EventKey></xml>", at.Unix(), scene)
 	encrypt := must(must(wxcrypt.ParseKey(aesKey)).Encrypt([]byte(message), appID))
@@ -36,20 +36,20 @@ func newLetter(scene string, at time.Time) letter {
 	query := url.Values{"timestamp": {timestamp}, "nonce": {nonce}, "encrypt_type": {"aes"},
 		"signature":     {wxcrypt.Sign(pushToken, timestamp, nonce, nil)},
 		"msg_signature": {wxcrypt.Sign(pushToken, timestamp, nonce, encrypt)}}
-	return letter{query.Encode(), "<xml><ToUserName><![CDATA[gh_45072270791c]]></ToUserName><Encrypt><![CDATA[" + string(encrypt) + "]]></Encrypt></xml>"}
+	return pushRequest{query.Encode(), "<xml><ToUserName><![CDATA[gh_45072270791c]]></ToUserName><Encrypt><![CDATA[" + string(encrypt) + "]]></Encrypt></xml>"}
 }
 
-// request is the letter as it goes over the wire, with a Content-Length of its own.
-func (l letter) request(length int) string {
+// request returns the HTTP request, with the given Content-Length.
+func (l pushRequest) request(length int) string {
 	return fmt.Sprintf("POST /wechat?%s HTTP/1.1\r\nHost: callback\r\nContent-Length: %d\r\n\r\n%s", l.query, length, l.body)
 }
 
 const maxBody = 4 << 10 // of the receiver
 
-// A receiver is a server with the callback's handler.
+// A receiver is a server with a callback handler.
 type receiver struct {
 	*httptest.Server
-	log  logbook
+	log  logBuffer
 	runs atomic.Int32
 	run  func() // in onEvent; may be nil
 }
@@ -74,11 +74,11 @@ func newReceiver(change func(*callback.Config)) *receiver {
 	return r
 }
 
-// count returns how often onEvent ended.
+// count returns how often OnEvent returned.
 func (r *receiver) count() int { return int(r.runs.Load()) }
 
-// post sends a letter as WeChat does, and returns the status and the body.
-func (r *receiver) post(l letter) (string, error) {
+// post sends a push, and returns status and body.
+func (r *receiver) post(l pushRequest) (string, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Post(r.URL+"/wechat?"+l.query, "text/xml", strings.NewReader(l.body))
 	if err != nil {
@@ -89,12 +89,12 @@ func (r *receiver) post(l letter) (string, error) {
 	return fmt.Sprint(res.StatusCode, " ", strings.TrimSpace(string(body))), err
 }
 
-// A pushFault is something that goes wrong with a push on its way in.
+// A pushFault is a failure that is injected into a push.
 type pushFault struct {
 	name string
-	send func(conn *net.TCPConn, l letter) // the letter, as far as it comes
-	run  func(conn *net.TCPConn)           // in onEvent; may be nil
-	runs int                               // of onEvent
+	send func(conn *net.TCPConn, l pushRequest) // the letter, as far as it comes
+	run  func(conn *net.TCPConn)                // in onEvent; may be nil
+	runs int                                    // of onEvent
 }
 
 func runPushes(t *testing.T, b *table) {
@@ -110,8 +110,8 @@ func runPushes(t *testing.T, b *table) {
 		name string
 		off  time.Duration // WeChat's
 	}{
-		{"this machine's clock is 10 minutes ahead", -10 * time.Minute},
-		{"this machine's clock is 10 minutes behind", 10 * time.Minute},
+		{"clock of this machine 10 minutes fast", -10 * time.Minute},
+		{"clock of this machine 10 minutes slow", 10 * time.Minute},
 	} {
 		t.Run(clock.name, func(t *testing.T) {
 			leaks := countLeaks()
@@ -121,24 +121,24 @@ func runPushes(t *testing.T, b *table) {
 	}
 }
 
-// startSlowPushes sends a push that stalls, and returns what waits for the end.
+// startSlowPushes starts a push that stalls, and returns a function that waits for it.
 func startSlowPushes(t *testing.T, b *table) (wait func()) {
 	t.Helper()
-	m := beginPush(t, pushFault{name: "the sender stalls within the body", send: func(conn *net.TCPConn, l letter) {
+	m := beginPush(t, pushFault{name: "sender stalls within the body", send: func(conn *net.TCPConn, l pushRequest) {
 		_, _ = io.WriteString(conn, l.half())
 	}})
 	return func() { m.end(t, b) }
 }
 
-func (l letter) half() string { return l.request(len(l.body))[:len(l.head())+len(l.body)/2] }
-func (l letter) head() string { return strings.TrimSuffix(l.request(len(l.body)), l.body) }
+func (l pushRequest) half() string { return l.request(len(l.body))[:len(l.head())+len(l.body)/2] }
+func (l pushRequest) head() string { return strings.TrimSuffix(l.request(len(l.body)), l.body) }
 
-// pushFaults are those of the sender and of the way.
+// pushFaults are faults of the sender and the connection.
 func pushFaults() []pushFault {
 	write := func(conn *net.TCPConn, text string) { _, _ = io.WriteString(conn, text) }
-	whole := func(conn *net.TCPConn, l letter) { write(conn, l.request(len(l.body))) }
-	then := func(what func(letter) string, end func(*net.TCPConn)) func(*net.TCPConn, letter) {
-		return func(conn *net.TCPConn, l letter) {
+	whole := func(conn *net.TCPConn, l pushRequest) { write(conn, l.request(len(l.body))) }
+	then := func(what func(pushRequest) string, end func(*net.TCPConn)) func(*net.TCPConn, pushRequest) {
+		return func(conn *net.TCPConn, l pushRequest) {
 			write(conn, what(l))
 			end(conn)
 		}
@@ -146,36 +146,36 @@ func pushFaults() []pushFault {
 	stop := func(conn *net.TCPConn) { check(conn.CloseWrite()) } // and listens
 	long := strings.Repeat(" ", maxBody)
 	return []pushFault{
-		{name: "the sender stops before the body", send: then(letter.head, stop)},
-		{name: "the sender stops within the body", send: then(letter.half, stop)},
-		{name: "the connection is reset before the body", send: then(letter.head, reset)},
-		{name: "the connection is reset within the body", send: then(letter.half, reset)},
-		{name: "a Content-Length that is too large", send: then(func(l letter) string { return l.request(len(l.body) + 1) }, stop)},
-		{name: "a Content-Length that is too small", send: then(func(l letter) string { return l.request(len(l.body) / 2) }, stop)},
-		{name: "a body longer than MaxBody", send: func(conn *net.TCPConn, l letter) {
+		{name: "sender closes before the body", send: then(pushRequest.head, stop)},
+		{name: "sender closes within the body", send: then(pushRequest.half, stop)},
+		{name: "connection reset before the body", send: then(pushRequest.head, reset)},
+		{name: "connection reset within the body", send: then(pushRequest.half, reset)},
+		{name: "Content-Length too large", send: then(func(l pushRequest) string { return l.request(len(l.body) + 1) }, stop)},
+		{name: "Content-Length too small", send: then(func(l pushRequest) string { return l.request(len(l.body) / 2) }, stop)},
+		{name: "body longer than MaxBody", send: func(conn *net.TCPConn, l pushRequest) {
 			l.body += long
 			whole(conn, l)
 		}},
-		{name: "the same in chunks", send: func(conn *net.TCPConn, l letter) {
+		{name: "chunked body longer than MaxBody", send: func(conn *net.TCPConn, l pushRequest) {
 			l.body += long
 			write(conn, fmt.Sprintf("POST /wechat?%s HTTP/1.1\r\nHost: callback\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", l.query, len(l.body), l.body))
 		}},
-		{name: "the connection is closed while `onEvent` runs", runs: 1, send: whole, run: func(conn *net.TCPConn) { conn.Close() }},
-		{name: "the connection is reset while `onEvent` runs", runs: 1, send: whole, run: reset},
+		{name: "connection closed while `OnEvent` runs", runs: 1, send: whole, run: func(conn *net.TCPConn) { conn.Close() }},
+		{name: "connection reset while `OnEvent` runs", runs: 1, send: whole, run: reset},
 	}
 }
 
-// A meeting is a push on its way into a fault.
+// A meeting is a push with a fault.
 type meeting struct {
 	fault    pushFault
 	receiver *receiver
-	letter   letter
+	letter   pushRequest
 	answer   chan string
 }
 
 func beginPush(t *testing.T, f pushFault) *meeting {
 	t.Helper()
-	m := &meeting{f, newReceiver(nil), newLetter("7", time.Now()), make(chan string, 1)}
+	m := &meeting{f, newReceiver(nil), newPush("7", time.Now()), make(chan string, 1)}
 	conn, err := net.DialTCP("tcp", nil, m.receiver.Listener.Addr().(*net.TCPAddr))
 	require.NoError(t, err)
 	if f.run != nil {
@@ -190,11 +190,11 @@ func beginPush(t *testing.T, f pushFault) *meeting {
 	return m
 }
 
-// end looks at what came of the push, and sends it again as it should be.
+// end checks the result of the push, and redelivers it without the fault.
 func (m *meeting) end(t *testing.T, b *table) {
 	t.Helper()
 	r := m.receiver
-	sees := "no answer"
+	sees := "no response"
 	if line, _, ok := strings.Cut(<-m.answer, "\r\n"); ok {
 		sees = strings.TrimPrefix(line, "HTTP/1.1 ")
 	}
@@ -204,7 +204,7 @@ func (m *meeting) end(t *testing.T, b *table) {
 	ran := r.ran(t, m.fault.runs)
 	answer, err := r.post(m.letter)
 	require.NoError(t, err)
-	assert.Equal(t, "200 success", answer, "the same push again")
+	assert.Equal(t, "200 success", answer, "redelivery")
 	assert.Equal(t, 1, r.count(), "runs in all")
 	r.Close()
 	assert.NotRegexp(t, secretParts, r.log.String())
@@ -215,14 +215,14 @@ func (r *receiver) ran(t *testing.T, want int) string {
 	t.Helper()
 	assert.Equal(t, want, r.count(), "runs")
 	if want == 0 {
-		return "not run, then once"
+		return "not called; once on redelivery"
 	}
-	return "runs to its end, then not again"
+	return "completes; not called on redelivery"
 }
 
 var logLine = regexp.MustCompile(`outcome=(\w+)(?:.*? error=(?:"([^"]*)"|(\S+)))?`)
 
-// logged says what the log has of a push: its outcome and error.
+// logged returns the outcome and the error in the log.
 func (r *receiver) logged(t *testing.T) string {
 	t.Helper()
 	m := logLine.FindStringSubmatch(r.log.String())
@@ -234,14 +234,14 @@ func (r *receiver) logged(t *testing.T) string {
 	return text
 }
 
-// pushAtAnotherTime lets a WeChat push whose clock is off, and then right.
+// pushAtAnotherTime pushes with a wrong clock, then with the right one.
 func pushAtAnotherTime(t *testing.T, b *table, name string, off time.Duration) {
 	t.Helper()
 	var shift atomic.Int64
 	server := wxtest.NewServer(wxtest.WithNow(func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }))
 	r := newReceiver(func(c *callback.Config) { c.AppID = server.AppID() })
 	server.SetCallback(r.URL+"/wechat", wxtest.CallbackConfig{Token: pushToken, EncodingAESKey: aesKey, Mode: wxtest.Secure})
-	code, err := server.Client().Create(t.Context(), aCode)
+	code, err := server.Client().Create(t.Context(), request)
 	require.NoError(t, err)
 
 	shift.Store(int64(off))

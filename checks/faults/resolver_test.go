@@ -9,15 +9,15 @@ import (
 	"sync/atomic"
 )
 
-// What a name server says.
+// Response codes of DNS.
 const (
 	noError       = 0
 	serverFailure = 2
 	nameError     = 3 // NXDOMAIN
 )
 
-// A nameServer answers every question with one code, and with 127.0.0.1 if that is
-// noError: over UDP on loopback, so that no test depends on the machine's network.
+// A nameServer is a DNS server on loopback. It responds to every query with a code, and
+// with 127.0.0.1 if that is noError.
 type nameServer struct {
 	conn net.PacketConn
 	code atomic.Int32
@@ -41,7 +41,7 @@ func (s *nameServer) serve() {
 	}
 }
 
-// answer is RFC 1035, section 4.
+// answer returns a response; see RFC 1035, section 4.
 func (s *nameServer) answer(query []byte) []byte {
 	end := 12
 	for query[end] != 0 { // the labels of the name
@@ -61,8 +61,8 @@ func (s *nameServer) answer(query []byte) []byte {
 	return b
 }
 
-// unresolved makes the calls ask such a server for the host's address.
-func unresolved(code int32) func(*env) {
+// failingDNS resolves the host with a nameServer that responds with code.
+func failingDNS(code int32) func(*env) {
 	return func(e *env) {
 		s := newNameServer(code)
 		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -76,9 +76,9 @@ func unresolved(code int32) func(*env) {
 		}
 		e.http = &http.Client{Transport: t}
 		e.hosts = []string{strings.Replace(e.wechat.URL, "127.0.0.1", "wechat.test", 1)}
-		e.shown = append(e.shown, "wechat.test: no such host", "wechat.test: no such host")
-		e.unit, e.tries = "dial", func() int { return int(dials.Load()) }
-		e.end = func() { s.code.Store(noError) }
+		e.replaced = append(e.replaced, "wechat.test: no such host", "wechat.test: no such host")
+		e.unit, e.attempts = "dial", func() int { return int(dials.Load()) }
+		e.endFault = func() { s.code.Store(noError) }
 		e.closers = append(e.closers, func() { s.conn.Close() })
 	}
 }

@@ -4,5 +4,5 @@ package faults
 
 import "testing"
 
-// Signals at a system call, and clocks of a process's own, are made by Linux's means.
+// Kills at a system call and clocks of a process require ptrace of Linux.
 func runClocks(_ *testing.T, b *table) { b.partial = true }

@@ -18,14 +18,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A traced is a child that stops before and after each of its system calls. Only Linux
-// has such a thing built in (ptrace), so that no debugger is needed.
-type traced struct {
+// A tracedChild is a process that stops before and after each system call, by ptrace.
+type tracedChild struct {
 	pid    int // of the child
-	thread int // that has stopped
+	thread int // the stopped thread
 	entry  bool
 	systemCall
-	entered map[int]systemCall // by thread, as what has ended does not say what it was
+	entered map[int]systemCall // by thread: an exit stop does not name the call
 }
 
 type systemCall struct {
@@ -33,21 +32,21 @@ type systemCall struct {
 	args [6]uint64
 }
 
-// What the package syscall does not name.
+// Constants that package syscall lacks.
 const (
-	optionExitKill = 0x100000   // the child does not outlive the tracer
+	optionExitKill = 0x100000   // PTRACE_O_EXITKILL
 	waitAllThreads = 0x40000000 // __WALL
 	eventEntry     = 1          // PTRACE_EVENTMSG_SYSCALL_ENTRY
 	syscallStop    = syscall.SIGTRAP | 0x80
 )
 
-// errNoTrace says that this system does not let a process trace its child.
+// errNoTrace means that this system does not allow ptrace.
 var errNoTrace = errors.New("tracing is refused")
 
-// trace runs this program as the child name and calls at for each system call, before and
-// after it, until the child ends; at may kill it. After any error the child is gone too.
-func trace(name string, env []string, output *os.File, begin, at func(*traced) error) (syscall.WaitStatus, error) {
-	runtime.LockOSThread() // only the thread that began it may trace
+// trace runs the child name, and calls at before and after each of its system calls. at
+// may kill the child. After an error, the child has ended, too.
+func trace(name string, env []string, output *os.File, begin, at func(*tracedChild) error) (syscall.WaitStatus, error) {
+	runtime.LockOSThread() // ptrace is bound to a thread
 	defer runtime.UnlockOSThread()
 	var ws syscall.WaitStatus
 	p, err := os.StartProcess(os.Args[0], os.Args[:1], &os.ProcAttr{
@@ -58,11 +57,11 @@ func trace(name string, env []string, output *os.File, begin, at func(*traced) e
 		return ws, fmt.Errorf("%w: %w", errNoTrace, err)
 	}
 	defer func() { _ = p.Release() }()
-	t := &traced{pid: p.Pid, thread: p.Pid, entered: make(map[int]systemCall)}
+	t := &tracedChild{pid: p.Pid, thread: p.Pid, entered: make(map[int]systemCall)}
 	ended := false
 	defer func() {
 		if !ended {
-			t.end()
+			t.killAndWait()
 		}
 	}()
 	if _, err := wait4(t.pid, &ws, 0); err != nil {
@@ -75,7 +74,7 @@ func trace(name string, env []string, output *os.File, begin, at func(*traced) e
 		return ws, err
 	}
 	for signal := 0; ; {
-		// A thread that was killed meanwhile cannot be resumed, and tells so by its end.
+		// A killed thread cannot be resumed; wait4 reports its end.
 		if err := syscall.PtraceSyscall(t.thread, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return ws, err
 		}
@@ -90,25 +89,25 @@ func trace(name string, env []string, output *os.File, begin, at func(*traced) e
 			}
 		case ws.StopSignal() == syscallStop:
 			if err := t.read(); errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-				continue // killed meanwhile
+				continue // killed
 			} else if err != nil {
 				return ws, err
 			}
 			if err := at(t); err != nil {
 				return ws, err
 			}
-		case ws.StopSignal() != syscall.SIGTRAP && ws.StopSignal() != syscall.SIGSTOP: // which the tracing itself makes
+		case ws.StopSignal() != syscall.SIGTRAP && ws.StopSignal() != syscall.SIGSTOP: // signals of ptrace
 			signal = int(ws.StopSignal())
 		}
 	}
 }
 
-func TestTraceLeavesNoChildAfterAnError(t *testing.T) {
+func TestTrace_EndsChildAfterError(t *testing.T) {
 	failed := errors.New("failed")
 	for name, calls := range map[string]int{"of begin": 0, "of at, soon": 1, "of at, when there are threads": 500} {
 		t.Run(name, func(t *testing.T) {
 			pid, seen := 0, 0
-			count := func(of *traced) error {
+			count := func(of *tracedChild) error {
 				if pid = of.pid; seen == calls {
 					return failed
 				}
@@ -128,7 +127,7 @@ func TestTraceLeavesNoChildAfterAnError(t *testing.T) {
 	}
 }
 
-// wait4 waits on though a signal came in between.
+// wait4 waits, and retries when a signal interrupts it.
 func wait4(pid int, ws *syscall.WaitStatus, options int) (thread int, err error) {
 	for {
 		if thread, err = syscall.Wait4(pid, ws, options, nil); !errors.Is(err, syscall.EINTR) {
@@ -137,8 +136,8 @@ func wait4(pid int, ws *syscall.WaitStatus, options int) (thread int, err error)
 	}
 }
 
-// read finds out at which system call the thread has stopped.
-func (t *traced) read() error {
+// read reads the system call at which the thread stopped.
+func (t *tracedChild) read() error {
 	event, err := syscall.PtraceGetEventMsg(t.thread)
 	if err != nil {
 		return err
@@ -159,10 +158,10 @@ func (t *traced) read() error {
 	return nil
 }
 
-func (t *traced) kill() error { return syscall.Kill(t.pid, syscall.SIGKILL) }
+func (t *tracedChild) kill() error { return syscall.Kill(t.pid, syscall.SIGKILL) }
 
-// end kills the child and waits until it is gone; its first thread goes last.
-func (t *traced) end() {
+// killAndWait kills the child and waits until its main thread, the last one, has ended.
+func (t *tracedChild) killAndWait() {
 	_ = t.kill()
 	for {
 		var ws syscall.WaitStatus
@@ -172,16 +171,16 @@ func (t *traced) end() {
 	}
 }
 
-// text reads a string of the child's; "" if there is none.
-func (t *traced) text(address uint64) string {
+// text reads a string in the memory of the child, "" if there is none.
+func (t *tracedChild) text(address uint64) string {
 	b := make([]byte, 512)
 	n, _ := syscall.PtracePeekData(t.thread, uintptr(address), b)
 	text, _, _ := bytes.Cut(b[:n], []byte{0})
 	return string(text)
 }
 
-// path returns what the call is about, if that is a file: by its name or its descriptor.
-func (t *traced) path() string {
+// path returns the path in the arguments of the call, or that of the descriptor.
+func (t *tracedChild) path() string {
 	if at := fileCalls[t.call].path; at >= 0 {
 		return t.text(t.args[at])
 	}
@@ -189,8 +188,8 @@ func (t *traced) path() string {
 	return name
 }
 
-// fileCalls are the system calls that change a file or a folder, or open or close one, and
-// which argument is the path; -1: the first is a descriptor.
+// fileCalls are the system calls on files and folders, with the index of the path among
+// the arguments; -1: the first is a descriptor.
 var fileCalls = map[uint64]struct {
 	name string
 	path int
@@ -207,20 +206,20 @@ var fileCalls = map[uint64]struct {
 	syscall.SYS_MKDIRAT:   {"mkdir", 1},
 }
 
-// word reads and setWord writes 8 bytes of the child's memory.
-func (t *traced) word(address uint64) (uint64, error) {
+// word reads 8 bytes in the memory of the child. setWord writes them.
+func (t *tracedChild) word(address uint64) (uint64, error) {
 	b := make([]byte, 8)
 	_, err := syscall.PtracePeekData(t.thread, uintptr(address), b)
 	return binary.NativeEndian.Uint64(b), err
 }
 
-func (t *traced) setWord(address, value uint64) error {
+func (t *tracedChild) setWord(address, value uint64) error {
 	_, err := syscall.PtracePokeData(t.thread, uintptr(address), binary.NativeEndian.AppendUint64(nil, value))
 	return err
 }
 
-// inFolder returns the name of a file call on something in the folder or the folder itself.
-func (t *traced) inFolder(folder string) (name string, ok bool) {
+// inFolder returns a name for a call on the folder or a file in it.
+func (t *tracedChild) inFolder(folder string) (name string, ok bool) {
 	call, ok := fileCalls[t.call]
 	if !ok {
 		return "", false

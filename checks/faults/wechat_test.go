@@ -16,24 +16,24 @@ const (
 	showPath = "/cgi-bin/showqrcode"
 )
 
-// picture looks like a JPEG as far as anybody looks.
-var picture = "\xff\xd8\xff\xe0" + strings.Repeat("picture.", 125)
+// imageData begins like a JPEG.
+var imageData = "\xff\xd8\xff\xe0" + strings.Repeat("image...", 125)
 
-// answers are what WeChat answers when all is well.
-var answers = map[string]string{
+// responses are the successful responses of WeChat.
+var responses = map[string]string{
 	"/cgi-bin/qrcode/create": `{"ticket":"` + ticket + `","expire_seconds":3600,"url":"http://weixin.qq.com/q/kZgfwMTm72WWPkovabbI"}`,
 	"/cgi-bin/stable_token":  `{"access_token":"` + newToken + `","expires_in":7200}`,
 	"/cgi-bin/token":         `{"access_token":"` + newToken + `","expires_in":7200}`,
-	showPath:                 picture,
+	showPath:                 imageData,
 }
 
-// A wechat is a server on loopback that counts what it is asked, and answers well, unless
-// it has a fault.
+// A wechat is a server that counts requests, and responds successfully unless a fault is
+// injected.
 type wechat struct {
 	*httptest.Server
-	fault atomic.Pointer[http.HandlerFunc]
-	asked atomic.Int32
-	gone  chan struct{} // closed at the end
+	fault        atomic.Pointer[http.HandlerFunc]
+	requestCount atomic.Int32
+	closed       chan struct{} // closed by close
 }
 
 func newWeChat() *wechat {
@@ -43,20 +43,20 @@ func newWeChat() *wechat {
 }
 
 func newUnstartedWeChat() *wechat {
-	w := &wechat{gone: make(chan struct{})}
+	w := &wechat{closed: make(chan struct{})}
 	w.Server = httptest.NewUnstartedServer(w)
 	w.Config.ErrorLog = log.New(io.Discard, "", 0)
 	return w
 }
 
 func (w *wechat) ServeHTTP(res http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body) // else a close would be a reset
-	w.asked.Add(1)
+	_, _ = io.Copy(io.Discard, r.Body) // without it, closing sends a reset
+	w.requestCount.Add(1)
 	if f := w.fault.Load(); f != nil {
 		(*f)(res, r)
 		return
 	}
-	answer, ok := answers[r.URL.Path]
+	answer, ok := responses[r.URL.Path]
 	if !ok {
 		res.WriteHeader(http.StatusNotFound)
 		return
@@ -64,28 +64,28 @@ func (w *wechat) ServeHTTP(res http.ResponseWriter, r *http.Request) {
 	io.WriteString(res, answer)
 }
 
-func (w *wechat) requests() int { return int(w.asked.Load()) }
+func (w *wechat) requests() int { return int(w.requestCount.Load()) }
 
-// breaks gives every request from now on to f.
-func (w *wechat) breaks(f http.HandlerFunc) { w.fault.Store(&f) }
+// inject lets f handle all further requests.
+func (w *wechat) inject(f http.HandlerFunc) { w.fault.Store(&f) }
 
-func (w *wechat) mend() { w.fault.Store(nil) }
+func (w *wechat) reset() { w.fault.Store(nil) }
 
 func (w *wechat) close() {
-	close(w.gone)
+	close(w.closed)
 	w.Close()
 }
 
-// wait returns when the client or the server has gone.
-func (w *wechat) wait(r *http.Request) {
+// waitForClose waits until the client or the server closes.
+func (w *wechat) waitForClose(r *http.Request) {
 	select {
-	case <-w.gone:
+	case <-w.closed:
 	case <-r.Context().Done():
 	}
 }
 
-// takeOver returns the connection of a request.
-func takeOver(w http.ResponseWriter) *net.TCPConn {
+// hijack returns the connection of a request.
+func hijack(w http.ResponseWriter) *net.TCPConn {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(err)
@@ -93,15 +93,15 @@ func takeOver(w http.ResponseWriter) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// reset closes a connection so that the other side is told of an error.
+// reset closes a connection with a TCP reset.
 func reset(conn *net.TCPConn) {
 	_ = conn.SetLinger(0)
 	_ = conn.Close()
 }
 
-// send writes what is no answer of net/http's making, and returns the connection.
-func send(w http.ResponseWriter, format string, args ...any) *net.TCPConn {
-	conn := takeOver(w)
+// sendRaw writes raw bytes to the connection and returns it.
+func sendRaw(w http.ResponseWriter, format string, args ...any) *net.TCPConn {
+	conn := hijack(w)
 	_, _ = fmt.Fprintf(conn, format, args...)
 	return conn
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// kinds are what the document says that an error is.
-var kinds = []struct {
+// errorNames are the names of errors in the document.
+var errorNames = []struct {
 	name string
 	is   func(error) bool
 }{
@@ -57,11 +57,11 @@ func as[E error](err error) bool {
 	return ok
 }
 
-// sees says what an error is, and its text, as any machine would have it.
-func (e *env) sees(err error) string {
+// describeError returns the names of err and its normalized text.
+func (e *env) describeError(err error) string {
 	if err == nil {
-		if e.taken != 0 && e.taken != len(picture) {
-			return fmt.Sprintf("no error, and a picture of %d bytes in place of %d", e.taken, len(picture))
+		if e.imageSize != 0 && e.imageSize != len(imageData) {
+			return fmt.Sprintf("no error, and an image of %d bytes instead of %d", e.imageSize, len(imageData))
 		}
 		return "no error"
 	}
@@ -70,7 +70,7 @@ func (e *env) sees(err error) string {
 
 func describe(err error, shown ...string) string {
 	var names []string
-	for _, k := range kinds {
+	for _, k := range errorNames {
 		if k.is(err) {
 			names = append(names, "`"+k.name+"`")
 		}
@@ -81,10 +81,10 @@ func describe(err error, shown ...string) string {
 	return strings.Join(names, ", ") + "`" + plain(err.Error(), shown...) + "`"
 }
 
-// places are the addresses and paths of an env, and what the document has for them.
+// places returns pairs of the addresses and paths of an env and their names.
 func (e *env) places() []string {
-	shown := append([]string{}, e.shown...)
-	names := []string{"host", "spare"}
+	shown := append([]string{}, e.replaced...)
+	names := []string{"host", "fallback"}
 	for i, h := range e.hosts {
 		_, address, _ := strings.Cut(h, "://")
 		shown = append(shown, address, names[i])
@@ -92,56 +92,58 @@ func (e *env) places() []string {
 	return append(shown, e.folder, "folder")
 }
 
-var words = []struct {
+var replacements = []struct {
 	find *regexp.Regexp
 	with string
 }{
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "client"},
-	{regexp.MustCompile(`\b(create|image|stable_token|token): (GET|POST) https?://(host|spare)/[a-z/_-]+`), "‹call›"},
+	{regexp.MustCompile(`\b(create|image|stable_token|token): (GET|POST) https?://(host|fallback)/[a-z/_-]+`), "‹call›"},
 	{regexp.MustCompile(`^wxqrcode: (create|image|stable_token|token): `), "wxqrcode: ‹op›: "},
 	{regexp.MustCompile(`, \d+ bytes: `), ", ‹n› bytes: "},
-	{regexp.MustCompile(`net/http: request canceled \(Client\.Timeout`), "context deadline exceeded (Client.Timeout"}, // either, by chance
+	{regexp.MustCompile(`net/http: request canceled \(Client\.Timeout`), "context deadline exceeded (Client.Timeout"}, // either is possible
 	{regexp.MustCompile(` on [0-9a-f.:\[\]]+:53: `), " on ‹resolver›: "},
 	{regexp.MustCompile(`\.wxqrcode-[0-9a-z]+\.tmp`), ".wxqrcode-‹random›.tmp"},
 	{regexp.MustCompile(`current time \S+ is after \S+`), "current time … is after …"},
 }
 
-// plain takes out of a text what differs from one machine or run to the next.
+// plain replaces what differs between machines or runs.
 func plain(text string, shown ...string) string {
 	text = strings.NewReplacer(shown...).Replace(text)
-	for _, w := range words {
+	for _, w := range replacements {
 		text = w.find.ReplaceAllString(text, w.with)
 	}
 	return text
 }
 
-// tried says what was tried again, and checks that the log says so too.
-func (e *env) tried(t *testing.T, f *fault) string {
+// describeAttempts returns the attempts, and checks their number and the log.
+func (e *env) describeAttempts(t *testing.T, f *fault) string {
 	t.Helper()
 	if e.retried != nil {
 		return e.retried()
 	}
-	want := f.tries[e.call]
+	want := f.attemptsOf[e.call]
 	if want == 0 {
-		want = f.want
+		want = f.attempts
 	}
 	if want == 0 {
 		want = 3
 	}
-	if !eventually(func() bool { return e.tries() >= want }) {
-		t.Log("a try did not arrive")
+	if !eventually(func() bool { return e.attempts() >= want }) {
+		t.Log("an attempt did not arrive")
 	}
-	assert.Equal(t, want, e.tries(), "tries")
-	assert.Equal(t, max(want-1, 0), e.log.repeats(), "tries by the log: %s", &e.log)
-	switch want {
-	case 0:
-		return "nothing; no " + e.unit
-	case 1:
-		return "nothing; 1 " + e.unit
-	case 2:
-		return "once; 2 " + e.unit + "s"
-	case 3:
-		return "twice; 3 " + e.unit + "s"
+	assert.Equal(t, want, e.attempts(), "tries")
+	assert.Equal(t, max(want-1, 0), e.log.retries(), "retries in the log: %s", &e.log)
+	if want == 1 {
+		return "1 " + e.unit
 	}
-	return fmt.Sprintf("%d times; %d %ss", want-1, want, e.unit)
+	return fmt.Sprintf("%d %s", want, plural(e.unit))
+}
+
+// plural returns the plural of a unit, such as "request to each host".
+func plural(unit string) string {
+	noun, rest, found := strings.Cut(unit, " ")
+	if !found {
+		return noun + "s"
+	}
+	return noun + "s " + rest
 }

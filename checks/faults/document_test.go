@@ -18,15 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write docs/reliability.md anew")
+var update = flag.Bool("update", false, "update docs/reliability.md")
 
 const (
 	docsFile     = "../../docs/reliability.md"
 	templateFile = "testdata/reliability.md.tmpl"
 )
 
-// An observation is what a test saw of one fault in one call: a line of a table, before
-// lines that say the same become one.
+// An observation is the result of a fault in a call. Equal observations share a row.
 type observation struct {
 	Fault, Call string
 	Cells       []string
@@ -35,45 +34,46 @@ type observation struct {
 // A section is a table of the document.
 type section struct {
 	name    string
-	call    string // the heading of the second column; empty if there is none
+	call    string // heading of the second column, or empty
 	columns []string
 	run     func(t *testing.T, table *table)
 }
 
-var callColumns = []string{"what the caller sees", "what was retried", "left behind", "leaked"}
+var callColumns = []string{"error", "attempts", "left behind", "leaked"}
 
-// The sections, by the names that the template has for them.
+// sections have the names of the template.
 var sections = []section{
 	{"calls", "call", callColumns, runCalls},
 	{"contexts", "call", callColumns, runContexts},
 	{"disk", "call", callColumns, runDisk},
 	{"clocks", "call", callColumns, runClocks},
-	{"pushes", "", []string{"what the sender sees", "`onEvent`", "the log's error", "leaked"}, runPushes},
+	{"pushes", "", []string{"response", "`OnEvent`", "outcome and error in the log", "leaked"}, runPushes},
 }
 
-// A table gathers what the tests of one section observe.
+// A table collects the observations of a section.
 type table struct {
 	section      section
 	observations []observation
-	partial      bool // a test did not run here, or could show less than elsewhere
+	partial      bool // a test was skipped on this system
 }
 
 func (b *table) add(fault, call string, cells ...string) {
 	b.observations = append(b.observations, observation{fault, call, cells})
 }
 
-// take adds what a child observed, as a subtest like the others.
-func (b *table) take(t *testing.T, o observation) {
+// addChild adds the observation of a child process, as a subtest.
+func (b *table) addChild(t *testing.T, o observation) {
 	t.Helper()
 	name := strings.TrimSuffix(o.Fault+"/"+strings.ReplaceAll(o.Call, "`", ""), "/")
 	t.Run(name, func(*testing.T) { b.observations = append(b.observations, o) })
 }
 
-// envRequire makes it a failure if a fault cannot be made here.
+// envRequire makes skipped faults a failure.
 const envRequire = "WXQRCODE_REQUIRE_FAULTS"
 
-// Every fault is a subtest, and docs/reliability.md is what they observe.
-func TestTheDocumentationIsWhatHappens(t *testing.T) {
+// TestDocumentation_MatchesResults runs each fault as a subtest and compares the results
+// with docs/reliability.md.
+func TestDocumentation_MatchesResults(t *testing.T) {
 	if file := os.Getenv(envSlow); file != "" {
 		runSlow(t, file)
 		return
@@ -93,22 +93,22 @@ func TestTheDocumentationIsWhatHappens(t *testing.T) {
 		complete = complete && !b.partial
 	}
 	if os.Getenv(envRequire) != "" {
-		assert.True(t, complete, "some faults cannot be made here; those are the tests that were skipped")
+		assert.True(t, complete, "tests were skipped because this system does not allow their faults")
 	}
 	document, err := template.ParseFiles(templateFile)
 	require.NoError(t, err)
 	var want bytes.Buffer
 	require.NoError(t, document.Option("missingkey=error").Execute(&want, text))
 	if *update {
-		require.True(t, complete && filtered() == 0 && !t.Failed(), "something failed, or was not run")
+		require.True(t, complete && filterDepth() == 0 && !t.Failed(), "a test failed or was skipped")
 		require.NoError(t, os.WriteFile(docsFile, want.Bytes(), 0o600))
 	}
 	have, err := os.ReadFile(docsFile)
 	require.NoError(t, err)
-	if runtime.GOOS != "linux" || filtered() > 1 {
-		return // other systems have other words; and of some calls, lines say less
+	if runtime.GOOS != "linux" || filterDepth() > 1 {
+		return // error texts differ on other systems; filtered calls change rows
 	}
-	if !complete || filtered() > 0 {
+	if !complete || filterDepth() > 0 {
 		for _, b := range tables {
 			for line := range strings.Lines(b.rows()) {
 				if !strings.Contains(string(have), line) { // assert.Contains would print the page
@@ -119,16 +119,16 @@ func TestTheDocumentationIsWhatHappens(t *testing.T) {
 		return
 	}
 	if want.String() != string(have) { // assert.Equal would print both
-		t.Errorf("docs/reliability.md is not what happens: look at it, and run this test with -update if it is right now\n%s", difference(string(have), want.String()))
+		t.Errorf("docs/reliability.md differs from the results: if these are right, run this test with -update\n%s", difference(string(have), want.String()))
 	}
 }
 
-// filtered tells how many levels below this test somebody chose from; 0: all is run.
-func filtered() int {
+// filterDepth returns how many levels of subtests -run and -skip filter; 0 means all run.
+func filterDepth() int {
 	return strings.Count(flag.Lookup("test.run").Value.String(), "/") + len(flag.Lookup("test.skip").Value.String())
 }
 
-// difference returns the lines of which one text is without.
+// difference returns the lines that are in one text only.
 func difference(have, want string) string {
 	var b strings.Builder
 	h, w := strings.Split(have, "\n"), strings.Split(want, "\n")
@@ -145,7 +145,7 @@ func difference(have, want string) string {
 	return b.String()
 }
 
-// markdown writes the table: calls that meet a fault in the same way share a line.
+// markdown returns the table. Calls with the same result share a row.
 func (b *table) markdown() string {
 	head := []string{"fault"}
 	if b.section.call != "" {
@@ -167,7 +167,7 @@ func (b *table) rows() string {
 	}
 	for _, fault := range faults {
 		title := fault
-		for _, same := range b.alike(fault) {
+		for _, same := range b.equalCells(fault) {
 			cells := []string{title}
 			if b.section.call != "" {
 				cells = append(cells, calls(same))
@@ -176,14 +176,14 @@ func (b *table) rows() string {
 				cells = append(cells, strings.ReplaceAll(cell, "|", `\|`))
 			}
 			out.WriteString(markdownRow(cells))
-			title = "" // once is enough
+			title = "" // in the first row only
 		}
 	}
 	return out.String()
 }
 
-// alike returns the observations of a fault, those together that say the same.
-func (b *table) alike(fault string) (groups [][]observation) {
+// equalCells groups the observations of a fault with equal cells.
+func (b *table) equalCells(fault string) (groups [][]observation) {
 	for _, o := range b.observations {
 		if o.Fault != fault {
 			continue
@@ -198,7 +198,7 @@ func (b *table) alike(fault string) (groups [][]observation) {
 	return groups
 }
 
-// calls names the calls of a line.
+// calls returns the names of the calls in a row.
 func calls(of []observation) string {
 	var names []string
 	for _, o := range of {
@@ -207,7 +207,7 @@ func calls(of []observation) string {
 	if !slices.ContainsFunc(allCalls, func(c *call) bool { return !slices.Contains(names, c.name) }) {
 		return "all"
 	}
-	// What is the same with and without a file is told once.
+	// Merge equal results with and without an existing file.
 	if slices.Contains(names, saveNew.name) && slices.Contains(names, saveOver.name) {
 		names = slices.DeleteFunc(names, func(n string) bool { return n == saveOver.name })
 		names[slices.Index(names, saveNew.name)] = "`SaveImage`"
@@ -215,11 +215,11 @@ func calls(of []observation) string {
 	return strings.Join(names, ", ")
 }
 
-// envSlow names the file for what the slow faults show. They have a process of their own,
-// so that the rest need not wait for them, nor count their goroutines.
+// envSlow names the file for the results of the slow faults. They run in their own
+// process, so that other faults do not wait for them or count their goroutines.
 const envSlow = "WXQRCODE_TEST_FAULTS_SLOW"
 
-// slowFaults are those that wait for a time limit. They wait at the same time.
+// slowFaults wait for timeouts, concurrently.
 type slowFaults struct {
 	cmd    *exec.Cmd
 	file   string
@@ -235,12 +235,12 @@ func startSlow(t *testing.T) *slowFaults {
 	defer output.Close()
 	s.cmd = exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=100s")
 	s.cmd.Env = append(os.Environ(), envSlow+"="+s.file)
-	s.cmd.Stdout, s.cmd.Stderr = output, output // a file, for which no goroutine copies
+	s.cmd.Stdout, s.cmd.Stderr = output, output // a file needs no goroutine
 	require.NoError(t, s.cmd.Start())
 	return s
 }
 
-// finish waits for the slow faults and takes what they showed into the tables.
+// finish waits for the slow faults and adds their results.
 func (s *slowFaults) finish(t *testing.T, tables map[string]*table) {
 	t.Helper()
 	if err := s.cmd.Wait(); err != nil {
@@ -254,19 +254,19 @@ func (s *slowFaults) finish(t *testing.T, tables map[string]*table) {
 	require.NoError(t, json.Unmarshal(text, &slow))
 	for name, observations := range slow {
 		for _, o := range observations {
-			tables[name].take(t, o)
+			tables[name].addChild(t, o)
 		}
 	}
 }
 
-// runSlow is the process of the slow faults.
+// runSlow runs in the process of the slow faults.
 func runSlow(t *testing.T, file string) {
 	t.Helper()
 	slow := map[string]*table{"calls": {}, "pushes": {}}
 	t.Run("slow", func(t *testing.T) {
 		leaks := countLeaks()
 		wait := startSlowPushes(t, slow["pushes"])
-		runFaults(t, slow["calls"], slices.Concat(slowCalls(), silentFaults())...)
+		runFaults(t, slow["calls"], slices.Concat(slowCalls(), unansweredDials())...)
 		wait()
 		leaks.check(t)
 	})
@@ -275,7 +275,7 @@ func runSlow(t *testing.T, file string) {
 	assert.NoError(t, os.WriteFile(file, text, 0o600))
 }
 
-// TestMain lets a test start this program anew as a child, to do one thing in it.
+// TestMain runs a child function in a process that a test started.
 func TestMain(m *testing.M) {
 	if name := os.Getenv(envChild); name != "" {
 		child, ok := children[name]
@@ -289,7 +289,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// envChild names what a child does; children does it.
+// envChild names a function in children.
 const envChild = "WXQRCODE_TEST_FAULTS_CHILD"
 
 var children = map[string]func(){}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package faults
+
+func unansweredDials() []fault { return nil }

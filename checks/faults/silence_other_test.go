@@ -1,5 +1,0 @@
-//go:build !linux
-
-package faults
-
-func silentFaults() []fault { return nil }
