@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envCrash) != "" {
 		crash()
 	}
+	if os.Getenv(envOpen) != "" {
+		openAndRecord()
+	}
 	_ = mysql.SetLogger(log.New(io.Discard, "", 0)) // it logs every closed connection
 	goleak.VerifyTestMain(m)
 }

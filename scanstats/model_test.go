@@ -43,14 +43,18 @@ func burstsOfEvents(rng *rand.Rand, users, scenes int) []*wxqrcode.Event {
 }
 
 // The proof that counts are exact in any order of arrival: four writers record
-// events of which a third arrives late, with a purge each day, and each cell of
+// events of which a third arrives late, with purges in between, and each cell of
 // the report is what a model counts from the sorted events.
 func TestStore_CountsAreExactInAnyOrder(t *testing.T) {
 	for _, late := range []time.Duration{0, 20 * time.Second, 10 * time.Minute, 20 * time.Hour, 60 * time.Hour} {
 		for _, dialect := range dialects {
 			t.Run(fmt.Sprint(late, " late, ", dialect), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(late), 1))
-				n := model{zone{shanghai}, burstsOfEvents(rng, 40, 3)}
+				users, purgeInterval := 25, 1
+				if dialect != SQLite { // servers are slower, and count with the same code
+					users, purgeInterval = 8, 10
+				}
+				n := model{zone{shanghai}, burstsOfEvents(rng, users, 3)}
 				type arrival struct {
 					at    time.Time
 					event *wxqrcode.Event
@@ -81,7 +85,7 @@ func TestStore_CountsAreExactInAnyOrder(t *testing.T) {
 						all.Go(func() { assert.NoError(t, writers[i%4].Record(t.Context(), a.event)) })
 					}
 					all.Wait()
-					if clock.YearDay() != day {
+					if clock.YearDay() >= day+purgeInterval {
 						day = clock.YearDay()
 						require.NoError(t, writers[0].purge(t.Context()))
 					}

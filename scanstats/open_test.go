@@ -3,8 +3,10 @@ package scanstats
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -218,4 +220,42 @@ func TestStore_PrintsNoKey(t *testing.T) {
 	}
 	assert.Equal(t, "scanstats.Store(SQLite)", fmt.Sprint(s))
 	assert.Equal(t, "scanstats.Store(nil)", fmt.Sprint((*Store)(nil)))
+}
+
+// If this variable names a file, the test program opens it, records an event and
+// exits.
+const envOpen = "WXQRCODE_TEST_OPEN"
+
+func openAndRecord() {
+	ctx := context.Background()
+	s, err := OpenSQLite(ctx, os.Getenv(envOpen), testConfig())
+	if err == nil {
+		err = errors.Join(s.Record(ctx, scanned(fmt.Sprint("o-", os.Getpid()), "poster", time.Now())), s.Close())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func TestOpenSQLite_ManyProcesses(t *testing.T) {
+	for range 5 { // new files
+		path := filepath.Join(t.TempDir(), "scans.db")
+		const processes = 12
+		var running sync.WaitGroup
+		for range processes {
+			running.Go(func() {
+				cmd := exec.CommandContext(t.Context(), os.Args[0])
+				cmd.Env = append(os.Environ(), envOpen+"="+path)
+				out, err := cmd.CombinedOutput()
+				assert.NoError(t, err, "%s", out)
+			})
+		}
+		running.Wait()
+		s, err := OpenSQLite(t.Context(), path, testConfig())
+		require.NoError(t, err)
+		assert.Equal(t, int64(processes), total(t, s).Scans)
+		require.NoError(t, s.Close())
+	}
 }

@@ -31,13 +31,8 @@ func (s *Store) prepare(ctx context.Context) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, timeoutError(limit))
 		defer cancel()
 	}
-	if err := s.checkDialect(ctx); err != nil {
+	if err := s.connect(ctx); err != nil {
 		return err
-	}
-	if s.sqliteFile != nil {
-		if err := checkOwnDatabase(ctx, s.db, "scanstats_version"); err != nil {
-			return err
-		}
 	}
 	if err := s.migrate(ctx); err != nil {
 		return err
@@ -50,6 +45,23 @@ func (s *Store) prepare(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.zone = &zone{loc}
 	return nil
+}
+
+// connect opens the first connection and checks the database. SQLite needs an
+// exclusive lock to switch a new file to WAL, and other processes may do the same.
+func (s *Store) connect(ctx context.Context) error {
+	if s.writer.dialect == SQLite {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.cfg.Timeout, timeoutError(s.cfg.Timeout))
+		defer cancel()
+	}
+	return retryLocked(ctx, func() error {
+		err := s.checkDialect(ctx)
+		if err == nil && s.sqliteFile != nil {
+			err = checkOwnDatabase(ctx, s.db, "scanstats_version")
+		}
+		return err
+	})
 }
 
 // checkDialect runs a query that only a database of the dialect supports.

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
 )
@@ -104,34 +103,22 @@ const maxVacuumPages = 32 << 20 / 4096
 // and copies in unused parts of pages, which SQLite leaves when it moves rows. Larger
 // databases are not vacuumed; there later rows overwrite these copies.
 func eraseDeleted(ctx context.Context, db *sql.DB) error {
-	for {
-		err := tryErase(ctx, db)
-		if !errors.Is(classify(err), ErrLocked) {
+	return retryLocked(ctx, func() error {
+		var pages int
+		err := db.QueryRowContext(ctx, "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count").Scan(&pages)
+		if err == nil && pages <= maxVacuumPages {
+			_, err = db.ExecContext(ctx, "VACUUM")
+		}
+		if err != nil {
 			return err
 		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return err
+		var busy, frames, moved int
+		err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+		if err == nil && busy != 0 {
+			err = fmt.Errorf("%w: a reader prevents a checkpoint", ErrLocked)
 		}
-	}
-}
-
-func tryErase(ctx context.Context, db *sql.DB) error {
-	var pages int
-	err := db.QueryRowContext(ctx, "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count").Scan(&pages)
-	if err == nil && pages <= maxVacuumPages {
-		_, err = db.ExecContext(ctx, "VACUUM")
-	}
-	if err != nil {
 		return err
-	}
-	var busy, frames, moved int
-	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
-	if err == nil && busy != 0 {
-		err = fmt.Errorf("%w: a reader prevents a checkpoint", ErrLocked)
-	}
-	return err
+	})
 }
 
 // eraseDeleted erases deleted data from the file of an SQLite database.

@@ -73,7 +73,11 @@ func (w *writer) update(ctx context.Context, fn func(*tx) error) error {
 func (w *writer) tryUpdate(ctx context.Context, fn func(*tx) error) (err error) {
 	reused := w.conn != nil
 	if !reused {
-		if w.conn, err = w.db.Conn(ctx); err != nil {
+		err = retryLocked(ctx, func() (err error) {
+			w.conn, err = w.db.Conn(ctx)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		w.statements = make(map[string]*sql.Stmt)
@@ -130,15 +134,24 @@ func (t *tx) begin() error {
 
 // beginSQLite waits for the lock until the context ends.
 func (t *tx) beginSQLite() error {
+	err := retryLocked(t.ctx, func() error { return t.exec("BEGIN IMMEDIATE") })
+	if err != nil && t.ctx.Err() != nil { // the statement was interrupted
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return err
+}
+
+// retryLocked calls fn until it does not return ErrLocked or the context ends.
+func retryLocked(ctx context.Context, fn func() error) error {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		err := t.exec("BEGIN IMMEDIATE")
-		if err == nil || t.ctx.Err() == nil && !errors.Is(classify(err), ErrLocked) {
+		err := fn()
+		if !errors.Is(classify(err), ErrLocked) {
 			return err
 		}
-		select { // if the context ended, it ended while waiting for the lock
+		select {
 		case <-time.After(wait):
-		case <-t.ctx.Done():
-			return fmt.Errorf("%w: %w", ErrLocked, err)
+		case <-ctx.Done():
+			return err
 		}
 	}
 }
