@@ -15,7 +15,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxredis"
 )
 
-// BenchmarkDedup brings pushes to ten instances that share a Redis, many at once.
+// BenchmarkDedup measures pushes that reach ten instances with one Redis at once.
 func BenchmarkDedup(b *testing.B) {
 	const instances, callers = 10, 20
 	rdb := newRedis(b)
@@ -42,8 +42,8 @@ func BenchmarkDedup(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pushes/s")
 }
 
-// BenchmarkBus publishes scans to ten instances that listen, until the last of them has
-// heard the last scan.
+// BenchmarkBus measures scans that are published to ten instances, until all of them
+// have received the last one.
 func BenchmarkBus(b *testing.B) {
 	const instances, callers = 10, 20
 	rdb := newRedis(b)
@@ -52,14 +52,14 @@ func BenchmarkBus(b *testing.B) {
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer cancel()
-	var ended sync.WaitGroup
-	ended.Add(instances)
+	var receivedLast sync.WaitGroup
+	receivedLast.Add(instances)
 	for range instances {
-		heardAll := sync.OnceFunc(ended.Done)
+		done := sync.OnceFunc(receivedLast.Done)
 		listening.Go(func() {
 			_ = bus.Listen(ctx, func(e *wxqrcode.Event) {
-				if e.EventKey == "the last" {
-					heardAll()
+				if e.EventKey == "last" {
+					done()
 				}
 			})
 		})
@@ -81,8 +81,8 @@ func BenchmarkBus(b *testing.B) {
 		})
 	}
 	publishing.Wait()
-	publish("the last")
-	ended.Wait()
+	publish("last")
+	receivedLast.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "scans/s")
 }

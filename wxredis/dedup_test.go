@@ -261,7 +261,7 @@ func TestDedup_RedisUnreachable(t *testing.T) {
 	assert.Equal(t, "welcome", string(got), "an instance stores what it has handled")
 }
 
-// Redeliveries reach instances behind one URL in turn.
+// Each redelivery reaches another instance behind one URL.
 func TestDedup_RedeliveriesReachThreeInstances(t *testing.T) {
 	t.Parallel()
 	rdb := newRedis(t)
@@ -269,10 +269,10 @@ func TestDedup_RedeliveriesReachThreeInstances(t *testing.T) {
 	defer wechat.Close()
 	cfg := wechat.CallbackConfig(wxtest.Secure)
 	var runs, pushes atomic.Int32
-	third := make(chan struct{})
+	thirdDelivery := make(chan struct{})
 	cfg.OnEvent = func(context.Context, *wxqrcode.Event) (callback.Reply, error) {
 		runs.Add(1)
-		<-third
+		<-thirdDelivery
 		return callback.Text("welcome"), nil
 	}
 	var instances []http.Handler
@@ -289,7 +289,7 @@ func TestDedup_RedeliveriesReachThreeInstances(t *testing.T) {
 		}
 		n := int(pushes.Add(1))
 		if n == 3 {
-			close(third)
+			close(thirdDelivery)
 		}
 		instances[(n-1)%3].ServeHTTP(w, r)
 	})))

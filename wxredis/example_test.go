@@ -15,10 +15,10 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// Two instances of a program share the token, the deduplication and the scans: a browser
-// waits at one of them, and the push reaches the other.
+// Two instances of a program share the token, the deduplication and the scans: a
+// browser waits on one of them, and the push reaches the other.
 func Example() {
-	server := miniredis.NewMiniRedis() // stands for your Redis
+	server := miniredis.NewMiniRedis() // in place of your Redis
 	if err := server.Start(); err != nil {
 		log.Fatal(err)
 	}
@@ -56,15 +56,15 @@ func Example() {
 		}
 		return i
 	}
-	one, another := start(), start()
+	first, second := start(), start()
 
-	if err := wechat.Connect(one.handler); err != nil { // the push reaches this one
+	if err := wechat.Connect(first.handler); err != nil { // the push reaches this one
 		log.Fatal(err)
 	}
 
-	scene := wxqrcode.RandomScene("login-") // and the browser waits at the other
-	scan := another.waiter.Expect(scene, 5*time.Minute)
-	code, err := another.client.Create(ctx, wxqrcode.Temporary(scene, 5*time.Minute))
+	scene := wxqrcode.RandomScene("login-") // and the browser waits on the other
+	scan := second.waiter.Expect(scene, 5*time.Minute)
+	code, err := second.client.Create(ctx, wxqrcode.Temporary(scene, 5*time.Minute))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := one.client.Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7"))); err != nil {
+	if _, err := first.client.Create(ctx, wxqrcode.Permanent(wxqrcode.SceneStr("poster-7"))); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("hello,", event.OpenID)

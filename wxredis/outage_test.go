@@ -13,7 +13,7 @@ import (
 	"github.com/seed-0142d113/wxqrcode/wxtest"
 )
 
-// An account is one with a WeChat of its own, and the Redis that its instances share.
+// An account has its own WeChat simulator and the Redis that its instances share.
 type account struct {
 	wechat *wxtest.Server
 	rdb    testRedis
@@ -21,11 +21,11 @@ type account struct {
 	keys   []string
 }
 
-// inBothWays runs test with stable_token and with the legacy call.
-func inBothWays(t *testing.T, test func(*testing.T, account)) {
+// forBothEndpoints runs test with stable_token and with the legacy endpoint.
+func forBothEndpoints(t *testing.T, test func(*testing.T, account)) {
 	t.Helper()
-	for call, legacy := range map[string]bool{"stable_token": false, "token": true} {
-		t.Run(call, func(t *testing.T) {
+	for endpoint, legacy := range map[string]bool{"stable_token": false, "token": true} {
+		t.Run(endpoint, func(t *testing.T) {
 			t.Parallel()
 			a := account{wechat: wxtest.NewServer(), rdb: newRedis(t), legacy: legacy}
 			t.Cleanup(a.wechat.Close)
@@ -37,11 +37,11 @@ func inBothWays(t *testing.T, test func(*testing.T, account)) {
 	}
 }
 
-func (a account) calls() int {
+func (a account) fetches() int {
 	return a.wechat.Calls(map[bool]string{false: "stable_token", true: "token"}[a.legacy])
 }
 
-// instance returns a source of the account and its link to Redis.
+// instance returns a TokenSource of the account and its link to Redis.
 func (a account) instance(t *testing.T) (*wxqrcode.TokenSource, *link) {
 	t.Helper()
 	rdb, network := newLink(t, a.rdb)
@@ -63,7 +63,7 @@ func accessToken(t *testing.T, source *wxqrcode.TokenSource) string {
 
 func TestTokenStore_InstancesConvergeAfterOutage(t *testing.T) {
 	t.Parallel()
-	inBothWays(t, func(t *testing.T, a account) {
+	forBothEndpoints(t, func(t *testing.T, a account) {
 		t.Helper()
 		var sources []*wxqrcode.TokenSource
 		var networks []*link
@@ -79,7 +79,7 @@ func TestTokenStore_InstancesConvergeAfterOutage(t *testing.T) {
 		for _, source := range sources {
 			assert.Equal(t, first, accessToken(t, source), "a valid token stays in use")
 		}
-		assert.Equal(t, 1, a.calls())
+		assert.Equal(t, 1, a.fetches())
 
 		a.wechat.RevokeTokens()
 		second := ""
@@ -97,21 +97,21 @@ func TestTokenStore_InstancesConvergeAfterOutage(t *testing.T) {
 			if second == "" {
 				second = got
 			}
-			assert.Equal(t, second, got, "all get the same")
+			assert.Equal(t, second, got, "all instances get the same token")
 			assert.Equal(t, got, accessToken(t, source))
 		}
-		assert.Equal(t, map[bool]int{false: 1 + len(sources), true: 1}[a.legacy], a.calls(), "once each, or not at all")
+		assert.Equal(t, map[bool]int{false: 1 + len(sources), true: 1}[a.legacy], a.fetches(), "one fetch per instance, or none")
 
 		a.rdb.Del(t.Context(), a.keys...) // Redis is back, empty
 		for _, network := range networks {
 			network.restore()
 		}
-		before := a.calls()
+		before := a.fetches()
 		a.wechat.RevokeTokens()
 		third := ""
 		for _, source := range sources {
 			source.InvalidateToken(t.Context(), second)
-			require.Eventually(t, func() bool { // a client of go-redis needs up to a second to see it
+			require.Eventually(t, func() bool { // go-redis notices it within a second
 				got, err := source.AccessToken(t.Context())
 				if third == "" {
 					third = got
@@ -119,17 +119,17 @@ func TestTokenStore_InstancesConvergeAfterOutage(t *testing.T) {
 				return err == nil && got == third
 			}, 10*time.Second, 10*time.Millisecond)
 		}
-		assert.LessOrEqual(t, a.calls(), before+len(sources))
+		assert.LessOrEqual(t, a.fetches(), before+len(sources))
 		if a.legacy {
-			assert.Equal(t, before+1, a.calls())
+			assert.Equal(t, before+1, a.fetches())
 		}
 	})
 }
 
-// A process was killed, or lost its network, while it was fetching a token.
+// The lock holder was killed, or lost its network, while it was fetching a token.
 func TestTokenStore_OrphanedLock(t *testing.T) {
 	t.Parallel()
-	inBothWays(t, func(t *testing.T, a account) {
+	forBothEndpoints(t, func(t *testing.T, a account) {
 		t.Helper()
 		source, _ := a.instance(t)
 		require.NoError(t, a.rdb.Set(t.Context(), a.keys[1], "a killed process", 20*time.Second).Err())
@@ -139,10 +139,10 @@ func TestTokenStore_OrphanedLock(t *testing.T) {
 		require.NoError(t, ctx.Err())
 		if a.legacy {
 			require.ErrorContains(t, err, "wxqrcode: token: token store: wxredis: update token: another caller has held the lock for more than 3s")
-			assert.Zero(t, a.calls())
+			assert.Zero(t, a.fetches())
 		} else {
 			require.NoError(t, err)
-			assert.Equal(t, 1, a.calls())
+			assert.Equal(t, 1, a.fetches())
 		}
 	})
 }

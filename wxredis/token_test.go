@@ -29,7 +29,7 @@ func newKey(t testing.TB, rdb testRedis) storeKey {
 	return key
 }
 
-// The keys in Redis. What is in braces decides about the slot of a cluster.
+// The keys in Redis.
 func (k storeKey) token() string { return "wxqrcode:{" + string(k) + "}:token" }
 func (k storeKey) lock() string  { return "wxqrcode:{" + string(k) + "}:lock" }
 
@@ -122,7 +122,7 @@ func TestTokenStore_LockWait(t *testing.T) {
 	require.NoError(t, rdb.Set(t.Context(), key.lock(), "a killed process", time.Minute).Err())
 	store := wxredis.NewTokenStore(rdb)
 	var callers sync.WaitGroup
-	for range 2 { // one waits for Redis, the other for the first
+	for range 2 { // one waits for the lock in Redis, the other for the first caller
 		callers.Go(func() {
 			start := time.Now()
 			_, err := store.Update(t.Context(), string(key), notCalled(t))
@@ -185,10 +185,10 @@ func TestTokenStore_LostLock_OtherHolder(t *testing.T) {
 	_, err := key.update(t.Context(), rdb, returning("rejected"))
 	require.NoError(t, err)
 	started, release := make(chan struct{}), make(chan struct{})
-	var other sync.WaitGroup
+	var otherCaller sync.WaitGroup
 	got, err := key.update(t.Context(), rdb, func(ctx context.Context, _ wxqrcode.Token) (wxqrcode.Token, error) {
 		loseLock(ctx, t, rdb, key)
-		other.Go(func() {
+		otherCaller.Go(func() {
 			_, err := key.update(t.Context(), rdb, func(ctx context.Context, current wxqrcode.Token) (wxqrcode.Token, error) {
 				close(started)
 				<-release
@@ -202,17 +202,17 @@ func TestTokenStore_LostLock_OtherHolder(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "late", got.Value, "not the rejected one, which is still stored")
 	assert.Equal(t, "rejected", key.load(t, rdb))
-	assert.EqualValues(t, 1, rdb.Exists(t.Context(), key.lock()).Val(), "the lock of the other is kept")
+	assert.EqualValues(t, 1, rdb.Exists(t.Context(), key.lock()).Val(), "the other caller keeps its lock")
 	close(release)
-	other.Wait()
+	otherCaller.Wait()
 	assert.Equal(t, "newer", key.load(t, rdb))
 }
 
 func TestTokenStore_FencingTokenAlwaysIncreases(t *testing.T) {
 	rdb := newRedis(t)
 	key := newKey(t, rdb)
-	future := time.Now().Add(24 * time.Hour).UnixMicro() // then the clock of Redis was set back
-	require.NoError(t, rdb.HSet(t.Context(), key.token(), "fence", future, "token", `{"value":"old"}`).Err())
+	future := time.Now().Add(24 * time.Hour).UnixMicro() // as if the clock of Redis was set back
+	require.NoError(t, rdb.HSet(t.Context(), key.token(), "fence", future, "token", `{"value":"first"}`).Err())
 	for i, fn := range []updateFunc{failing, returning("token-1"), failing} {
 		_, _ = key.update(t.Context(), rdb, fn)
 		assert.Equal(t, fmt.Sprint(future+int64(i)+1), rdb.HGet(t.Context(), key.token(), "fence").Val())
@@ -331,7 +331,7 @@ func TestTokenStore_Unreadable(t *testing.T) {
 	assert.Equal(t, "token-1", got.Value)
 }
 
-// A Redis that accepts connections and does not answer.
+// A Redis that accepts connections and does not respond.
 func TestTokenStore_SlowRedis(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
