@@ -189,6 +189,7 @@ func (l lease) release(ctx context.Context) {
 // has one key, because a slot of a Redis Cluster that is moving to another node
 // takes no script whose keys are on both.
 var acquireScript = redis.NewScript(otherHolderLua + `
+	if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return ARGV[1] end
 	if redis.call('GET', KEYS[1]) == 'done' then
 		if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 		return 'done'

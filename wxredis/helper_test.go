@@ -53,7 +53,9 @@ type testRedis struct {
 func connect(t testing.TB, options redis.UniversalOptions) testRedis {
 	t.Helper()
 	options.Addrs = slices.Clone(options.Addrs) // a client of a cluster appends to it
-	options.PoolSize = 100                      // each listener of parallel tests keeps a connection busy
+	if _, ok := t.(*testing.T); ok {
+		options.PoolSize = 100 // each listener of parallel tests keeps a connection busy
+	}
 	rdb := testRedis{redis.NewUniversalClient(&options), options}
 	t.Cleanup(func() { rdb.Close() })
 	return rdb
