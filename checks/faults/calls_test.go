@@ -97,7 +97,7 @@ func saveCall(name, file string) *call {
 type env struct {
 	call      *call
 	wechat    *wechat
-	hosts     []string     // of WithAPIURL; the first one has the pictures too
+	hosts     []string     // of WithAPIURL; the first one serves images, too
 	http      *http.Client // nil: the default of the library
 	retry     wxqrcode.RetryPolicy
 	log       logBuffer

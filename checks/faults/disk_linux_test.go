@@ -115,8 +115,8 @@ func mount(folder, options string) error {
 	return os.WriteFile(filepath.Join(folder, oldFile), []byte(oldImage), 0o640)
 }
 
-// nobody is an unprivileged user.
-const nobody = 65534
+// unprivilegedUser is an unprivileged user.
+const unprivilegedUser = 65534
 
 // runUnwritable saves to a folder of another user, because root can write everywhere.
 func runUnwritable(t *testing.T, b *table) {
@@ -136,7 +136,7 @@ func runUnwritable(t *testing.T, b *table) {
 	t.Cleanup(func() { assert.NoError(t, os.Chmod(folder, 0o755)) })
 	how := &syscall.SysProcAttr{}
 	if os.Getuid() == 0 {
-		how.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		how.Credential = &syscall.Credential{Uid: unprivilegedUser, Gid: unprivilegedUser}
 	}
 	runDiskChild(t, b, diskFault{"folder not writable", folder}, program, how)
 }
