@@ -40,7 +40,7 @@ func (r *rehearsal) workOn(ctx context.Context) (string, error) {
 	if err := r.addNew(); err != nil {
 		return "", err
 	}
-	if err := r.write("scanstats/new.go", "package scanstats\n\nimport \""+rootPath+"\"\n\nvar _ = wxqrcode.New\n"); err != nil {
+	if err := r.write("scanstats/new.go", "package scanstats\n\nimport \""+rootPath+"\"\n\nvar _ = wxqrcode.AddedLater\n"); err != nil {
 		return "", err
 	}
 	at := r.work.in("scanstats")
@@ -67,7 +67,7 @@ func (r *rehearsal) apiNew(ctx context.Context) (string, error) {
 }
 
 func (r *rehearsal) addNew() error {
-	return r.write("new.go", "package wxqrcode\n\n// New is new.\nconst New = true\n")
+	return r.write("new.go", "package wxqrcode\n\n// AddedLater is new.\nconst AddedLater = true\n")
 }
 
 // apiRemoved removes the name from each module in turn.
