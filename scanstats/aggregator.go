@@ -55,7 +55,7 @@ type (
 	counts    struct{ scans, newFollowers, uniqueUsers, unfollows int64 }
 	dayCounts struct {
 		counts
-		unfollowed [3]int64 // of the new followers of the day, who unfollowed within retentionDays
+		unfollowed [3]int64 // new followers of the day who unfollowed within retentionDays
 	}
 )
 

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-0142d113/wxqrcode"
 )
 
-// BenchmarkRecord records events like concurrent callbacks. The budgets are 20,000
-// events a second into SQLite and 12,000 into PostgreSQL.
+// BenchmarkRecord records events like concurrent callbacks. internal/budgets has
+// its budgets.
 func BenchmarkRecord(b *testing.B) {
 	for _, dialect := range []Dialect{SQLite, Postgres, MySQL} {
 		for _, callers := range []int{1, 100, 4000} {

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// How counts come out right whatever the order in which events arrive
+// Why counts do not depend on the order in which events arrive
 //
 // A user's events, sorted by time, fall into eras: an unfollow ends one, because
-// it deletes the user's data, and a user who comes back is a new one. Within an
+// it deletes the user's data, and a user who returns is a new one. Within an
 // era, each first visit of a day to a scene adds one user to the row (day, scene,
 // previous day) of scanstats_unique; the previous day is that of the visit
 // before, or 0. The users of any range of days are then the sum of the rows whose
@@ -28,7 +28,8 @@ import (
 // writes at a time. compact shortens a history without changing that difference
 // for any event that can still arrive:
 //
-//   - An event older than Config.DedupWindow is rejected, so of older events only the last visit to each scene and the follow remain.
+//   - An event older than Config.DedupWindow is rejected, so of older events only
+//     the last visit to each scene and the follow remain.
 //   - The daily purge leaves nothing of the events before an unfollow that is older
 //     than unfollowRetention but the time of the unfollow, and deletes the row if
 //     nothing follows it. An event that arrives still later counts as a scan, a new
