@@ -38,11 +38,10 @@
 //
 //   - A user who unfollows and scans again later is a new user: the earlier data
 //     was deleted.
-//   - An event that arrives more than three days after a later unfollow of the
-//     same user counts exactly as a scan or a new follower; UniqueUsers, Retention
-//     and the scene of an unfollow can be wrong for it.
-//   - An event that precedes more than 200 later events of the same user may be
-//     missing from UniqueUsers.
+//   - For an event that arrives more than three days after a later unfollow of the
+//     same user, or that precedes more than 200 later events of the same user, Scans
+//     and NewFollowers are exact; UniqueUsers, Unfollows, NetFollowers and Retention
+//     can be wrong by one. The hash of such a user is stored again.
 //   - Events recorded after [Store.Forget], or after [Config.PersonRetention]
 //     without an event, are those of a new user.
 //   - If an unfollow was never delivered, it counts at the time of the next follow.

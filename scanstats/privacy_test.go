@@ -232,7 +232,7 @@ func TestStore_PurgeDeletesExpiredRows(t *testing.T) {
 				require.NoError(t, s.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n))
 				return n
 			}
-			s.now = func() time.Time { return at(2) }
+			s.now = func() time.Time { return at(3) }
 			require.NoError(t, s.purge(t.Context()))
 			assert.Equal(t, 2, count("scanstats_person"), "who scanned since, and the new one")
 			assert.Equal(t, 2, count("scanstats_event"))
@@ -244,7 +244,7 @@ func TestStore_PurgeDeletesExpiredRows(t *testing.T) {
 
 			_, err = s.db.ExecContext(t.Context(), "DELETE FROM scanstats_event")
 			require.NoError(t, err)
-			s.now = func() time.Time { return at(2).Add(time.Hour) }
+			s.now = func() time.Time { return at(3).Add(time.Hour) }
 			require.NoError(t, s.Record(t.Context(), scanned("o-new", "poster", at(-19))))
 			require.NoError(t, s.purge(t.Context()))
 			assert.Equal(t, 1, count("scanstats_event"), "once a day is enough")

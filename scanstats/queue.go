@@ -17,13 +17,10 @@ type batchSize int
 
 // next returns the size after a batch that returned err.
 func (n batchSize) next(err error) batchSize {
-	switch {
-	case err == nil:
-		return min(2*n, maxBatch)
-	case isTransient(err):
+	if isTransient(err) {
 		return max(n/2, 1)
 	}
-	return n
+	return min(2*n, maxBatch)
 }
 
 // A request is an entry whose caller waits for the result.
@@ -101,6 +98,12 @@ func (s *Store) writeBatches() {
 		}
 		err := s.writeEntries(entries)
 		s.adjustBatchSize(err)
+		if err != nil && len(batch) > 1 && classify(err) == nil && !errors.Is(err, ErrSpool) {
+			for _, r := range batch { // the database may reject one of them
+				r.done <- s.writeEntries([]entry{r.entry})
+			}
+			continue
+		}
 		for _, r := range batch {
 			r.done <- err
 		}

@@ -24,12 +24,11 @@ import (
 // when ctx ends, or when the database has not responded within [Config.Timeout];
 // the event may then be recorded or not, and can be recorded again.
 //
-// Counts are exact in any order of arrival, with these exceptions. An event that
-// arrives more than three days after a later unfollow of the same user counts
-// exactly as a scan or a new follower; UniqueUsers, Retention and the scene of an
-// unfollow can be wrong for it, because the data they need was deleted. An event
-// that precedes more than 200 later events of the same user may be missing from
-// UniqueUsers.
+// Counts are exact in any order of arrival, with two exceptions. For an event that
+// arrives more than three days after a later unfollow of the same user, or that
+// precedes more than 200 later events of the same user, Scans and NewFollowers are
+// exact; UniqueUsers, Unfollows, NetFollowers and Retention can be wrong by one,
+// because the data that they need was deleted.
 //
 // Errors: [ErrInvalidEvent] if the OpenID is empty, the store has no Key, or the
 // event is older than [Config.DedupWindow] or more than a day in the future;

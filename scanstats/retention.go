@@ -77,7 +77,7 @@ func (s *Store) purgePersons(ctx context.Context, now, before time.Time) error {
 			to = bytes.Repeat([]byte{255}, len(personHash{})+1)
 		}
 		err := s.update(ctx, func(t *tx) error {
-			if err := t.exec(t.dialect.sql("DELETE FROM scanstats_person WHERE person >= ? AND person < ? AND last_at < ?"), from, to, before.Unix()); err != nil {
+			if err := t.exec(t.dialect.sql("DELETE FROM scanstats_person WHERE person >= ? AND person < ? AND last_at < ?"), from, to, min(before.Unix(), s.settledBefore())); err != nil {
 				return err
 			}
 			return t.compactUnfollowed(from, to, s.settledBefore(), now.Add(-unfollowRetention).Unix())

@@ -33,7 +33,8 @@ type Config struct {
 
 	// PersonRetention is how long the hash of a user without new events is stored.
 	// After that the user looks new, and an unfollow is unattributed. At least 31
-	// days, which [Counts.Retention] needs. Zero: 400 days.
+	// days, which [Counts.Retention] needs, and a day more than DedupWindow. Zero: 400
+	// days.
 	PersonRetention time.Duration
 
 	// DedupWindow is how long the hash of an event is stored to detect duplicates,
@@ -42,7 +43,8 @@ type Config struct {
 	DedupWindow time.Duration
 
 	// Spool is the path of an SQLite file that stores events while the database is
-	// unavailable. They are recorded in order when it is available again. Each process
+	// unavailable. They are recorded in order when it is available again; events that
+	// wait longer than DedupWindow can count twice or not exactly. Each process
 	// needs its own file, which is locked while the store is open. The file has at
 	// most 256 MiB, about four million events; beyond that, Record returns
 	// [ErrNoSpace]. An event that the database rejects is moved to the table

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -292,6 +294,37 @@ func rejectScene(t *testing.T, d database) {
 	}
 	_, err := d.open(t).ExecContext(t.Context(), statement)
 	require.NoError(t, err)
+}
+
+// A rejected event fails alone: not the others of its batch, and not those that
+// wait behind it.
+func TestStore_RejectedEventFailsAlone(t *testing.T) {
+	for _, dialect := range dialects {
+		t.Run(dialect.String(), func(t *testing.T) {
+			d := newDatabase(t, dialect)
+			s := newTestStore(t, d, testConfig())
+			rejectScene(t, d)
+			var recorded, rejected atomic.Int64
+			var all sync.WaitGroup
+			for i := range 500 {
+				scene := "good"
+				if i%50 == 0 {
+					scene = "bad"
+				}
+				all.Go(func() {
+					if err := s.Record(t.Context(), scanned(fmt.Sprint("o-", i), scene, now)); err == nil {
+						recorded.Add(1)
+					} else {
+						rejected.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			assert.EqualValues(t, 490, recorded.Load())
+			assert.EqualValues(t, 10, rejected.Load())
+			assert.EqualValues(t, 490, total(t, s).Scans)
+		})
+	}
 }
 
 func TestSpool_RejectedEvent(t *testing.T) {

@@ -257,6 +257,8 @@ func (p *sheetParser) readHeader(cells []string) {
 	}
 	if p.sheet.isResult() {
 		unescapeCells(p.sheet.header)
+	} else if i := slices.Index(p.sheet.header, resultColumns[0]); i >= 0 && slices.Contains(p.sheet.header, resultColumns[1]) {
+		p.addProblem(1, p.sheet.header[i], fmt.Sprintf("is a column of a result; %s must be the last columns: move others before them", strings.Join(resultColumns, ", ")))
 	}
 	for _, name := range []string{columnScene, columnKind} {
 		if _, ok := p.columns[name]; !ok {

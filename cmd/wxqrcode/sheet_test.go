@@ -187,6 +187,7 @@ func TestSheet_ReportsAllProblems(t *testing.T) {
 		{"no kind", "scene\na\n", "line 1, column kind: is missing"},
 		{"a column twice, in two languages", "类型,scene,kind\n", `line 1, column 类型: is duplicated: "类型" and "kind"`},
 		{"a Chinese column", "场景,类型\na,b\n", "line 2, column 类型: "},
+		{"a result with a column behind it", "scene,kind,file,ticket,url,expires_at,error,shop\n'=y,permanent,a.jpg,t,u,,,x\n", "line 1, column ticket: is a column of a result"},
 		{"a column twice", "scene,kind,Scene\n", "line 1, column scene: is duplicated"},
 		{"an empty scene", header + ",permanent,,a.jpg\n", "line 2, column scene: \"\""},
 		{"a long scene", header + strings.Repeat("海", 22) + ",permanent,,a.jpg\n", "line 2, column scene: "},
