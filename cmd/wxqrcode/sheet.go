@@ -317,7 +317,7 @@ var scientificNotation = regexp.MustCompile(`^[+-]?[0-9]+([.,][0-9]+)?[Ee][+-][0
 
 // isInvisible reports whether r is a zero-width space, a byte order mark, a soft hyphen
 // or a bidirectional control. Copied text contains them, and they make different scenes
-// look equal. U+200D, which joins emoji, is allowed.
+// look equal.
 func isInvisible(r rune) bool {
 	switch r {
 	case 0x00AD, 0x061C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF:
@@ -326,8 +326,15 @@ func isInvisible(r rune) bool {
 	return 0x202A <= r && r <= 0x202E || 0x2066 <= r && r <= 0x2069
 }
 
+// joiner joins emoji; elsewhere it is only invisible.
+const joiner = 0x200D
+
+// isEmojiPart reports whether r may stand beside a joiner: a symbol, such as an emoji or
+// its skin tone, or a variation selector.
+func isEmojiPart(r rune) bool { return unicode.IsSymbol(r) || r == 0xFE0F }
+
 func trimInvisible(s string) string {
-	return strings.TrimFunc(s, func(r rune) bool { return isInvisible(r) || unicode.IsSpace(r) })
+	return strings.TrimFunc(s, func(r rune) bool { return isInvisible(r) || r == joiner || unicode.IsSpace(r) })
 }
 
 // request returns the request of a row. With an error, it returns the column.
@@ -336,10 +343,15 @@ func (p *sheetParser) request(r row) (request wxqrcode.Request, column string, e
 	if scientificNotation.MatchString(scene) {
 		return request, columnScene, fmt.Errorf("%q was rounded by a spreadsheet; format the column as text", scene)
 	}
+	previous := ' '
 	for _, r := range scene {
-		if isInvisible(r) {
+		if isInvisible(r) || previous == joiner && !isEmojiPart(r) || r == joiner && !isEmojiPart(previous) {
+			if !isInvisible(r) {
+				r = joiner
+			}
 			return request, columnScene, fmt.Errorf("%q contains the invisible character %U; remove it", scene, r)
 		}
+		previous = r
 	}
 	switch kind := strings.ToLower(p.cell(r, columnKind)); kind {
 	case "permanent", "永久", "永久码":

@@ -198,6 +198,8 @@ func TestSheet_ReportsAllProblems(t *testing.T) {
 		{"an invisible character", header + "a\u200bb,permanent,,a.jpg\n", `line 2, column scene: "a\u200bb" contains the invisible character U+200B; remove it`},
 		{"a byte order mark", header + "a\ufeffb,permanent,,a.jpg\n", "contains the invisible character U+FEFF"},
 		{"a soft hyphen", header + "a\u00ad海,permanent,,a.jpg\n", "contains the invisible character U+00AD"},
+		{"a joiner after a letter", header + "a\u200d💻,permanent,,a.jpg\n", "contains the invisible character U+200D"},
+		{"a joiner before a letter", header + "💻\u200db,permanent,,a.jpg\n", "contains the invisible character U+200D"},
 		{"a bidirectional control", header + "a\u202eb,permanent,,a.jpg\n", "contains the invisible character U+202E"},
 		{"a kind", header + "a,forever,,a.jpg\n", `line 2, column kind: must be permanent or temporary, got "forever"`},
 		{"no lifetime", header + "a,temporary,,a.jpg\n", "line 2, column lifetime: is required for a temporary code"},
