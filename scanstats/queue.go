@@ -98,7 +98,8 @@ func (s *Store) writeBatches() {
 		}
 		err := s.writeEntries(entries)
 		s.adjustBatchSize(err)
-		if err != nil && len(batch) > 1 && classify(err) == nil && !errors.Is(err, ErrSpool) {
+		isRejection := err != nil && classify(err) == nil && !errors.Is(err, ErrSpool)
+		if isRejection && len(batch) > 1 {
 			for _, r := range batch { // the database may reject one of them
 				r.done <- s.writeEntries([]entry{r.entry})
 			}
@@ -107,7 +108,7 @@ func (s *Store) writeBatches() {
 		for _, r := range batch {
 			r.done <- err
 		}
-		if err != nil {
+		if err != nil && !isRejection {
 			// Callers that wait already need not wait for the same failure again.
 			for _, r := range s.takeQueue() {
 				r.done <- err
