@@ -115,6 +115,11 @@ func TestStore_ScansExtendPersonRetention(t *testing.T) {
 			}
 			require.NoError(t, s.Record(t.Context(), scanned("o-stays", "shop", now.AddDate(0, 0, -1))))
 			require.NoError(t, s.purge(t.Context()))
+			assert.NotZero(t, storedEvents(t, s, "o-sleeps"), "earlier events can still arrive")
+			s.cfg.DedupWindow = 30 * 24 * time.Hour
+			s.now = func() time.Time { return now.AddDate(0, 0, 1) } // the next purge
+			require.NoError(t, s.purge(t.Context()))
+			s.now = func() time.Time { return now }
 			assert.Zero(t, storedEvents(t, s, "o-sleeps"))
 			require.NoError(t, s.Record(t.Context(), unfollowed("o-stays", now)))
 			require.NoError(t, s.Record(t.Context(), unfollowed("o-sleeps", now)))
