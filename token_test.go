@@ -1101,11 +1101,11 @@ func TestTokenSource_CustomCause(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 			require.ErrorIs(t, err, reason)
 		}
-		time.Sleep(5 * time.Second) // the fetch goes on
+		time.Sleep(5 * time.Second) // until the fetch ends
 	})
 }
 
-// A transport that heeds no context brings its answer when nobody waits for it any more.
+// A transport that ignores its context responds after the waiters have given up.
 func TestTokenSource_LateFetchStoresNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &tokenServer{handle: func(n int, force bool) (*http.Response, error) {

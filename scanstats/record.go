@@ -10,7 +10,7 @@ import (
 
 // Record counts a follow, a scan or an unfollow; other events are ignored. It
 // returns when the event is committed, or written to the spool and synced. An
-// event counts once, however often and by whichever instance it is recorded. Call
+// event counts once, however often and by any instance it is recorded. Call
 // Record in the callback and return its error there, so that WeChat redelivers the
 // push:
 //
